@@ -1,0 +1,30 @@
+//! Ground that every room stands on: digests and ids, units, image paths, the only clock,
+//! the worker pool, jobs (progress and cancellation), durable publishing, I/O errors with paths.
+//!
+//! In: nothing of this crate. Out: small types without policy.
+//!
+//! Always true
+//! - The clock, `rename`, directory listing and threads are named here and nowhere else
+//!   (`clippy.toml` disallows the rest).
+//! - An id can't be mistaken for another kind of id; a length carries its unit.
+//! - An [`ImagePath`] is absolute and normal: no empty, `.` or `..` component, no NUL.
+//!
+//! Not here: formats, policies, printing.
+//!
+//! Read first: [`id`], [`path`], [`job`].
+
+pub mod clock;
+pub mod fs;
+pub mod id;
+pub mod job;
+pub mod parallel;
+pub mod path;
+pub mod publish;
+pub mod units;
+
+pub use clock::Stopwatch;
+pub use fs::FileError;
+pub use id::{BlobId, CommitId, Digest, StepKey, TreeId};
+pub use job::{Cancelled, Event, Job, Reporter, Step};
+pub use path::{ImagePath, Name, PathError};
+pub use units::{Blocks, Bytes, Sectors};

@@ -1,0 +1,171 @@
+//! What an image is written to: a file, a block device, memory, or a window into one of them.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::RwLock;
+
+/// A range of bytes that can be read and written at any offset, from many threads at once. Writers of
+/// different ranges never disturb each other.
+pub trait BlockDevice: Sync {
+    /// Returns the length in bytes.
+    fn size(&self) -> u64;
+
+    /// Fills `buffer` from `offset` on. What was never written reads as zero.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `bytes` from `offset` on. A range that passes the end is an error, before any byte.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes all that was written durable.
+    fn flush(&self) -> io::Result<()>;
+}
+
+/// Is shown what a writer wrote, while it is hot. Blocks that are never shown are zero.
+pub trait BlockObserver: Sync {
+    /// `bytes` were written from block `first` on; whole blocks of 4096 bytes. Called from many threads,
+    /// at most once for each block.
+    fn wrote(&self, first: u64, bytes: &[u8]);
+}
+
+/// An image in a file, or a block device. New files are sparse: what isn't written stays a hole.
+pub struct FileDevice {
+    file: File,
+    size: u64,
+}
+
+impl FileDevice {
+    /// Takes an open file that has its final length.
+    pub fn new(file: File, size: u64) -> Self {
+        FileDevice { file, size }
+    }
+}
+
+fn check_range(size: u64, offset: u64, length: usize) -> io::Result<()> {
+    match offset.checked_add(length as u64) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{length} bytes at {offset} pass the end of a device of {size} bytes"),
+        )),
+    }
+}
+
+impl BlockDevice for FileDevice {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        check_range(self.size, offset, buffer.len())?;
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        check_range(self.size, offset, bytes.len())?;
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// An image in memory, for tests and small pieces.
+pub struct MemoryDevice {
+    bytes: RwLock<Vec<u8>>,
+}
+
+impl MemoryDevice {
+    pub fn new(size: u64) -> Self {
+        MemoryDevice { bytes: RwLock::new(vec![0; size as usize]) }
+    }
+
+    /// Returns the image.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes.into_inner().expect("because no writer panics while it holds the bytes")
+    }
+}
+
+impl BlockDevice for MemoryDevice {
+    fn size(&self) -> u64 {
+        self.bytes.read().expect("because no writer panics while it holds the bytes").len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let bytes = self.bytes.read().expect("because no writer panics while it holds the bytes");
+        check_range(bytes.len() as u64, offset, buffer.len())?;
+        buffer.copy_from_slice(&bytes[offset as usize..offset as usize + buffer.len()]);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, new: &[u8]) -> io::Result<()> {
+        let mut bytes = self.bytes.write().expect("because no writer panics while it holds the bytes");
+        check_range(bytes.len() as u64, offset, new.len())?;
+        bytes[offset as usize..offset as usize + new.len()].copy_from_slice(new);
+        Ok(())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A range of another device, such as a partition.
+pub struct Window<'a> {
+    device: &'a dyn BlockDevice,
+    start: u64,
+    size: u64,
+}
+
+impl<'a> Window<'a> {
+    /// Makes a window of `size` bytes from `start` on. The range must lie inside the device.
+    pub fn new(device: &'a dyn BlockDevice, start: u64, size: u64) -> io::Result<Self> {
+        match start.checked_add(size) {
+            Some(end) if end <= device.size() => Ok(Window { device, start, size }),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "a window of {size} bytes at {start} passes the end of a device of {} bytes",
+                    device.size()
+                ),
+            )),
+        }
+    }
+}
+
+impl BlockDevice for Window<'_> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        check_range(self.size, offset, buffer.len())?;
+        self.device.read_at(self.start + offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        check_range(self.size, offset, bytes.len())?;
+        self.device.write_at(self.start + offset, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.device.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_keeps_to_its_range() {
+        let device = MemoryDevice::new(100);
+        let window = Window::new(&device, 10, 20).expect("inside");
+        window.write_at(15, b"hello").expect("inside");
+        assert!(window.write_at(16, b"hello").is_err());
+        assert!(window.read_at(u64::MAX, &mut [0; 2]).is_err());
+        assert!(Window::new(&device, 90, 11).is_err());
+        assert_eq!(&device.into_bytes()[25..30], b"hello");
+    }
+}
