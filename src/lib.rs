@@ -1,8 +1,45 @@
+//! `mkimage` turns an app and a declarative recipe into a bootable, bit-for-bit reproducible GPT disk
+//! image with atomic A/B slots.
+//!
+//! ```text
+//! recipe text ──recipe──▶ Plan ──compose──▶ SealedTree ──store──▶ Commit ──disk + boot──▶ image
+//!                                  ▲
+//!              app, files, packages, users, kernel
+//! ```
+//!
+//! The rule that makes everything else possible: **an image is a pure function of a commit.** Every
+//! byte of every partition, identifier, time stamp and salt follows from the commit and the disk plan
+//! that it names. No clock, host state, thread count or directory order reaches one.
+//!
+//! # The map
+//!
+//! | room | what happens in it |
+//! |---|---|
+//! | [`base`] | digests and ids, units, image paths, the clock, workers, jobs, durable publishing |
+//! | [`recipe`] | text becomes a [`recipe::Plan`]; diagnostics, formatter, reference |
+//! | [`tree`] | the filesystem as a value; merging, sealing, diffing |
+//! | [`archive`] | tar, ar and compressed streams, parsed strictly into trees, never unpacked onto the host |
+//! | [`store`] | objects, packs, trees, commits, refs: content-addressed, durable, git-like |
+//! | [`packages`] | names become verified, locked, unpacked packages |
+//! | [`compose`] | the parts of a recipe become trees, each under the digest of all that it reads |
+//! | [`disk`] | bytes of block images: GPT, FAT32, ext4, dm-verity |
+//! | [`boot`] | what firmware, loader and PID 1 see: UKI, initrd, slot sector, service description |
+//! | [`pipeline`] | the story, top to bottom; read it first |
+//! | [`machine`] | an image in a virtual machine |
+//! | [`cli`] | arguments, progress, messages, exit codes |
+//!
+//! PID 1 of app images is the binary `mkimage-init` (`src/init/`). It is built without the feature
+//! `tool` and shares [`base`] and parts of [`boot`].
 #![forbid(unsafe_code)]
-#[cfg(feature = "tool")]
-pub mod archive;
+
 pub mod base;
 pub mod boot;
+pub mod tree;
+
+#[cfg(feature = "tool")]
+pub mod archive;
+#[cfg(feature = "tool")]
+pub mod cli;
 #[cfg(feature = "tool")]
 pub mod compose;
 #[cfg(feature = "tool")]
@@ -12,7 +49,8 @@ pub mod machine;
 #[cfg(feature = "tool")]
 pub mod packages;
 #[cfg(feature = "tool")]
+pub mod pipeline;
+#[cfg(feature = "tool")]
 pub mod recipe;
 #[cfg(feature = "tool")]
 pub mod store;
-pub mod tree;

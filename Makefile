@@ -1,0 +1,81 @@
+# Two commands do all the set-up on a fresh Debian with cargo and gcc:
+#   make demo   builds the hello image, boots it, fetches its page
+#   make test   passes the tests
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+TARGET   := target/x86_64-unknown-linux-gnu
+RELEASE  := $(TARGET)/release
+SMALL    := $(TARGET)/small
+HELLO    := recipes/hello
+CARGO    ?= cargo
+
+DEMO_PACKAGES := qemu-system-x86 ovmf debian-archive-keyring ca-certificates
+TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
+	attr acl libcap2-bin cpio binutils xz-utils zstd python3 mmdebstrap strace kmod
+BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup
+
+.PHONY: all demo test lint bench fuzz install-demo install-test install-bench hello clean help
+
+help: ## Say what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+all: $(RELEASE)/mkimage $(RELEASE)/mkimage-init ## Build mkimage and the PID 1 of its images
+
+demo: install-demo all hello ## Build the hello image, boot it under UEFI firmware, fetch its page
+	@$(RELEASE)/mkimage check $(HELLO)/hello.hcl
+	@started=$$(date +%s%N); \
+	$(RELEASE)/mkimage build $(HELLO)/hello.hcl -o target/hello.img; \
+	built=$$(date +%s%N); \
+	$(RELEASE)/mkimage run target/hello.img --snapshot --fetch /; \
+	fetched=$$(date +%s%N); \
+	echo "demo: image built in $$(( (built - started) / 1000000 )) ms (packages fetched on the first run), booted and fetched in $$(( (fetched - built) / 1000000 )) ms"; \
+	echo "demo: target/hello.img holds $$(( $$(stat -c %b target/hello.img) / 2048 )) MiB on disk; run it with $(RELEASE)/mkimage run target/hello.img"
+
+test: install-test $(SMALL)/mkimage-init hello lint ## Run every test
+	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked
+
+lint: ## Check format, lints and documentation
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --bin mkimage-init -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --quiet
+
+bench: install-bench $(SMALL)/mkimage-init hello ## Compare with the peers on the same input in the same run
+	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) bench --locked
+
+fuzz: ## Run every fuzz target for a minute (needs cargo-fuzz and a nightly toolchain)
+	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
+		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=60 -rss_limit_mb=1024 -timeout=10; done
+
+# Cargo knows best what is out of date: these are asked every time.
+.PHONY: $(RELEASE)/mkimage $(SMALL)/mkimage-init
+$(RELEASE)/mkimage:
+	$(CARGO) build --locked --release --bin mkimage
+
+$(SMALL)/mkimage-init:
+	$(CARGO) build --locked --profile small --no-default-features --bin mkimage-init
+
+# Beside mkimage, where it looks first.
+$(RELEASE)/mkimage-init: $(SMALL)/mkimage-init $(RELEASE)/mkimage
+	cp $(SMALL)/mkimage-init $@
+
+hello: $(HELLO)/target/hello ## Build the demo's app
+
+$(HELLO)/target/hello: $(HELLO)/main.rs
+	mkdir -p $(@D)
+	rustc --edition 2024 --target x86_64-unknown-linux-gnu -C target-feature=+crt-static -C opt-level=z \
+		-C panic=abort -C strip=symbols -C lto=fat -C codegen-units=1 -o $@ $<
+
+install-demo: PACKAGES = $(DEMO_PACKAGES)
+install-test: PACKAGES = $(TEST_PACKAGES)
+install-bench: PACKAGES = $(BENCH_PACKAGES)
+install-demo install-test install-bench:
+	@.ci/install $(PACKAGES)
+
+clean: ## Remove what was built
+	$(CARGO) clean
+	rm -rf $(HELLO)/target

@@ -1,0 +1,255 @@
+//! The command line: names, help texts, defaults.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Turns an app and a recipe into a bootable, reproducible disk image with two atomic slots.
+#[derive(Parser, Debug)]
+#[command(name = "mkimage", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the recipe is wrong, 4 an input is wrong, \
+    5 not found, 6 damaged data, 7 network or mirror, 8 no space left, 130 interrupted.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct Global {
+    /// Store of objects, commits and refs [default: $XDG_DATA_HOME/mkimage or ~/.local/share/mkimage]
+    #[arg(long, global = true, value_name = "DIR", env = "MKIMAGE_STORE", hide_env_values = true)]
+    pub store: Option<PathBuf>,
+    /// Worker threads [default: one for each core]
+    #[arg(long, short = 'j', global = true, value_name = "N", env = "MKIMAGE_JOBS", hide_env_values = true)]
+    pub jobs: Option<usize>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Write events as JSON lines to a file, or to an open file descriptor by its number
+    #[arg(long, global = true, value_name = "FILE|FD")]
+    pub events: Option<String>,
+    /// Colour of messages
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Build a disk image from a recipe
+    Build(Build),
+    /// Compose a recipe into a commit in the store, and print its id
+    Compose(Compose),
+    /// Check a recipe, and report all that is wrong with it
+    Check(Check),
+    /// Format recipes
+    Fmt(Format),
+    /// Pin the packages of a recipe: version, size and SHA-256
+    Lock(Lock),
+    /// Print the reference of the recipe language, in Markdown
+    Reference,
+    /// Boot an image in a virtual machine, with the app's ports forwarded
+    Run(Run),
+    /// Show what an image holds: partitions, slots, filesystems, hashes
+    Inspect(Inspect),
+    /// List the refs of the store
+    Refs,
+    /// Show the history of a ref
+    Log(Log),
+    /// Show a commit
+    Show(Show),
+    /// List a directory of a commit
+    Ls(List),
+    /// Print a file of a commit
+    Cat(Cat),
+    /// Write the tree of a commit into a new directory of this machine
+    Checkout(Checkout),
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct RecipeArgs {
+    /// Recipe file (.hcl)
+    #[arg(value_name = "RECIPE")]
+    pub recipe: PathBuf,
+    /// Set a variable of the recipe; a value that is no HCL literal is taken as a string
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// Read variables from a file of `name = value` lines
+    #[arg(long = "vars", value_name = "FILE")]
+    pub vars: Vec<PathBuf>,
+}
+
+#[derive(Args, Debug, Clone)]
+pub struct PackageArgs {
+    /// Base address of the package archive [default: the recipe's, else apt's configuration]
+    #[arg(long, value_name = "URL", env = "MKIMAGE_MIRROR", hide_env_values = true)]
+    pub mirror: Option<String>,
+    /// Never use the network: what is not in the store is an error
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Build {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Where the image goes
+    #[arg(long, short, value_name = "IMAGE")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub packages: PackageArgs,
+    /// PID 1 of app images [default: mkimage-init beside this program]
+    #[arg(long, value_name = "FILE", env = "MKIMAGE_INIT", hide_env_values = true)]
+    pub init: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Compose {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    #[command(flatten)]
+    pub packages: PackageArgs,
+    /// PID 1 of app images [default: mkimage-init beside this program]
+    #[arg(long, value_name = "FILE", env = "MKIMAGE_INIT", hide_env_values = true)]
+    pub init: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct Check {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct Format {
+    /// Recipe files; `-` formats standard input to standard output
+    #[arg(value_name = "RECIPE", required = true)]
+    pub recipes: Vec<PathBuf>,
+    /// Change nothing; exit with 1 where a file is not formatted, and name it
+    #[arg(long)]
+    pub check: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Lock {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Base address of the package archive [default: the recipe's, else apt's configuration]
+    #[arg(long, value_name = "URL", env = "MKIMAGE_MIRROR", hide_env_values = true)]
+    pub mirror: Option<String>,
+    /// Take the newest versions, whatever the present lock says
+    #[arg(long)]
+    pub update: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Run {
+    /// Disk image
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// Forward a port: HOST:GUEST, or GUEST for a free port of this machine [default: the app's ports]
+    #[arg(long, short, value_name = "[HOST:]GUEST")]
+    pub port: Vec<String>,
+    /// Give the app an environment variable
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Memory of the machine
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    pub memory: String,
+    /// Processors of the machine
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub cpus: u32,
+    /// How the processor is run; `auto` tries KVM with a time limit and falls back to TCG
+    #[arg(long, value_name = "WHICH", default_value = "auto")]
+    pub accel: Accelerator,
+    /// Leave the image as it is: what the machine writes is dropped at the end
+    #[arg(long)]
+    pub snapshot: bool,
+    /// Get this path from the first forwarded port, print the answer, and power the machine off
+    #[arg(long, value_name = "PATH")]
+    pub fetch: Option<String>,
+    /// Power the machine off once its console says this
+    #[arg(long, value_name = "TEXT")]
+    pub until: Option<String>,
+    /// Give up when `--fetch` and `--until` have not come true in this time
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub timeout: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Accelerator {
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// Disk image or block device
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// Read each slot whole and check it against its root hash
+    #[arg(long)]
+    pub verify: bool,
+    /// Print every field of the partition table, the ESP and the slot sector, with its offset
+    #[arg(long)]
+    pub dump: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Log {
+    /// Ref
+    #[arg(value_name = "REF")]
+    pub reference: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Show {
+    /// Ref, commit id, or an unambiguous beginning of one
+    #[arg(value_name = "COMMIT")]
+    pub commit: String,
+}
+
+#[derive(Args, Debug)]
+pub struct List {
+    /// Ref or commit id
+    #[arg(value_name = "COMMIT")]
+    pub commit: String,
+    /// Path inside the tree
+    #[arg(value_name = "PATH", default_value = "/")]
+    pub path: String,
+    /// List what lies below, too
+    #[arg(long, short)]
+    pub recursive: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Cat {
+    /// Ref or commit id
+    #[arg(value_name = "COMMIT")]
+    pub commit: String,
+    /// Path inside the tree
+    #[arg(value_name = "PATH")]
+    pub path: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Checkout {
+    /// Ref or commit id
+    #[arg(value_name = "COMMIT")]
+    pub commit: String,
+    /// Directory to make
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+}

@@ -1,0 +1,136 @@
+//! One verb a file: arguments → a room's door → what is printed.
+
+mod build;
+mod check;
+mod format;
+mod inspect;
+mod lock;
+mod look;
+mod refs;
+mod run;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::Context;
+use super::args::{Command, PackageArgs, RecipeArgs};
+use super::failure::{Failure, Kind};
+use crate::base::clock::unix_seconds;
+use crate::packages;
+use crate::pipeline::{self, Options, PipelineError};
+use crate::recipe::{Plan, Settings};
+use crate::store::Store;
+
+type Done = Result<ExitCode, Failure>;
+
+/// Runs a verb.
+pub(super) fn run(context: &Context, command: Command) -> Done {
+    match command {
+        Command::Build(arguments) => build::build(context, arguments),
+        Command::Compose(arguments) => build::compose(context, arguments),
+        Command::Check(arguments) => check::run(context, &arguments),
+        Command::Fmt(arguments) => format::run(context, &arguments),
+        Command::Lock(arguments) => lock::run(context, arguments),
+        Command::Reference => {
+            context.printer.bytes(crate::recipe::reference().as_bytes());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run(arguments) => run::run(context, arguments),
+        Command::Inspect(arguments) => inspect::run(context, &arguments),
+        Command::Refs => refs::refs(context),
+        Command::Log(arguments) => refs::log(context, &arguments),
+        Command::Show(arguments) => refs::show(context, &arguments),
+        Command::Ls(arguments) => look::ls(context, &arguments),
+        Command::Cat(arguments) => look::cat(context, &arguments),
+        Command::Checkout(arguments) => look::checkout(context, &arguments),
+    }
+}
+
+impl Context {
+    /// Opens the store that the command line, the environment or the user's home names.
+    fn store(&self) -> Result<Store, Failure> {
+        let path = match &self.global.store {
+            Some(path) => path.clone(),
+            None => default_store()?,
+        };
+        Store::open(path).map_err(Failure::from)
+    }
+
+    /// Reads a recipe; what is doubtful about it is printed as a warning.
+    fn load(&self, arguments: &RecipeArgs) -> Result<Plan, Failure> {
+        let set = arguments.set.iter().map(|text| match text.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(Failure::new(Kind::Usage, format!("--set {text}: expected NAME=VALUE"))),
+        });
+        let settings = Settings {
+            set: set.collect::<Result<_, _>>()?,
+            vars_files: arguments.vars.iter().map(|path| path.to_string_lossy().into_owned()).collect(),
+        };
+        let loaded = pipeline::load(&arguments.recipe, &settings).map_err(|error| self.failure(error))?;
+        if !loaded.warnings.is_empty() && !self.printer.is_quiet() {
+            self.printer.talk(&loaded.warnings.render(self.printer.wants_color()));
+        }
+        Ok(loaded.plan)
+    }
+
+    /// Translates an error of the pipeline; diagnostics get their excerpts.
+    fn failure(&self, error: PipelineError) -> Failure {
+        let report = match &error {
+            PipelineError::Recipe(diagnostics) => {
+                let details = serde_json::to_value(diagnostics.entries()).unwrap_or_default();
+                Some((diagnostics.render(self.printer.wants_color()), details))
+            }
+            _ => None,
+        };
+        let mut failure = Failure::from(error);
+        if let Some((report, details)) = report {
+            failure.report = Some(report);
+            failure.details = details;
+        }
+        failure
+    }
+
+    /// Gathers what composing needs beside the plan.
+    fn options(&self, recipe: &Path, packages: &PackageArgs, init: Option<PathBuf>) -> Result<Options, Failure> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let mut settings = packages::Settings::of_machine(unix_seconds(), &environment)
+            .map_err(|error| self.failure(error.into()))?;
+        settings.mirror = packages.mirror.clone().filter(|mirror| !mirror.is_empty());
+        settings.offline = packages.offline;
+        Ok(Options {
+            recipe: recipe.to_owned(),
+            packages: settings,
+            init: match init {
+                Some(init) => init,
+                None => beside_this_program()?,
+            },
+            epoch: source_date_epoch(environment("SOURCE_DATE_EPOCH")).map_err(|error| self.failure(error))?,
+        })
+    }
+}
+
+/// Returns `mkimage-init` beside this program, where `make` puts it.
+fn beside_this_program() -> Result<PathBuf, Failure> {
+    let program = std::env::current_exe().map_err(|error| Failure::of(Kind::Failed, &error))?;
+    Ok(program.with_file_name("mkimage-init"))
+}
+
+fn default_store() -> Result<PathBuf, Failure> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let data = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local/share")));
+    data.map(|data| data.join("mkimage")).ok_or_else(|| {
+        Failure::new(Kind::Usage, "there is no place for the store: neither XDG_DATA_HOME nor HOME is set")
+            .hint("name one with --store DIR or MKIMAGE_STORE")
+    })
+}
+
+/// Latest epoch that FAT can hold: 2107-12-31 23:59:59.
+const EPOCH_MAX: u64 = 4_354_819_199;
+
+fn source_date_epoch(value: Option<String>) -> Result<Option<u64>, PipelineError> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    match value.parse() {
+        Ok(seconds) if seconds <= EPOCH_MAX => Ok(Some(seconds)),
+        _ => Err(PipelineError::Epoch { value, limit: EPOCH_MAX }),
+    }
+}

@@ -1,0 +1,247 @@
+//! What the command line says when something went wrong: kind, message, causes, hint, exit code.
+
+use std::error::Error;
+
+use crate::base::FileError;
+use crate::compose::{ComposeError, Problem};
+use crate::packages::PackagesError;
+use crate::pipeline::PipelineError;
+use crate::store::StoreError;
+use crate::tree::ContentError;
+
+/// What kind of failure it is. The codes are documented and stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Failed,
+    Usage,
+    Recipe,
+    Input,
+    NotFound,
+    Damaged,
+    Network,
+    NoSpace,
+    Interrupted,
+}
+
+impl Kind {
+    /// Returns the exit code of the process.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::Recipe => 3,
+            Kind::Input => 4,
+            Kind::NotFound => 5,
+            Kind::Damaged => 6,
+            Kind::Network => 7,
+            Kind::NoSpace => 8,
+            Kind::Interrupted => 130,
+        }
+    }
+
+    /// Returns the name of the kind in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Failed => "failed",
+            Kind::Usage => "usage",
+            Kind::Recipe => "recipe",
+            Kind::Input => "input",
+            Kind::NotFound => "not_found",
+            Kind::Damaged => "damaged",
+            Kind::Network => "network",
+            Kind::NoSpace => "no_space",
+            Kind::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// Holds what is printed when a verb fails.
+#[derive(Debug)]
+pub struct Failure {
+    pub kind: Kind,
+    pub message: String,
+    /// What it came from, outermost first.
+    pub causes: Vec<String>,
+    pub hint: Option<String>,
+    /// Text that stands before the message as it is, such as diagnostics with excerpts.
+    pub report: Option<String>,
+    /// The same for programs.
+    pub details: serde_json::Value,
+}
+
+impl Failure {
+    /// Makes a failure that has a message only.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Failure {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+            report: None,
+            details: serde_json::Value::Null,
+        }
+    }
+
+    /// Makes a failure of an error and all that it came from. A cause that its parent's text already
+    /// ends with is not said again.
+    pub fn of(kind: Kind, error: &(dyn Error + 'static)) -> Self {
+        let mut failure = Failure::new(kind, error.to_string());
+        let mut source = error.source();
+        while let Some(error) = source {
+            let text = error.to_string();
+            let said = failure.causes.last().unwrap_or(&failure.message);
+            if !said.ends_with(&text) {
+                failure.causes.push(text);
+            }
+            source = error.source();
+        }
+        failure.refine(error);
+        failure
+    }
+
+    /// Adds what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Looks down the causes for what changes the kind: a full disk, an interruption, no permission.
+    fn refine(&mut self, error: &(dyn Error + 'static)) {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if error.is::<crate::base::Cancelled>() {
+                self.kind = Kind::Interrupted;
+            }
+            let io = error.downcast_ref::<std::io::Error>();
+            match io.map(std::io::Error::kind) {
+                Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
+                    self.kind = Kind::NoSpace;
+                    self.hint.get_or_insert_with(|| "free some space, then run the same command again".into());
+                }
+                Some(std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) => {
+                    self.hint.get_or_insert_with(|| {
+                        "mkimage needs no root, only write access there; --store names another store".into()
+                    });
+                }
+                _ => {}
+            }
+            next = error.source();
+        }
+    }
+}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Self {
+        let kind = if error.is_missing() { Kind::NotFound } else { Kind::Failed };
+        Failure::of(kind, &error)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let failure = Failure::of(store_kind(&error), &error);
+        match &error {
+            StoreError::Unknown { .. } => failure.hint("`mkimage refs` lists the refs of the store"),
+            StoreError::NotAStore { .. } => failure.hint("name another place with --store DIR or MKIMAGE_STORE"),
+            StoreError::NotEmpty { .. } => failure.hint("name a directory that isn't there yet"),
+            _ => failure,
+        }
+    }
+}
+
+fn store_kind(error: &StoreError) -> Kind {
+    match error {
+        StoreError::Unknown { .. }
+        | StoreError::Missing { .. }
+        | StoreError::NoSuchMove { .. }
+        | StoreError::Ambiguous { .. }
+        | StoreError::Path { .. } => Kind::NotFound,
+        StoreError::RefName(_) => Kind::Usage,
+        StoreError::Malformed { .. } | StoreError::DamagedRef { .. } => Kind::Damaged,
+        StoreError::Content(error) => content_kind(error),
+        StoreError::Cancelled(_) => Kind::Interrupted,
+        _ => Kind::Failed,
+    }
+}
+
+fn content_kind(error: &ContentError) -> Kind {
+    match error {
+        ContentError::Missing { .. } | ContentError::Damaged { .. } => Kind::Damaged,
+        ContentError::Input(_) => Kind::Input,
+        ContentError::File(_) => Kind::Failed,
+        ContentError::Cancelled(_) => Kind::Interrupted,
+    }
+}
+
+impl From<PipelineError> for Failure {
+    fn from(error: PipelineError) -> Self {
+        match error {
+            PipelineError::Store(error) => error.into(),
+            PipelineError::File(error) => error.into(),
+            error => {
+                let failure = Failure::of(pipeline_kind(&error), &error);
+                match hint(&error) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
+        }
+    }
+}
+
+fn pipeline_kind(error: &PipelineError) -> Kind {
+    match error {
+        PipelineError::Recipe(_)
+        | PipelineError::Tree(_)
+        | PipelineError::NoKernel
+        | PipelineError::NotInPackage { .. }
+        | PipelineError::CommandLine(_)
+        | PipelineError::Ext4(_)
+        | PipelineError::Layout(_) => Kind::Recipe,
+        PipelineError::Compose(errors) => match errors.first() {
+            _ if errors.iter().any(ComposeError::is_cancelled) => Kind::Interrupted,
+            Some(ComposeError { problem: Problem::Source { .. } | Problem::Changed { .. }, .. }) => Kind::Input,
+            _ => Kind::Recipe,
+        },
+        PipelineError::Archive(_) | PipelineError::Boot(_) | PipelineError::Lock { .. } => Kind::Input,
+        PipelineError::Epoch { .. } => Kind::Usage,
+        PipelineError::NoInit { .. } => Kind::NotFound,
+        PipelineError::NotAnImage { .. }
+        | PipelineError::NotBootable { .. }
+        | PipelineError::Slots(_)
+        | PipelineError::Verity(_)
+        | PipelineError::Fat(_)
+        | PipelineError::Gpt(_) => Kind::Damaged,
+        PipelineError::Packages(error) => packages_kind(error),
+        PipelineError::Content(error) => content_kind(error),
+        PipelineError::Cancelled(_) => Kind::Interrupted,
+        PipelineError::Store(_) | PipelineError::File(_) | PipelineError::Device { .. } => Kind::Failed,
+    }
+}
+
+fn packages_kind(error: &PackagesError) -> Kind {
+    match error {
+        PackagesError::NoMirror { .. }
+        | PackagesError::Suite { .. }
+        | PackagesError::Fetch { .. }
+        | PackagesError::Gone { .. }
+        | PackagesError::Offline { .. } => Kind::Network,
+        PackagesError::Address { .. } | PackagesError::Proxy { .. } => Kind::Usage,
+        PackagesError::Request { .. } | PackagesError::Unknown { .. } | PackagesError::NotLocked { .. } => Kind::Recipe,
+        PackagesError::Cancelled(_) => Kind::Interrupted,
+        _ => Kind::Input,
+    }
+}
+
+fn hint(error: &PipelineError) -> Option<&'static str> {
+    match error {
+        PipelineError::NoInit { .. } => {
+            Some("`make all` puts mkimage-init beside mkimage; --init FILE or MKIMAGE_INIT names another")
+        }
+        PipelineError::Lock { .. } => Some("`mkimage lock --update` writes it anew"),
+        PipelineError::Slots(_) | PipelineError::Fat(_) | PipelineError::Gpt(_) => {
+            Some("is this an image that mkimage made? `mkimage build` makes it again")
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,284 @@
+//! What boots: kernel, initrd, stub, loader. A tree of its own beside the root's in each commit.
+//!
+//! ```text
+//! /kernel          the kernel image as it came
+//! /kernel_version  what `uname -r` prints
+//! /initrd          PID 1, its service description and modules, packed
+//! /stub /loader    systemd's UEFI stub and systemd-boot
+//! /command_line    the recipe's own words, one a line
+//! /service.json    what PID 1 runs, for people: the initrd holds the same
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use super::error::{PipelineError, Result};
+use super::packages::Unpacking;
+use super::step::KeyBuilder;
+use crate::archive::{Limits, scan};
+use crate::base::job::Unit;
+use crate::base::{ImagePath, Job, StepKey, fs};
+use crate::boot::initrd::{self, InitrdParts};
+use crate::boot::modules;
+use crate::boot::service::Service;
+use crate::recipe::plan::{KernelPlan, KernelSource, LoaderSource, PackagesPlan, Plan};
+use crate::store::{Objects, Store, Transaction, TreeRef};
+use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node};
+
+/// Version of the step that makes boot files: a change of what it does needs a new one.
+const STEP: &str = "boot files 1";
+/// Where the packages have systemd's UEFI programs.
+const LOADER_FOLDER: &str = "/usr/lib/systemd/boot/efi";
+/// Largest file that boots, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// The boot files of a commit, in memory.
+pub struct BootFiles {
+    pub kernel: Vec<u8>,
+    pub kernel_version: String,
+    pub initrd: Vec<u8>,
+    pub stub: Vec<u8>,
+    pub loader: Vec<u8>,
+    /// The recipe's own words.
+    pub command_line: Vec<String>,
+}
+
+impl BootFiles {
+    /// Reads the boot files of a commit.
+    pub fn read(store: &Store, tree: &TreeRef) -> Result<Self> {
+        let directory = store.directory(tree)?;
+        let read = |name: &str| match directory.entries.get(name.as_bytes()) {
+            Some(crate::store::StoredNode::Leaf(Node::File(file))) => Ok(store.read_all(&file.content)?),
+            _ => Err(PipelineError::NotBootable { missing: format!("/{name}") }),
+        };
+        let text = |name: &str| {
+            String::from_utf8(read(name)?).map_err(|_| PipelineError::NotBootable { missing: format!("/{name} as text") })
+        };
+        Ok(BootFiles {
+            kernel: read("kernel")?,
+            kernel_version: text("kernel_version")?,
+            initrd: read("initrd")?,
+            stub: read("stub")?,
+            loader: read("loader")?,
+            command_line: text("command_line")?.lines().map(str::to_owned).collect(),
+        })
+    }
+}
+
+/// What the boot files follow from.
+pub struct Request<'a> {
+    pub kernel: &'a KernelPlan,
+    pub loader: &'a LoaderSource,
+    pub command_line: &'a [String],
+    pub service: &'a Service,
+    /// The binary of PID 1.
+    pub init: &'a [u8],
+    pub epoch: u64,
+    /// `x64` or `aa64`: how UEFI names the architecture in file names.
+    pub uefi_suffix: &'static str,
+}
+
+/// Makes the boot files, or takes those that were made of the same inputs before.
+pub fn make(
+    request: &Request<'_>,
+    packages: &Unpacking<'_>,
+    transaction: &Transaction<'_>,
+    job: &Job,
+) -> Result<TreeRef> {
+    let sources = Sources::open(request, packages)?;
+    let key = sources.key(request);
+    let step = job.step("boot files", None, Unit::Items);
+    if let Some(tree) = packages.memo.tree(&key) {
+        step.cached();
+        return Ok(tree);
+    }
+    let tree = sources.assemble(request, packages, transaction, job)?;
+    let sealed = tree.seal().map_err(PipelineError::Tree)?;
+    let tree = transaction.put_tree(job, &sealed)?;
+    packages.memo.later(key, tree);
+    Ok(tree)
+}
+
+/// Where the parts come from, with what names their content.
+struct Sources {
+    kernel: Option<Vec<u8>>,
+    loader: Option<[Vec<u8>; 2]>,
+    modules: Option<PathBuf>,
+    keys: Vec<StepKey>,
+}
+
+impl Sources {
+    fn open(request: &Request<'_>, packages: &Unpacking<'_>) -> Result<Self> {
+        let mut keys = Vec::new();
+        let (kernel, modules) = match &request.kernel.source {
+            KernelSource::Package(plan) => {
+                keys.extend(packages.keys(plan)?);
+                (None, None)
+            }
+            KernelSource::Host { image, modules } => {
+                (Some(read(image)?), modules.clone())
+            }
+        };
+        let loader = match request.loader {
+            LoaderSource::Package(plan) => {
+                keys.extend(packages.keys(plan)?);
+                None
+            }
+            LoaderSource::Host { loader, stub } => Some([read(loader)?, read(stub)?]),
+            LoaderSource::None => return Err(PipelineError::NoKernel),
+        };
+        Ok(Sources { kernel, loader, modules, keys })
+    }
+
+    fn key(&self, request: &Request<'_>) -> StepKey {
+        let mut key = KeyBuilder::new(STEP);
+        key.bytes("init", request.init);
+        for bytes in &self.kernel {
+            key.bytes("kernel", bytes);
+        }
+        for bytes in self.loader.iter().flatten() {
+            key.bytes("loader", bytes);
+        }
+        for source in &self.keys {
+            key.bytes("package", source.as_bytes());
+        }
+        let service = serde_json::to_vec(request.service).expect("because a service has string keys only");
+        key.bytes("service", &service);
+        key.bytes("modules folder", format!("{:?}", self.modules).as_bytes());
+        for word in request.kernel.modules.iter().chain(request.command_line) {
+            key.bytes("word", word.as_bytes());
+        }
+        key.bytes("epoch", &request.epoch.to_le_bytes());
+        key.finish()
+    }
+
+    fn assemble(
+        &self,
+        request: &Request<'_>,
+        packages: &Unpacking<'_>,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Directory> {
+        let (kernel, root) = match (&request.kernel.source, &self.kernel) {
+            (KernelSource::Package(plan), _) => {
+                let root = packages.tree(plan, transaction, job)?;
+                (kernel_of(&root, plan, transaction)?, root)
+            }
+            (_, Some(kernel)) => (kernel.clone(), self.host_modules(transaction, job)?),
+            (_, None) => return Err(PipelineError::NoKernel),
+        };
+        let found = modules::find(&root, transaction, &request.kernel.modules, job);
+        let (version, modules) = match (found, &self.modules, &request.kernel.source) {
+            (Ok(found), _, _) => (found.version, found.modules),
+            (Err(_), None, KernelSource::Host { .. }) if request.kernel.modules.is_empty() => {
+                (kernel_version(&kernel).unwrap_or_else(|| "unknown".to_owned()), Vec::new())
+            }
+            (Err(error), _, _) => return Err(error.into()),
+        };
+        let parts = InitrdParts {
+            init: request.init,
+            service: request.service,
+            modules: &modules,
+            epoch: request.epoch,
+        };
+        let initrd = initrd::build(&parts, job)?;
+        let [loader, stub] = self.loader_files(request, packages, transaction, job)?;
+        let service = serde_json::to_vec_pretty(request.service).expect("because a service has string keys only");
+        let lines: String = request.command_line.iter().map(|word| format!("{word}\n")).collect();
+        let files: [(&str, &[u8]); 7] = [
+            ("/kernel", &kernel),
+            ("/kernel_version", version.as_bytes()),
+            ("/initrd", &initrd.bytes),
+            ("/stub", &stub),
+            ("/loader", &loader),
+            ("/command_line", lines.as_bytes()),
+            ("/service.json", &service),
+        ];
+        let mut tree = Directory::default();
+        for (path, bytes) in files {
+            let content = transaction.put(bytes)?;
+            let file = Node::File(File { metadata: Metadata::root(0o644), content });
+            tree.insert(&path_of(path), file).map_err(|error| PipelineError::Tree(vec![error]))?;
+        }
+        Ok(tree)
+    }
+
+    /// Reads the modules of a kernel that is no package into a tree, where a package would have them.
+    fn host_modules(&self, sink: &dyn ContentSink, job: &Job) -> Result<Directory> {
+        let mut root = Directory::default();
+        let Some(folder) = &self.modules else { return Ok(root) };
+        let (tree, _) = scan(folder, &Limits::default(), sink, job).map_err(PipelineError::Archive)?;
+        let version = folder.file_name().unwrap_or_default().to_string_lossy();
+        let path = ImagePath::new(format!("/lib/modules/{version}").as_bytes())
+            .map_err(|error| PipelineError::Tree(vec![error.into()]))?;
+        root.insert(&path, Node::Directory(tree)).map_err(|error| PipelineError::Tree(vec![error]))?;
+        Ok(root)
+    }
+
+    /// Returns loader and stub.
+    fn loader_files(
+        &self,
+        request: &Request<'_>,
+        packages: &Unpacking<'_>,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<[Vec<u8>; 2]> {
+        let plan = match (&self.loader, request.loader) {
+            (Some(files), _) => return Ok(files.clone()),
+            (None, LoaderSource::Package(plan)) => plan,
+            (None, _) => return Err(PipelineError::NoKernel),
+        };
+        let root = packages.tree(plan, transaction, job)?;
+        let suffix = request.uefi_suffix;
+        let file = |name: String| read_file(&root, &format!("{LOADER_FOLDER}/{name}"), plan, transaction);
+        Ok([file(format!("systemd-boot{suffix}.efi"))?, file(format!("linux{suffix}.efi.stub"))?])
+    }
+}
+
+/// Lists the host files that boot, where the plan names some: for the key of the whole.
+pub fn host_files(plan: &Plan) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    if let Some(KernelSource::Host { image, .. }) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
+        files.push(image.clone());
+    }
+    if let LoaderSource::Host { loader, stub } = &plan.boot.loader {
+        files.extend([loader.clone(), stub.clone()]);
+    }
+    files
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    Ok(fs::read_at_most(path, FILE_BYTES_MAX)?)
+}
+
+fn path_of(text: &str) -> ImagePath {
+    ImagePath::new(text.as_bytes()).expect("because these paths are ours")
+}
+
+fn read_file(root: &Directory, path: &str, plan: &PackagesPlan, source: &dyn ContentSource) -> Result<Vec<u8>> {
+    match root.get(&path_of(path)) {
+        Some(Node::File(file)) => Ok(source.read_all(&file.content)?),
+        _ => Err(PipelineError::NotInPackage { path: path.to_owned(), packages: plan.names.join(", "), origin: plan.origin.clone() }),
+    }
+}
+
+/// Finds `/boot/vmlinuz-VERSION` in the tree of a kernel package.
+fn kernel_of(root: &Directory, plan: &PackagesPlan, source: &dyn ContentSource) -> Result<Vec<u8>> {
+    let boot = root.directory(&path_of("/boot"));
+    let kernels = boot.iter().flat_map(|boot| &boot.entries);
+    let mut kernels = kernels.filter(|(name, _)| name.as_bytes().starts_with(b"vmlinu"));
+    match kernels.next() {
+        Some((name, _)) => read_file(root, &format!("/boot/{name}"), plan, source),
+        None => read_file(root, "/boot/vmlinuz", plan, source),
+    }
+}
+
+/// Reads the version out of an x86 kernel image (Linux x86 boot protocol, `kernel_version`).
+fn kernel_version(kernel: &[u8]) -> Option<String> {
+    if kernel.get(0x202..0x206)? != b"HdrS" {
+        return None;
+    }
+    let pointer = u16::from_le_bytes(kernel.get(0x20e..0x210)?.try_into().ok()?);
+    let text = kernel.get(usize::from(pointer) + 0x200..)?;
+    let text = text.split(|byte| matches!(byte, 0 | b' ')).next()?;
+    (text.len() <= 64).then(|| String::from_utf8_lossy(text).into_owned()).filter(|text| !text.is_empty())
+}

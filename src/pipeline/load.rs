@@ -1,0 +1,32 @@
+//! Recipe text from the host.
+
+use std::path::Path;
+
+use super::error::{PipelineError, Result};
+use crate::base::fs;
+use crate::recipe::{self, LoadError, Loaded, Loader, Settings, TEXT_BYTES_MAX};
+
+/// Reads recipes from files of the host, and variables from the environment where a recipe names them.
+pub struct HostLoader;
+
+impl Loader for HostLoader {
+    fn read(&self, path: &str) -> std::result::Result<String, LoadError> {
+        let bytes = fs::read_at_most(Path::new(path), TEXT_BYTES_MAX as u64 + 1).map_err(|error| match error {
+            error if error.is_missing() => LoadError::Missing,
+            error => LoadError::Other(error.source.to_string()),
+        })?;
+        String::from_utf8(bytes).map_err(|_| LoadError::Other("it is no UTF-8 text".to_owned()))
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+/// Reads a recipe with all that it includes. A recipe that isn't there is a file error, all else is the
+/// recipe's.
+pub fn load(recipe: &Path, settings: &Settings) -> Result<Loaded> {
+    fs::open(recipe)?;
+    let name = recipe.to_string_lossy();
+    recipe::load(&name, &HostLoader, settings).map_err(|diagnostics| PipelineError::Recipe(Box::new(diagnostics)))
+}

@@ -1,0 +1,57 @@
+//! What PID 1 is told: the plan's app, with names as numbers.
+
+use crate::boot::service::{App, Check, Health, Restart, Service};
+use crate::compose::Identities;
+use crate::recipe::plan::{self, AppPlan, HealthCheck, HealthPlan, Part, Plan};
+
+/// Describes the machine that a plan makes.
+pub fn describe(plan: &Plan, identities: &Identities) -> Service {
+    let app = plan.parts.iter().find_map(|part| match part {
+        Part::App(app) => Some(describe_app(app, identities)),
+        _ => None,
+    });
+    Service {
+        name: plan.image.name.clone(),
+        version: plan.image.version.clone(),
+        init: plan.image.init.as_ref().map(ToString::to_string),
+        app,
+        data_path: plan.disk.data_path.to_string(),
+        watchdog_seconds: plan.boot.watchdog_seconds,
+    }
+}
+
+fn describe_app(app: &AppPlan, identities: &Identities) -> App {
+    let identity = identities.of(&app.user).expect("because a plan's app names a user of the plan");
+    App {
+        name: app.name.clone(),
+        command: app.command.clone(),
+        uid: identity.uid,
+        gid: identity.gid,
+        groups: identity.groups.clone(),
+        working_directory: app.working_directory.to_string(),
+        environment: app.environment.clone(),
+        capabilities: app.capabilities.clone(),
+        restart: match app.restart {
+            plan::Restart::Always => Restart::Always,
+            plan::Restart::OnFailure => Restart::OnFailure,
+            plan::Restart::Never => Restart::Never,
+        },
+        stop_signal: app.stop_signal.clone(),
+        stop_timeout_seconds: app.stop_timeout_seconds,
+        health: app.health.as_ref().map(describe_health),
+    }
+}
+
+fn describe_health(health: &HealthPlan) -> Health {
+    Health {
+        check: match &health.check {
+            HealthCheck::Http { port, path } => Check::Http { port: *port, path: path.clone() },
+            HealthCheck::Tcp { port } => Check::Tcp { port: *port },
+            HealthCheck::Command(command) => Check::Command(command.clone()),
+        },
+        interval_seconds: health.interval_seconds,
+        timeout_seconds: health.timeout_seconds,
+        hold_seconds: health.hold_seconds,
+        start_seconds: health.start_seconds,
+    }
+}

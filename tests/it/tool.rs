@@ -1,0 +1,116 @@
+//! Running mkimage and the tools that judge its bytes.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// Returns the small PID 1 where `make` built it, else the one of this test build.
+pub fn init() -> PathBuf {
+    std::env::var_os("MKIMAGE_INIT").map_or_else(|| env!("CARGO_BIN_EXE_mkimage-init").into(), PathBuf::from)
+}
+
+/// A folder that stays between runs, so that packages are fetched once.
+pub fn kept(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    std::fs::create_dir_all(&folder).expect("a folder below target/");
+    folder
+}
+
+/// Prepares a call of mkimage with the tests' own store and PID 1, and no setting of the caller's.
+pub fn mkimage<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mkimage"));
+    command.env_remove("MKIMAGE_JOBS").env_remove("SOURCE_DATE_EPOCH");
+    command.env("MKIMAGE_STORE", kept("store")).env("MKIMAGE_INIT", init()).args(arguments);
+    command
+}
+
+/// Runs a command and returns its standard output; anything but exit code 0 fails the test with all
+/// that the command said.
+pub fn succeed(command: &mut Command) -> String {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, said(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a command that must end with an exit code, and returns what it said on standard error.
+pub fn fail_with(code: i32, command: &mut Command) -> String {
+    let output = run(command);
+    assert_eq!(output.status.code(), Some(code), "{command:?}\n{}", said(&output));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs a command. A tool that isn't there fails the test: it never skips.
+pub fn run(command: &mut Command) -> Output {
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.output().unwrap_or_else(|error| panic!("{program}: {error}; `make test` installs what the tests need"))
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Runs another program of this machine.
+pub fn tool<S: AsRef<std::ffi::OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").args(arguments);
+    command
+}
+
+/// Returns the folder of this crate.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Makes the demo's app where `make` has not: a static program of one file.
+pub fn hello_app() -> PathBuf {
+    static APP: OnceLock<PathBuf> = OnceLock::new();
+    APP.get_or_init(|| {
+        let made = root().join("recipes/hello/target/hello");
+        if !made.exists() {
+            succeed(Command::new("make").arg("hello").current_dir(root()));
+        }
+        made
+    })
+    .clone()
+}
+
+/// Returns the hello image, built once a test run from the recipe that the demo uses.
+pub fn hello_image() -> PathBuf {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE
+        .get_or_init(|| {
+            hello_app();
+            let image = kept("images").join("hello.img");
+            let recipe = root().join("recipes/hello/hello.hcl");
+            succeed(&mut mkimage(["build".as_ref(), recipe.as_os_str(), "-o".as_ref(), image.as_os_str()]));
+            image
+        })
+        .clone()
+}
+
+/// Returns what `mkimage inspect --json` says of an image.
+pub fn inspect(image: &Path) -> serde_json::Value {
+    let text = succeed(&mut mkimage(["inspect".as_ref(), "--json".as_ref(), "--verify".as_ref(), image.as_os_str()]));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// Copies a range of a file into a file of its own, holes as holes.
+pub fn cut(image: &Path, start: u64, size: u64, out: &Path) {
+    use std::io::{Read, Seek, SeekFrom, Write};
+    let mut from = std::fs::File::open(image).expect("an image");
+    let mut to = std::fs::File::create(out).expect("a file");
+    from.seek(SeekFrom::Start(start)).expect("a seek");
+    to.set_len(size).expect("a length");
+    let mut piece = vec![0; 1 << 20];
+    let mut left = size;
+    while left > 0 {
+        let length = left.min(piece.len() as u64) as usize;
+        from.read_exact(&mut piece[..length]).expect("a range inside the image");
+        if piece[..length].iter().any(|&byte| byte != 0) {
+            to.write_all(&piece[..length]).expect("written");
+        } else {
+            to.seek(SeekFrom::Current(length as i64)).expect("a seek");
+        }
+        left -= length as u64;
+    }
+}
