@@ -155,30 +155,40 @@ pub fn write_chain(
     if !whole || !inside || clusters > room {
         return Err(FatError::Extent { start, clusters: room, need: clusters.into() });
     }
+    let new = chain_bytes(extent, start + clusters);
     for copy in 0..geometry.fat_copies {
-        for first in (start..extent.end()).step_by(CLUSTERS_PER_FAT_SECTOR as usize) {
-            let bytes = chain_sector(first, start + clusters);
-            let at = geometry.fat_offset(copy) + u64::from(first) * 4;
-            replace_sector(device, at, &bytes).map_err(FatError::device("write"))?;
-        }
+        let at = geometry.fat_offset(copy) + u64::from(start) * 4;
+        replace_sectors(device, at, &new).map_err(FatError::device("write"))?;
     }
     Ok(())
 }
 
-/// Returns the FAT sector of `first` and the 127 clusters behind it, in a chain that stops before `end`.
-fn chain_sector(first: u32, end: u32) -> [u8; 512] {
-    let mut bytes = [0; 512];
-    for (place, cluster) in bytes.chunks_exact_mut(4).zip(first..end) {
-        let next = if cluster + 1 == end { END_OF_CHAIN } else { cluster + 1 };
-        place.copy_from_slice(&next.to_le_bytes());
-    }
-    bytes
+/// Returns the FAT's bytes of an extent whose chain stops before cluster `end`.
+fn chain_bytes(extent: Extent, end: u32) -> Vec<u8> {
+    let entry = |cluster: u32| match cluster + 1 {
+        next if next < end => next,
+        next if next == end => END_OF_CHAIN,
+        _ => 0,
+    };
+    (extent.start_cluster..extent.end()).flat_map(|cluster| entry(cluster).to_le_bytes()).collect()
 }
 
-fn replace_sector(device: &dyn BlockDevice, at: u64, bytes: &[u8; 512]) -> std::io::Result<()> {
-    let mut old = [0; 512];
+/// Writes those runs of sectors that differ from what is there.
+fn replace_sectors(device: &dyn BlockDevice, at: u64, new: &[u8]) -> std::io::Result<()> {
+    const SECTOR: usize = SECTOR_BYTES as usize;
+    let mut old = vec![0; new.len()];
     device.read_at(at, &mut old)?;
-    if old == *bytes { Ok(()) } else { device.write_at(at, bytes) }
+    let differs: Vec<bool> =
+        old.chunks(SECTOR).zip(new.chunks(SECTOR)).map(|(old, new)| old != new).collect();
+    let mut first = 0;
+    for run in differs.chunk_by(|one, next| one == next) {
+        let bytes = first * SECTOR..(first + run.len()) * SECTOR;
+        if run[0] {
+            device.write_at(at + bytes.start as u64, &new[bytes])?;
+        }
+        first += run.len();
+    }
+    Ok(())
 }
 
 /// Counts the free clusters in the first FAT and writes their number to FSInfo.
@@ -191,6 +201,6 @@ pub fn count_free(device: &dyn BlockDevice, geometry: &Geometry) -> Result<u32, 
     let mut info = [0; 512];
     device.read_at(at, &mut info).map_err(FatError::device("read"))?;
     info[488..492].copy_from_slice(&free.to_le_bytes());
-    replace_sector(device, at, &info).map_err(FatError::device("write"))?;
+    replace_sectors(device, at, &info).map_err(FatError::device("write"))?;
     Ok(free)
 }
