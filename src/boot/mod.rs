@@ -5,3 +5,4 @@
 #![forbid(unsafe_code)]
 
 pub mod service;
+pub mod slots;
