@@ -95,7 +95,7 @@ pub enum PackagesError {
     File(#[from] FileError),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("{}", .0.iter().map(whole).collect::<Vec<_>>().join("; "))]
     Several(Vec<PackagesError>),
 }
 
@@ -107,6 +107,17 @@ impl PackagesError {
             _ => PackagesError::Several(errors),
         }
     }
+}
+
+/// Writes an error with all that led to it, in one line.
+fn whole(error: &PackagesError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text.push_str(&format!(": {error}"));
+        source = error.source();
+    }
+    text
 }
 
 fn did_you_mean(similar: &[String]) -> String {

@@ -193,7 +193,8 @@ impl<'a> Fetcher<'a> {
     /// a message: a build with a lock takes nothing from an index.
     fn there_now(&self, wanted: &Wanted<'_>, job: &Job) -> Option<String> {
         let universe = Universe::load(wanted.request, None, self, job).ok()?;
-        universe.find(&wanted.package.name).ok().flatten().map(|entry| entry.version)
+        let name = &*wanted.package.name;
+        universe.find(&[name].into()).ok()?.remove(name).map(|entry| entry.version)
     }
 
     /// Gets one file of one mirror: of a digest and size that are known, or of at most `limit` bytes.

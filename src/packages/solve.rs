@@ -6,10 +6,10 @@
 //! metapackage's name among those that it was asked by; the metapackage itself has no content and is
 //! not fetched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::deb::index::IndexEntry;
-use super::deb::relation;
+use super::deb::relation::{self, Relation};
 use super::error::PackagesError;
 use super::fetch::Fetcher;
 use super::lock::{Lock, LockedPackage};
@@ -86,9 +86,11 @@ fn resolve_group(
     let step = job.step(format!("lock {distribution} {suite}"), Some(new.len() as u64), Unit::Items);
     let universe = Universe::load(first, previous, fetcher, job)?;
     lock.put_suite(distribution, suite, universe.state);
+    let wanted = new.iter().map(|name| name.as_str()).collect();
+    let (mut found, kernels) = look_up(&wanted, &universe)?;
     let mut errors = Vec::new();
     for name in new {
-        match pick(name, first, &universe) {
+        match pick(name, &mut found, &kernels, first, &universe) {
             Ok(entry) => lock.put_package(locked(entry, name, first)),
             Err(error) => errors.push(error),
         }
@@ -97,8 +99,30 @@ fn resolve_group(
     if errors.is_empty() { Ok(()) } else { Err(PackagesError::of(errors)) }
 }
 
-fn pick(name: &str, request: &Request, universe: &Universe) -> Result<IndexEntry, PackagesError> {
-    let Some(entry) = universe.find(name)? else {
+type Entries = BTreeMap<String, IndexEntry>;
+
+/// Finds packages, and the kernels for which metapackages among them stand.
+fn look_up(names: &BTreeSet<&str>, universe: &Universe) -> Result<(Entries, Entries), PackagesError> {
+    let found = universe.find(names)?;
+    let kernels: BTreeSet<&str> = found.values().filter_map(kernel).map(|kernel| kernel.name).collect();
+    let kernels = if kernels.is_empty() { Entries::new() } else { universe.find(&kernels)? };
+    Ok((found, kernels))
+}
+
+/// Returns the kernel for which a metapackage stands; `None` for every other package.
+fn kernel(entry: &IndexEntry) -> Option<Relation<'_>> {
+    let needed = relation::first_alternatives(&entry.depends);
+    needed.into_iter().find(|needed| entry.name.starts_with(KERNEL) && needed.name.starts_with(KERNEL))
+}
+
+fn pick(
+    name: &str,
+    found: &mut Entries,
+    kernels: &Entries,
+    request: &Request,
+    universe: &Universe,
+) -> Result<IndexEntry, PackagesError> {
+    let Some(entry) = found.remove(name) else {
         return Err(PackagesError::Unknown {
             name: name.to_owned(),
             suite: request.suite.clone(),
@@ -107,12 +131,10 @@ fn pick(name: &str, request: &Request, universe: &Universe) -> Result<IndexEntry
             similar: universe.similar(name),
         });
     };
-    let needed = relation::first_alternatives(&entry.depends);
-    let kernel = needed.iter().find(|needed| name.starts_with(KERNEL) && needed.name.starts_with(KERNEL));
-    let Some(kernel) = kernel else { return Ok(entry) };
-    let found = universe.find(kernel.name)?;
-    match found.filter(|found| kernel.exactly.is_none_or(|version| version == found.version)) {
-        Some(found) => Ok(found),
+    let Some(kernel) = kernel(&entry) else { return Ok(entry) };
+    let fits = |found: &&IndexEntry| kernel.exactly.is_none_or(|version| version == found.version);
+    match kernels.get(kernel.name).filter(fits) {
+        Some(found) => Ok(found.clone()),
         None => {
             let exactly = kernel.exactly.map(|version| format!(" {version}")).unwrap_or_default();
             Err(PackagesError::Metapackage {

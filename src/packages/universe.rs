@@ -1,6 +1,6 @@
 //! What a suite offers: its verified Release and the indexes that this names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use super::date;
@@ -75,20 +75,20 @@ impl Universe {
         Ok(Universe { state, indexes, mirror: mirror.shown(), suite: request.suite.clone() })
     }
 
-    /// Returns the highest version of a package; among equal ones the first.
-    pub fn find(&self, name: &str) -> Result<Option<IndexEntry>, PackagesError> {
-        let mut best: Option<IndexEntry> = None;
+    /// Returns the highest version of each package that is there, by name; among equal ones the first. Costs one
+    /// pass over the indexes.
+    pub fn find(&self, names: &BTreeSet<&str>) -> Result<BTreeMap<String, IndexEntry>, PackagesError> {
+        let mut best = BTreeMap::<String, IndexEntry>::new();
         for (path, text) in &self.indexes {
-            let entries =
-                index::find(text, &BTreeSet::from([name])).map_err(|problem| PackagesError::Suite {
-                    suite: self.suite.clone(),
-                    mirror: self.mirror.clone(),
-                    problem: Box::new(SuiteProblem::Index { path: path.clone(), problem }),
-                })?;
+            let entries = index::find(text, names).map_err(|problem| PackagesError::Suite {
+                suite: self.suite.clone(),
+                mirror: self.mirror.clone(),
+                problem: Box::new(SuiteProblem::Index { path: path.clone(), problem }),
+            })?;
             for entry in entries {
-                let is_higher = |best: &IndexEntry| version::compare(&entry.version, &best.version).is_gt();
-                if best.as_ref().is_none_or(is_higher) {
-                    best = Some(entry);
+                let there = best.get(&entry.name);
+                if there.is_none_or(|there| version::compare(&entry.version, &there.version).is_gt()) {
+                    best.insert(entry.name.clone(), entry);
                 }
             }
         }
