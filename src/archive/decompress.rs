@@ -20,8 +20,8 @@ pub enum Compression {
 /// Bytes that a magic needs at most.
 const MAGIC_BYTES: usize = 6;
 
-/// What the xz decoder needs besides its dictionary, in bytes.
-const XZ_STATE_BYTES: u64 = 2 << 20;
+/// What the xz decoder needs besides its dictionary, in bytes: less than a tenth of this.
+const XZ_STATE_BYTES: u64 = 512 << 10;
 
 /// Compressions and archives that people have but that we don't read, by their first bytes.
 const FOREIGN: [(&[u8], &str); 7] = [

@@ -175,7 +175,7 @@ mod tests {
             b"+000644\0",
             b"0x00644\0",
             b"64 4\0\0\0\0",
-            b"\0000644\0",
+            b"\x000644\0",
             b"\xff\xff\xff\xff\xff\xff\xff\xff",
             b"\x80\0\0\x01\0\0\0\0\0\0\0\0",
             b"\xbf\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",

@@ -24,7 +24,8 @@ pub struct Options<'a> {
     pub prefix: ImagePath,
     /// Leading components to drop from each path, and from the targets of hard links.
     pub strip_components: u32,
-    /// User and group of every entry, instead of those in the archive.
+    /// User and group of everything that the archive brings, of the directory that it fills too, instead
+    /// of those in the archive.
     pub owner: Option<(u32, u32)>,
     /// Decides about setuid and setgid bits, devices, capabilities and trusted attributes.
     pub policy: &'a Policy<'a>,
@@ -91,7 +92,40 @@ pub fn read_tar(
             count: importer.violation_count,
         });
     }
-    Ok(importer.growing.tree)
+    let mut tree = importer.growing.tree;
+    if let Some(owner) = options.owner {
+        set_owner(&mut tree, &options.prefix, owner);
+    }
+    Ok(tree)
+}
+
+/// Gives everything from a path of the tree on to one user and group.
+pub fn set_owner(tree: &mut Directory, path: &ImagePath, (uid, gid): (u32, u32)) {
+    let top = match tree.get_mut(path) {
+        Some(Node::Directory(directory)) => directory,
+        Some(other) => {
+            if let Some(metadata) = other.metadata_mut() {
+                (metadata.uid, metadata.gid) = (uid, gid);
+            }
+            return;
+        }
+        None if path.is_root() => tree,
+        None => return,
+    };
+    let mut waiting = vec![top];
+    while let Some(directory) = waiting.pop() {
+        (directory.metadata.uid, directory.metadata.gid) = (uid, gid);
+        for node in directory.entries.values_mut() {
+            match node {
+                Node::Directory(directory) => waiting.push(directory),
+                other => {
+                    if let Some(metadata) = other.metadata_mut() {
+                        (metadata.uid, metadata.gid) = (uid, gid);
+                    }
+                }
+            }
+        }
+    }
 }
 
 struct Importer<'a, R> {
@@ -163,10 +197,7 @@ impl<R: Read + Send> Importer<'_, R> {
     fn take(&mut self, entry: Entry) -> Result<Option<(ImagePath, Vec<u8>)>, ArchiveError> {
         let place = entry.place;
         let Some(path) = self.image_path(&place, &entry.path, &entry.kind)? else { return Ok(None) };
-        let mut metadata = entry.metadata;
-        if let Some((uid, gid)) = self.options.owner {
-            (metadata.uid, metadata.gid) = (uid, gid);
-        }
+        let metadata = entry.metadata;
         let node = match entry.kind {
             EntryKind::File => {
                 Node::File(File { metadata, content: Content { id: BlobId::of(b""), size: entry.size } })
@@ -217,10 +248,11 @@ impl<R: Read + Send> Importer<'_, R> {
         let relative = self.relative(place, path)?;
         let strip = self.options.strip_components as usize;
         let count = relative.names().count();
-        if count < strip || (count == strip && *kind != EntryKind::Directory) {
-            if *kind == EntryKind::Directory {
-                return Ok(None);
-            }
+        let is_directory = *kind == EntryKind::Directory;
+        if count < strip && is_directory {
+            return Ok(None);
+        }
+        if strip > 0 && count <= strip && !is_directory {
             return Err(place.malformed(format!(
                 "strip_components = {strip} leaves nothing of this path, which has {count} components"
             )));

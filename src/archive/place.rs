@@ -60,16 +60,15 @@ impl<'l> Growing<'l> {
     }
 
     fn describe(&mut self, path: &ImagePath, metadata: Metadata) -> Result<(), String> {
-        if path.is_root() && self.implied.remove(path) {
+        const TWICE: &str = "this directory comes twice";
+        if path.is_root() {
             self.tree.metadata = metadata;
-            return Ok(());
+            return if self.implied.remove(path) { Ok(()) } else { Err(TWICE.into()) };
         }
-        match self.tree.get(path).map(Node::kind) {
-            Some("directory") if !self.implied.contains(path) => {
-                return Err("this directory comes twice".into());
-            }
-            Some("directory") | None => {}
-            Some(kind) => return Err(format!("this path comes twice, first as a {kind}")),
+        match self.tree.get(path) {
+            Some(Node::Directory(_)) if !self.implied.contains(path) => return Err(TWICE.into()),
+            Some(Node::Directory(_)) | None => {}
+            Some(other) => return Err(format!("this path comes twice, first as a {}", other.kind())),
         }
         self.directory(path)?;
         self.implied.remove(path);
