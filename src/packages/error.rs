@@ -41,11 +41,11 @@ pub enum PackagesError {
         #[source]
         problem: Box<SuiteProblem>,
     },
-    #[error("{suite} ({}) has no package {name} for {architecture}{}", components.join(" "), did_you_mean(similar))]
+    #[error("{place} has no package {name} for {architecture}{}", did_you_mean(similar))]
     Unknown {
         name: String,
-        suite: String,
-        components: Vec<String>,
+        /// Suite and components: `bookworm (main)`.
+        place: String,
         architecture: String,
         similar: Vec<String>,
     },
@@ -70,14 +70,14 @@ pub enum PackagesError {
     )]
     Offline { name: String, version: String, sha256: Sha256, filename: String },
     #[error(
-        "{name} {version} is locked, but {mirror} no longer has it{}: take what is there now with `mkimage lock \
+        "{package} is locked, but {mirror} no longer has it{}: take what is there now with `mkimage lock \
          --update`, name a mirror that keeps old versions with --mirror, or name a directory that holds \
          {filename} with --mirror file:/path",
         there_now(now)
     )]
     Gone {
-        name: String,
-        version: String,
+        /// Name and version.
+        package: String,
         filename: String,
         mirror: String,
         /// The version that the mirror's index offers, where it could be read.
@@ -110,7 +110,7 @@ impl PackagesError {
 }
 
 /// Writes an error with all that led to it, in one line.
-fn whole(error: &PackagesError) -> String {
+pub(super) fn whole(error: &PackagesError) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -171,11 +171,13 @@ pub enum FetchProblem {
     #[error("{found} bytes came, {expected} were expected")]
     Size { found: u64, expected: u64 },
     #[error("the bytes have SHA-256 {found}, {expected} was expected")]
-    Digest { found: Sha256, expected: Sha256 },
+    Digest { found: Box<Sha256>, expected: Box<Sha256> },
     #[error("only {bytes} bytes came in {seconds} seconds")]
     Slow { bytes: u64, seconds: u64 },
     #[error("the server sends us on to {to:?}: {problem}")]
     Redirect { to: String, problem: &'static str },
+    #[error("the network is off (--offline)")]
+    Offline,
     #[error("the connection failed")]
     Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]

@@ -1,15 +1,15 @@
 //! Getting locked packages: from the caller's cache, else from a mirror, checked either way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::digest::Sha256;
 use super::error::{FetchProblem, PackagesError};
 use super::http::Http;
 use super::lock::{LockedPackage, Wanted};
 use super::mirror::{self, Location, Mirror};
-use super::request::Settings;
+use super::request::{Request, Settings};
 use super::universe::Universe;
 use crate::base::job::Unit;
 use crate::base::parallel::Workers;
@@ -86,7 +86,8 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Brings all packages into the cache that are not there, over several connections at once, the largest
-    /// first. Every failure is reported, not only the first.
+    /// first. All failures are reported, not only the first; but once a mirror can't be reached, nothing more is
+    /// asked for.
     pub fn fetch(&self, wanted: &[Wanted<'_>], job: &Job) -> Result<Fetched, PackagesError> {
         let (missing, cached) = self.missing(wanted)?;
         let fetched = Fetched { cached, ..Fetched::default() };
@@ -96,8 +97,14 @@ impl<'a> Fetcher<'a> {
         let total = missing.iter().map(|wanted| wanted.package.size_bytes).sum();
         let step = job.step("fetch packages", Some(total), Unit::Bytes);
         let (packages, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let is_cut_off = AtomicBool::new(false);
         let fetch = |wanted: Wanted<'_>| {
-            let found = self.ask_all(&wanted, job)?;
+            if is_cut_off.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let found = self.ask_all(&wanted, job).inspect_err(|error| {
+                is_cut_off.fetch_or(is_about_the_network(error), Ordering::Relaxed);
+            })?;
             self.keep(wanted.package.sha256, &found)?;
             packages.fetch_add(1, Ordering::Relaxed);
             bytes.fetch_add(found.len() as u64, Ordering::Relaxed);
@@ -105,7 +112,8 @@ impl<'a> Fetcher<'a> {
             Ok(())
         };
         let connections = Workers::new(self.settings.connections.clamp(1, 16).min(missing.len()));
-        connections.try_map(missing, fetch).map_err(PackagesError::of)?;
+        let result = connections.try_map(missing, fetch);
+        result.map_err(|errors| PackagesError::of(self.explain(errors, wanted, job)))?;
         Ok(Fetched { packages: packages.into_inner(), bytes: bytes.into_inner(), ..fetched })
     }
 
@@ -132,7 +140,8 @@ impl<'a> Fetcher<'a> {
         if let Some(bytes) = self.cached(*sha256, *size_bytes)? {
             return Ok(bytes);
         }
-        let bytes = self.ask_all(wanted, job)?;
+        let explain = |error| PackagesError::of(self.explain(vec![error], &[*wanted], job));
+        let bytes = self.ask_all(wanted, job).map_err(explain)?;
         self.keep(*sha256, &bytes)?;
         Ok(bytes)
     }
@@ -180,21 +189,49 @@ impl<'a> Fetcher<'a> {
             Some(failure) => failure,
             None if asked.is_empty() => offline(),
             None => PackagesError::Gone {
-                name: package.name.clone(),
-                version: package.version.clone(),
+                package: package.to_string(),
                 filename: package.filename.clone(),
                 mirror: asked.join(" and "),
-                now: self.there_now(wanted, job),
+                now: None,
             },
         })
     }
 
-    /// Returns the version that the mirror's index offers; `None` where it has none or can't be asked. Only for
-    /// a message: a build with a lock takes nothing from an index.
-    fn there_now(&self, wanted: &Wanted<'_>, job: &Job) -> Option<String> {
-        let universe = Universe::load(wanted.request, None, self, job).ok()?;
-        let name = &*wanted.package.name;
-        universe.find(&[name].into()).ok()?.remove(name).map(|entry| entry.version)
+    /// Adds to each package that is gone which version the mirror's index offers, where that can be asked. Only
+    /// for the message: a build with a lock takes nothing from an index.
+    fn explain(
+        &self,
+        mut errors: Vec<PackagesError>,
+        wanted: &[Wanted<'_>],
+        job: &Job,
+    ) -> Vec<PackagesError> {
+        let mut requests: Vec<&Request> = wanted.iter().map(|wanted| wanted.request).collect();
+        requests.dedup();
+        for request in requests {
+            let of_request = |wanted: &&Wanted<'_>| wanted.request == request;
+            let files: BTreeMap<&str, &str> = wanted
+                .iter()
+                .filter(of_request)
+                .map(|wanted| (&*wanted.package.filename, &*wanted.package.name))
+                .collect();
+            let mut gone: Vec<(&str, &mut Option<String>)> = errors
+                .iter_mut()
+                .filter_map(|error| match error {
+                    PackagesError::Gone { filename, now, .. } => Some((*files.get(&**filename)?, now)),
+                    _ => None,
+                })
+                .collect();
+            if gone.is_empty() {
+                continue;
+            }
+            let Ok(universe) = Universe::load(request, None, self, job) else { continue };
+            let names = gone.iter().map(|gone| gone.0).collect();
+            let Ok(found) = universe.find(&names) else { continue };
+            for (name, now) in &mut gone {
+                **now = found.get(*name).map(|entry| entry.version.clone());
+            }
+        }
+        errors
     }
 
     /// Gets one file of one mirror: of a digest and size that are known, or of at most `limit` bytes.
@@ -209,6 +246,7 @@ impl<'a> Fetcher<'a> {
         let size = expected.map(|expected| expected.1);
         let result = match mirror.locate(path) {
             _ if size.is_some_and(|size| size > limit) => Err(FetchProblem::TooLarge { limit }),
+            Location::Http(_) if self.settings.offline => Err(FetchProblem::Offline),
             Location::File(path) => match fs::read_at_most(&path, size.unwrap_or(limit)) {
                 Err(error) if error.is_missing() => Err(FetchProblem::Missing),
                 result => result.map_err(FetchProblem::File),
@@ -226,12 +264,20 @@ impl<'a> Fetcher<'a> {
     }
 }
 
+/// Tells whether other requests would fail alike.
+fn is_about_the_network(error: &PackagesError) -> bool {
+    matches!(
+        error,
+        PackagesError::Fetch { problem: FetchProblem::Connection(_) | FetchProblem::Slow { .. }, .. }
+    )
+}
+
 fn check(bytes: Vec<u8>, (sha256, size): (Sha256, u64)) -> Result<Vec<u8>, FetchProblem> {
     if bytes.len() as u64 != size {
         return Err(FetchProblem::Size { found: bytes.len() as u64, expected: size });
     }
     match Sha256::of(&bytes) {
         found if found == sha256 => Ok(bytes),
-        found => Err(FetchProblem::Digest { found, expected: sha256 }),
+        found => Err(FetchProblem::Digest { found: Box::new(found), expected: Box::new(sha256) }),
     }
 }

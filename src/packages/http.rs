@@ -48,6 +48,8 @@ impl Default for Patience {
 
 /// Redirects that are followed for one request.
 const REDIRECTS_MAX: usize = 5;
+/// Most bytes that are reserved before they come.
+const RESERVED_BYTES_MAX: u64 = 64 << 20;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 128 << 10;
 
@@ -124,6 +126,7 @@ impl Http {
         {
             return Err(FetchProblem::Length { declared: declared + body.len() as u64, expected });
         }
+        body.reserve(expected.map_or(0, |expected| expected.min(RESERVED_BYTES_MAX) as usize));
         self.receive(answer.into_body(), body, limit, job)?;
         match expected {
             Some(expected) if (body.len() as u64) < expected => {

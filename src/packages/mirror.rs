@@ -112,8 +112,8 @@ pub(super) fn candidates(request: &Request, settings: &Settings) -> Result<Vec<M
         if !source.offers(&request.suite, &request.components, &request.architecture) {
             continue;
         }
-        for uri in &source.uris {
-            match Mirror::parse(uri) {
+        for uri in source.uris.iter().flat_map(|uri| expanded(uri, &mut notes)).collect::<Vec<_>>() {
+            match Mirror::parse(&uri) {
                 Ok(mirror) => {
                     mirrors.push(Mirror { signed_by: source.signed_by.clone(), is_guess: true, ..mirror });
                 }
@@ -135,6 +135,24 @@ pub(super) fn candidates(request: &Request, settings: &Settings) -> Result<Vec<M
     let is_only = mirrors.len() == 1;
     mirrors.iter_mut().for_each(|mirror| mirror.is_guess = !is_only);
     Ok(mirrors)
+}
+
+/// Returns the addresses that stand in a list of mirrors (`mirror+file:/path`, `apt-transport-mirror(1)`), in
+/// its order; any other address stands for itself.
+fn expanded(uri: &str, notes: &mut Vec<String>) -> Vec<String> {
+    let Some(path) = uri.strip_prefix("mirror+file:") else { return vec![uri.to_owned()] };
+    let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+    match fs::read_at_most(path, SOURCES_BYTES_MAX) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let words = text.lines().filter_map(|line| line.split_ascii_whitespace().next());
+            words.filter(|word| !word.starts_with('#')).map(str::to_owned).collect()
+        }
+        Err(error) => {
+            notes.push(format!("{error}: {}", error.source));
+            Vec::new()
+        }
+    }
 }
 
 /// Reads apt's sources: `sources.list`, then `sources.list.d` by name. A file that can't be read or
@@ -231,6 +249,21 @@ mod tests {
                 "{wrong}"
             );
         }
+    }
+
+    #[test]
+    fn a_list_of_mirrors_gives_its_mirrors() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let list = folder.path().join("list");
+        std::fs::write(&list, "# c\nhttps://one.invalid/d\tpriority:1\n\nhttp://two.invalid/d\n")
+            .expect("written");
+        let line = format!("deb mirror+file://{} s main\n", list.display());
+        std::fs::write(folder.path().join("sources.list"), line).expect("written");
+        let found = candidates(&request("s"), &settings(folder.path())).expect("mirrors");
+        assert_eq!(
+            found.iter().map(Mirror::shown).collect::<Vec<_>>(),
+            ["https://one.invalid/d", "http://two.invalid/d"]
+        );
     }
 
     #[test]

@@ -125,8 +125,7 @@ fn pick(
     let Some(entry) = found.remove(name) else {
         return Err(PackagesError::Unknown {
             name: name.to_owned(),
-            suite: request.suite.clone(),
-            components: request.components.clone(),
+            place: format!("{} ({})", request.suite, request.components.join(" ")),
             architecture: request.architecture.clone(),
             similar: universe.similar(name),
         });

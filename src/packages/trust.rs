@@ -24,6 +24,9 @@ use crate::base::id::hex;
 /// How far a signature's time may lie ahead of ours, in seconds: clocks differ.
 pub(super) const CLOCK_LEEWAY_SECONDS: u64 = 3600;
 
+/// Most signatures that are looked at; Debian's suites have three.
+const SIGNATURES_MAX: usize = 32;
+
 /// Holds a value that was read from text under a good signature, and nothing else.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verified<T> {
@@ -71,6 +74,9 @@ pub fn verify_cleartext(
     now_seconds: u64,
 ) -> Result<Verified<String>, SignatureProblem> {
     let message = parse(bytes).map_err(SignatureProblem::Form)?;
+    if message.signatures().len() > SIGNATURES_MAX {
+        return Err(SignatureProblem::Form(format!("it has more than {SIGNATURES_MAX} signatures")));
+    }
     let text = message.signed_text();
     let mut reasons = Vec::new();
     for signature in message.signatures() {

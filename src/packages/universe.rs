@@ -8,7 +8,7 @@ use super::deb::index::{self, INDEX_BYTES_MAX, IndexEntry};
 use super::deb::release::{RELEASE_BYTES_MAX, Release};
 use super::deb::version;
 use super::digest::Sha256;
-use super::error::{FetchProblem, PackagesError, SuiteProblem};
+use super::error::{FetchProblem, PackagesError, SuiteProblem, whole};
 use super::fetch::Fetcher;
 use super::keyring::Keyring;
 use super::lock::{Lock, LockedSuite};
@@ -44,7 +44,10 @@ impl Universe {
         let mut errors = Vec::new();
         for mirror in mirror::candidates(request, fetcher.settings())? {
             match Self::load_from(&mirror, request, previous, fetcher, job) {
-                Ok(universe) => return Ok(universe),
+                Ok(universe) => {
+                    errors.iter().for_each(|error| job.note(format!("passed over: {}", whole(error))));
+                    return Ok(universe);
+                }
                 Err(PackagesError::Cancelled(cancelled)) => return Err(cancelled.into()),
                 Err(error) => errors.push(error),
             }

@@ -68,6 +68,8 @@ fn config(
 ) -> SignatureConfig {
     let mut config = SignatureConfig::from_key(random(), key, kind).expect("a config");
     config.hash_alg = hash.unwrap_or(config.hash_alg);
+    let id = SubpacketData::IssuerKeyId(key.legacy_key_id());
+    config.unhashed_subpackets = vec![Subpacket::regular(id).expect("a subpacket")];
     let issuer = SubpacketData::IssuerFingerprint(key.fingerprint());
     let subpackets = subpackets.into_iter().chain([issuer]);
     config.hashed_subpackets =
