@@ -1,1 +1,57 @@
-//! Stub card.
+//! Names of packages become file trees: found, verified, pinned, fetched and unpacked, in memory.
+//!
+//! In: [`Request`]s (distribution, suite, exact names), a [`Lock`] where there is one, the caller's time.
+//! Out: a [`Lock`] (text beside the recipe), and for each locked package an [`unpack::Unpacked`] tree whose
+//! contents went into a [`crate::tree::ContentSink`].
+//!
+//! The way of a package: [`Settings`] and apt's configuration give a mirror; its `InRelease` is checked
+//! against a keyring ([`Verified`]); the index that it names is checked by hash; the lock pins what the
+//! index says; the `.deb` is checked against the lock and kept in a [`PackageCache`]; its payload becomes
+//! tree objects.
+//!
+//! On disk: the lock, described in [`lock`]. The cache belongs to the caller.
+//!
+//! Always true
+//! - No byte of an index or a package is parsed before its size and SHA-256 are those that something
+//!   signed or locked says; no field of a Release is read that the signature does not cover.
+//! - With a lock no index is consulted. With everything in the cache no mirror is looked for.
+//! - The address of a mirror reaches neither the lock nor a tree: it is the machine's affair.
+//! - No host name is built in. The room has no clock: time comes in through [`Settings`].
+//!
+//! Not here: dependencies (a kernel's metapackage apart, see [`solve`]), maintainer scripts (they come
+//! back as bytes), the layout of the cache, the merging of trees.
+//!
+//! Read first: [`lock`], [`fetch`], [`unpack`].
+
+#![forbid(unsafe_code)]
+
+mod apt_conf;
+mod date;
+pub mod deb;
+mod digest;
+mod error;
+pub mod fetch;
+mod http;
+mod keyring;
+pub mod lock;
+mod mirror;
+mod proxy;
+mod request;
+pub mod solve;
+mod sources;
+mod trust;
+mod universe;
+pub mod unpack;
+
+pub use digest::Sha256;
+pub use error::{Ending, FetchProblem, PackagesError, SuiteProblem};
+pub use fetch::{Fetched, Fetcher, MemoryCache, PackageCache};
+pub use http::Patience;
+pub use keyring::Keyring;
+pub use lock::{Lock, LockError, LockedPackage, LockedSuite, Wanted};
+pub use proxy::Proxies;
+pub use request::{Request, Settings};
+pub use solve::resolve;
+pub use sources::{SignedBy, Source, parse_deb822, parse_one_line};
+pub use trust::{SignatureProblem, Verified, verify_cleartext};
+pub use unpack::{Unpacked, unpack_key};

@@ -1,0 +1,275 @@
+//! Which mirror serves a suite: the caller's, the recipe's, or those of apt's sources, in this order.
+
+use std::path::{Path, PathBuf};
+
+use super::error::PackagesError;
+use super::request::{Request, Settings};
+use super::sources::{self, SignedBy, Source};
+use crate::base::fs;
+use crate::base::path::escaped;
+
+/// Largest list of sources that is read, in bytes.
+const SOURCES_BYTES_MAX: u64 = 1 << 20;
+
+/// Holds the root of an archive and who may sign it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Mirror {
+    root: Root,
+    /// Empty: the distribution's keyring.
+    pub(super) signed_by: Vec<SignedBy>,
+    /// One of several candidates from apt's sources, not one that somebody named.
+    pub(super) is_guess: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Root {
+    /// Without a slash at the end.
+    Http(String),
+    Directory(PathBuf),
+}
+
+/// Where a file of a mirror is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Location {
+    Http(String),
+    File(PathBuf),
+}
+
+impl Mirror {
+    /// Reads `http://…`, `https://…`, `file:/…` or an absolute path.
+    fn parse(address: &str) -> Result<Mirror, PackagesError> {
+        let wrong = |problem: &str| {
+            let address = hide_credentials(address);
+            Err(PackagesError::Address { address, problem: problem.to_owned() })
+        };
+        if address.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
+            return wrong("it holds a blank or a control character");
+        }
+        let is_http = ["http://", "https://"].iter().any(|scheme| address.starts_with(scheme));
+        let path = address.strip_prefix("file:").unwrap_or(address);
+        let path = path.strip_prefix("//localhost").or_else(|| path.strip_prefix("//")).unwrap_or(path);
+        let root = match () {
+            () if is_http && address.parse::<ureq::http::Uri>().is_err() => return wrong("it can't be read"),
+            () if is_http => Root::Http(address.trim_end_matches('/').to_owned()),
+            () if path.starts_with('/') => Root::Directory(PathBuf::from(path)),
+            () => return wrong("it must start with http://, https:// or file:/"),
+        };
+        Ok(Mirror { root, signed_by: Vec::new(), is_guess: false })
+    }
+
+    /// Returns where a path below the archive's root is. The path must have passed the checks of
+    /// [`super::deb::name::is_archive_path`].
+    pub(super) fn locate(&self, path: &str) -> Location {
+        match &self.root {
+            Root::Http(root) => Location::Http(format!("{root}/{}", quoted(path))),
+            Root::Directory(root) => Location::File(root.join(path)),
+        }
+    }
+
+    /// Names the mirror for people, without credentials.
+    pub(super) fn shown(&self) -> String {
+        match &self.root {
+            Root::Http(root) => hide_credentials(root),
+            Root::Directory(root) => format!("file:{}", root.display()),
+        }
+    }
+
+    /// Tells whether no connection is needed.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.root, Root::Directory(_))
+    }
+}
+
+/// Percent-encodes what could mean something else in an address (RFC 3986 §2.1); `/` stays.
+fn quoted(path: &str) -> String {
+    let mut address = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
+                address.push(byte as char)
+            }
+            _ => address.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    address
+}
+
+fn hide_credentials(address: &str) -> String {
+    match address.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1))) {
+        Some((scheme, rest)) => format!("{scheme}://{rest}"),
+        None => address.to_owned(),
+    }
+}
+
+/// Returns the mirrors that may serve a request, best first, at least one.
+pub(super) fn candidates(request: &Request, settings: &Settings) -> Result<Vec<Mirror>, PackagesError> {
+    if let Some(address) = settings.mirror.as_ref().or(request.mirror.as_ref()) {
+        return Ok(vec![Mirror::parse(address)?]);
+    }
+    let mut notes = Vec::new();
+    let mut mirrors = Vec::new();
+    for source in of_apt(&settings.apt, &mut notes) {
+        if !source.offers(&request.suite, &request.components, &request.architecture) {
+            continue;
+        }
+        for uri in source.uris.iter().flat_map(|uri| expanded(uri, &mut notes)).collect::<Vec<_>>() {
+            match Mirror::parse(&uri) {
+                Ok(mirror) => {
+                    mirrors.push(Mirror { signed_by: source.signed_by.clone(), is_guess: true, ..mirror });
+                }
+                Err(error) => notes.push(error.to_string()),
+            }
+        }
+    }
+    if mirrors.is_empty() {
+        let (distribution, suite) = (request.distribution.clone(), request.suite.clone());
+        notes.push(format!("(looked into {})", settings.apt.display()));
+        let notes = notes.iter().map(|note| format!("\n  {note}")).collect();
+        return Err(PackagesError::NoMirror {
+            distribution,
+            suite,
+            components: request.components.clone(),
+            notes,
+        });
+    }
+    let is_only = mirrors.len() == 1;
+    mirrors.iter_mut().for_each(|mirror| mirror.is_guess = !is_only);
+    Ok(mirrors)
+}
+
+/// Returns the addresses that stand in a list of mirrors (`mirror+file:/path`, `apt-transport-mirror(1)`), in
+/// its order; any other address stands for itself.
+fn expanded(uri: &str, notes: &mut Vec<String>) -> Vec<String> {
+    let Some(path) = uri.strip_prefix("mirror+file:") else { return vec![uri.to_owned()] };
+    let path = Path::new(path.strip_prefix("//").unwrap_or(path));
+    match fs::read_at_most(path, SOURCES_BYTES_MAX) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let words = text.lines().filter_map(|line| line.split_ascii_whitespace().next());
+            words.filter(|word| !word.starts_with('#')).map(str::to_owned).collect()
+        }
+        Err(error) => {
+            notes.push(format!("{error}: {}", error.source));
+            Vec::new()
+        }
+    }
+}
+
+/// Reads apt's sources: `sources.list`, then `sources.list.d` by name. A file that can't be read or
+/// understood is passed over, with a note.
+fn of_apt(folder: &Path, notes: &mut Vec<String>) -> Vec<Source> {
+    let parts = folder.join("sources.list.d");
+    let names = fs::list(&parts).unwrap_or_default();
+    let mut files = vec![folder.join("sources.list")];
+    files.extend(names.iter().map(|name| parts.join(name)));
+    let mut found = Vec::new();
+    for file in files {
+        let parse = match file.extension().and_then(|extension| extension.to_str()) {
+            Some("list") => sources::parse_one_line,
+            Some("sources") => sources::parse_deb822,
+            _ => continue,
+        };
+        let bytes = match fs::read_at_most(&file, SOURCES_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_missing() => continue,
+            Err(error) => {
+                notes.push(format!("{error}: {}", error.source));
+                continue;
+            }
+        };
+        match parse(&String::from_utf8_lossy(&bytes)) {
+            Ok(sources) => found.extend(sources),
+            Err(error) => notes.push(format!("{}: {error}", escaped(file.as_os_str().as_encoded_bytes()))),
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(suite: &str) -> Request {
+        Request {
+            distribution: "debian".into(),
+            suite: suite.into(),
+            components: vec!["main".into()],
+            architecture: "amd64".into(),
+            names: Vec::new(),
+            mirror: None,
+            signed_by: None,
+        }
+    }
+
+    fn settings(apt: &Path) -> Settings {
+        Settings::bare(apt.to_owned(), "/nowhere".into(), 0)
+    }
+
+    #[test]
+    fn flag_then_recipe_then_apt() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let parts = folder.path().join("sources.list.d");
+        std::fs::create_dir(&parts).expect("created");
+        std::fs::write(folder.path().join("sources.list"), "deb http://one.invalid/d/ s main\n")
+            .expect("written");
+        std::fs::write(
+            parts.join("a.sources"),
+            "Types: deb\nURIs: https://two.invalid/d\nSuites: s t\nComponents: main\nSigned-By: /k.gpg\n",
+        )
+        .expect("written");
+        std::fs::write(parts.join("b.list.disabled"), "deb http://off.invalid s main\n").expect("written");
+        std::fs::write(parts.join("c.list"), "nonsense\n").expect("written");
+        let mut settings = settings(folder.path());
+        let shown = |settings: &Settings, request: &Request| -> Vec<String> {
+            candidates(request, settings).expect("mirrors").iter().map(Mirror::shown).collect()
+        };
+        assert_eq!(shown(&settings, &request("s")), ["http://one.invalid/d", "https://two.invalid/d"]);
+        let only = candidates(&request("t"), &settings).expect("mirrors");
+        assert_eq!((only.len(), only[0].is_guess, only[0].signed_by.len()), (1, false, 1));
+        let mut asked = request("s");
+        asked.mirror = Some("file:///srv/debian".into());
+        assert_eq!(shown(&settings, &asked), ["file:/srv/debian"]);
+        settings.mirror = Some("http://user:secret@three.invalid/".into());
+        assert_eq!(shown(&settings, &asked), ["http://three.invalid"]);
+    }
+
+    #[test]
+    fn where_no_mirror_is_known_the_message_says_how_to_name_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("sources.list"), "nonsense\n").expect("written");
+        let message = candidates(&request("s"), &settings(folder.path())).expect_err("none").to_string();
+        for part in ["debian s (main)", "--mirror", "MKIMAGE_MIRROR", "file:/path", "sources.list: line 1"] {
+            assert!(message.contains(part), "{message}");
+        }
+        for wrong in ["ftp://h/", "debian", "http://a b/", "cdrom:[x]/"] {
+            let mut settings = settings(folder.path());
+            settings.mirror = Some(wrong.into());
+            assert!(
+                matches!(candidates(&request("s"), &settings), Err(PackagesError::Address { .. })),
+                "{wrong}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_of_mirrors_gives_its_mirrors() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let list = folder.path().join("list");
+        std::fs::write(&list, "# c\nhttps://one.invalid/d\tpriority:1\n\nhttp://two.invalid/d\n")
+            .expect("written");
+        let line = format!("deb mirror+file://{} s main\n", list.display());
+        std::fs::write(folder.path().join("sources.list"), line).expect("written");
+        let found = candidates(&request("s"), &settings(folder.path())).expect("mirrors");
+        assert_eq!(
+            found.iter().map(Mirror::shown).collect::<Vec<_>>(),
+            ["https://one.invalid/d", "http://two.invalid/d"]
+        );
+    }
+
+    #[test]
+    fn what_an_address_would_misread_is_encoded() {
+        let mirror = Mirror::parse("http://h.invalid/d/").expect("a mirror");
+        let at = mirror.locate("pool/g++_1%3a2~x_amd64.deb");
+        assert_eq!(at, Location::Http("http://h.invalid/d/pool/g%2B%2B_1%253a2~x_amd64.deb".into()));
+    }
+}

@@ -1,0 +1,231 @@
+//! Servers that lie, break, stall and send us elsewhere.
+
+use super::*;
+
+fn patience() -> Patience {
+    Patience {
+        connect: Duration::from_secs(2),
+        read: Duration::from_millis(400),
+        window: Duration::from_millis(500),
+        window_bytes: 1000,
+        tries: 3,
+        pause: Duration::from_millis(1),
+    }
+}
+
+/// Fetches one package of 300,000 bytes from a server that answers so.
+fn fetch_from(server: &Server, bytes: &[u8]) -> Result<Vec<u8>, String> {
+    fetch_with(server, bytes, |_| {})
+}
+
+fn fetch_with(server: &Server, bytes: &[u8], change: impl Fn(&mut Settings)) -> Result<Vec<u8>, String> {
+    let mut lock = Lock::default();
+    lock.put_package(LockedPackage {
+        distribution: "debian".into(),
+        suite: "tested".into(),
+        architecture: "amd64".into(),
+        name: "blob".into(),
+        version: "1".into(),
+        size_bytes: bytes.len() as u64,
+        sha256: Sha256::of(bytes),
+        filename: "pool/b/blob+1.deb".into(),
+        asked: ["blob".to_owned()].into(),
+    });
+    let mut settings = Settings {
+        mirror: Some(server.address.clone()),
+        patience: patience(),
+        ..Settings::bare("/nowhere".into(), "/nowhere".into(), NOW)
+    };
+    change(&mut settings);
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
+    let requests = [request(&["blob"])];
+    let wanted = lock.select(&requests).expect("locked");
+    let fetched = fetcher.fetch(&wanted, &Job::quiet(1)).map_err(|error| whole(&error));
+    let kept = cache.get(&Sha256::of(bytes).0, bytes.len() as u64).expect("the cache");
+    assert_eq!(kept.is_some(), fetched.is_ok(), "only what is whole and right is kept");
+    fetched.map(|_| kept.unwrap_or_default())
+}
+
+const AT: &str = "/pool/b/blob%2B1.deb";
+
+fn serve(answer: Answer) -> Server {
+    Server::start([(AT.to_owned(), answer)])
+}
+
+fn blob() -> Vec<u8> {
+    (0..300_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect()
+}
+
+#[test]
+fn a_broken_connection_is_taken_up_where_it_broke_if_the_server_can() {
+    let blob = blob();
+    let server = serve(Answer::CutThen(100_000, blob.clone(), Box::new(Answer::Whole(blob.clone()))));
+    assert_eq!(fetch_from(&server, &blob).expect("fetched"), blob);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    assert!(requests[1].starts_with(&format!("{AT} from ")), "{requests:?}");
+    for then in [Answer::NoRanges(blob.clone()), Answer::WrongRange(5, blob.clone())] {
+        let server = serve(Answer::CutThen(100_000, blob.clone(), Box::new(then)));
+        assert_eq!(fetch_from(&server, &blob).expect("fetched"), blob, "{:?}", server.requests());
+    }
+}
+
+#[test]
+fn a_server_that_lies_is_refused_with_the_reason() {
+    let blob = blob();
+    let mut flipped = blob.clone();
+    flipped[150_000] ^= 1;
+    let longer = [&blob[..], b"x"].concat();
+    let never = |at: usize| {
+        let cut = |then| Answer::CutThen(at, blob.clone(), Box::new(then));
+        cut(Answer::Status(503))
+    };
+    for (why, answer, expected) in [
+        ("flipped", Answer::Whole(flipped), "SHA-256"),
+        ("longer", Answer::Whole(longer), "announces 300001 bytes, 300000 were expected"),
+        ("shorter", Answer::Whole(blob[..1000].to_vec()), "announces 1000 bytes"),
+        ("endless", Answer::Endless, "more than the 300000 bytes"),
+        ("cut for ever", never(10), "status 503"),
+        ("server error", Answer::Status(500), "status 500"),
+        ("forbidden", Answer::Status(403), "status 403"),
+        ("gone", Answer::Status(410), "no longer has it"),
+        ("not found", Answer::Status(404), "no longer has it"),
+        ("other scheme", Answer::Redirect("https://mirror.invalid/x".into()), "another scheme"),
+        ("file", Answer::Redirect("file:///etc/passwd".into()), "another scheme"),
+        ("round and round", Answer::Redirect(AT.into()), "more than 5 redirects"),
+    ] {
+        let server = serve(answer);
+        let message = fetch_from(&server, &blob).expect_err(why);
+        assert!(message.contains(expected), "{why}: {message}");
+        let tries = if ["cut for ever", "server error"].contains(&why) { 3 } else { 6 };
+        assert!(server.requests().iter().filter(|line| line.starts_with(AT)).count() <= tries, "{why}");
+    }
+}
+
+#[test]
+fn a_server_that_is_slow_or_silent_is_given_up() {
+    let blob = blob();
+    for (why, answer, expected) in [
+        ("slow", Answer::Slow(blob.clone()), "bytes came in"),
+        ("silent", Answer::Silent, "the connection failed"),
+    ] {
+        let started = Instant::now();
+        let message = fetch_from(&serve(answer), &blob).expect_err(why);
+        assert!(message.contains(expected), "{why}: {message}");
+        assert!(started.elapsed() < Duration::from_secs(8), "{why}: {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn without_a_network_nothing_is_asked_and_a_lost_mirror_is_asked_no_more() {
+    let server = serve(Answer::Whole(blob()));
+    let message = fetch_with(&server, &blob(), |settings| settings.offline = true).expect_err("offline");
+    assert!(message.contains("--offline"), "{message}");
+    let settings = Settings {
+        mirror: Some(server.address.clone()),
+        offline: true,
+        ..Settings::bare("/nowhere".into(), "/nowhere".into(), NOW)
+    };
+    let cache = MemoryCache::default();
+    let archive = Archive::new(vec![hello("1")]);
+    let settings = Settings { keyrings: archive.settings().keyrings, ..settings };
+    let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
+    let problem = resolve(&[request(&["hello"])], None, None, &fetcher, &Job::quiet(1)).expect_err("offline");
+    assert!(whole(&problem).contains("the network is off"), "{}", whole(&problem));
+    assert!(server.requests().is_empty());
+
+    let packages: Vec<Deb> = (0..200).map(|n| package(&format!("p{n}"), "1", Vec::new())).collect();
+    let archive = Archive::new(packages.clone());
+    let names: Vec<&str> = packages.iter().map(|package| &*package.name).collect();
+    let lock = archive.lock(&names).expect("locked");
+    let nobody = "http://127.0.0.1:1".to_owned();
+    let patience = Patience { pause: Duration::from_millis(100), ..patience() };
+    let settings = Settings { mirror: Some(nobody), patience, ..archive.settings() };
+    let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
+    let requests = [request(&names)];
+    let started = Instant::now();
+    let wanted = lock.select(&requests).expect("locked");
+    assert!(fetcher.fetch(&wanted, &Job::quiet(1)).is_err());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+}
+
+#[test]
+fn redirects_are_followed_within_a_scheme() {
+    let blob = blob();
+    let server = Server::start([
+        (AT.to_owned(), Answer::Redirect("../other".into())),
+        ("/pool/b/../other".to_owned(), Answer::Redirect("/third".into())),
+        ("/third".to_owned(), Answer::Whole(blob.clone())),
+    ]);
+    assert_eq!(fetch_from(&server, &blob).expect("fetched"), blob);
+}
+
+#[test]
+fn a_proxy_gets_requests_in_absolute_form_unless_the_host_bypasses_it() {
+    let blob = blob();
+    let whole = format!("http://mirror.invalid{AT}");
+    let proxy = Server::start([(whole.clone(), Answer::Whole(blob.clone()))]);
+    let through = |settings: &mut Settings| {
+        settings.mirror = Some("http://mirror.invalid".into());
+        settings.proxies = Proxies { http: Some(proxy.address.clone()), ..Proxies::default() };
+    };
+    assert_eq!(fetch_with(&proxy, &blob, through).expect("fetched"), blob);
+    assert_eq!(proxy.requests(), [whole]);
+    let direct = serve(Answer::Whole(blob.clone()));
+    let around = |settings: &mut Settings| {
+        let bypass = vec!["127.0.0.1".to_owned()];
+        settings.proxies = Proxies { http: Some(proxy.address.clone()), https: None, bypass };
+    };
+    assert_eq!(fetch_with(&direct, &blob, around).expect("fetched"), blob);
+    assert_eq!(proxy.requests().len(), 1);
+    let cache = MemoryCache::default();
+    let proxies = Proxies { http: Some("socks5://user:secret@h:1".into()), ..Proxies::default() };
+    let settings = Settings { proxies, ..Settings::bare("/nowhere".into(), "/nowhere".into(), NOW) };
+    let message = Fetcher::new(settings, &cache).map(|_| ()).expect_err("no such proxy").to_string();
+    assert!(message.contains("http://") && !message.contains("secret"), "{message}");
+}
+
+#[test]
+fn many_packages_come_over_several_connections_and_all_failures_are_told() {
+    let packages: Vec<Deb> = (0..40).map(|n| package(&format!("p{n}"), "1", Vec::new())).collect();
+    let archive = Archive::new(packages.clone());
+    let names: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let lock = archive.lock(&names).expect("locked");
+    let answer = |package: &Deb| (format!("/{}", package.filename()), Answer::Whole(package.bytes()));
+    let server = Server::start(packages.iter().skip(2).map(answer));
+    let settings =
+        Settings { mirror: Some(server.address.clone()), patience: patience(), ..archive.settings() };
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
+    let requests = [request(&names)];
+    let wanted = lock.select(&requests).expect("locked");
+    let message = whole(&fetcher.fetch(&wanted, &Job::quiet(1)).expect_err("two are missing"));
+    assert!(message.contains("p0 1 is locked") && message.contains("p1 1 is locked"), "{message}");
+    let fetched = fetcher.fetch(&wanted[2..], &Job::quiet(1)).expect("all there");
+    assert_eq!((fetched.cached, fetched.packages), (38, 0));
+}
+
+#[test]
+fn a_damaged_cache_is_mended_from_the_mirror() {
+    struct Damaged(MemoryCache);
+    impl PackageCache for Damaged {
+        fn holds(&self, _: &[u8; 32], _: u64) -> Result<bool, mkimage::tree::ContentError> {
+            Ok(true)
+        }
+        fn get(&self, sha256: &[u8; 32], size: u64) -> Result<Option<Vec<u8>>, mkimage::tree::ContentError> {
+            Ok(self.0.get(sha256, size)?.or_else(|| Some(vec![0; size as usize])))
+        }
+        fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> Result<(), mkimage::tree::ContentError> {
+            self.0.put(sha256, bytes)
+        }
+    }
+    let archive = Archive::new(vec![hello("1")]);
+    let lock = archive.lock(&["hello"]).expect("locked");
+    let cache = Damaged(MemoryCache::default());
+    let fetcher = Fetcher::new(archive.settings(), &cache).expect("a fetcher");
+    let requests = [request(&["hello"])];
+    let wanted = lock.select(&requests).expect("locked");
+    assert_eq!(fetcher.read(&wanted[0], &Job::quiet(1)).expect("read"), hello("1").bytes());
+}

@@ -1,0 +1,263 @@
+//! From names to a lock: releases, indexes, mirrors.
+
+use super::*;
+
+#[test]
+fn names_become_a_lock_and_the_lock_becomes_trees_without_the_index() {
+    let mut meta = package("linux-image-cloud-amd64", "6.1.1", Vec::new());
+    meta.depends = "linux-image-6.1-cloud-amd64 (= 6.1.1), other".into();
+    let kernel =
+        package("linux-image-6.1-cloud-amd64", "6.1.1", vec![file("./lib/modules/m.ko", 0o644, b"m")]);
+    let archive = Archive::new(vec![hello("1.9"), hello("1.10~rc1"), hello("1.10"), meta, kernel]);
+    let requests = [request(&["linux-image-cloud-amd64", "hello"])];
+    let lock = archive.lock(&["linux-image-cloud-amd64", "hello"]).expect("locked");
+    let text = lock.to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert_eq!(lines[0], "mkimage-lock 1");
+    assert!(lines[1].starts_with("suite debian tested 2026-07-11T10:16:37Z "), "{text}");
+    assert!(lines[2].starts_with("package debian tested amd64 hello 1.10 "), "{text}");
+    assert!(lines[3].starts_with("package debian tested amd64 linux-image-6.1-cloud-amd64 6.1.1 "), "{text}");
+    assert!(lines[3].ends_with(" linux-image-cloud-amd64"), "{text}");
+
+    std::fs::remove_dir_all(archive.suite()).expect("no index any more");
+    let lock = Lock::parse(&text).expect("parsed");
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(archive.settings(), &cache).expect("a fetcher");
+    let wanted = lock.select(&requests).expect("all locked");
+    let contents = MemoryContents::default();
+    let options = unpack::Options { usr_merge: true };
+    let unpacked = unpack::locked(&wanted, &options, &fetcher, &contents, &Job::quiet(2)).expect("unpacked");
+    assert_eq!(unpacked[0].control.name, "linux-image-6.1-cloud-amd64");
+    assert_eq!(unpacked[1].control.version, "1.10");
+    assert!(unpacked[0].tree.get(&path("/usr/lib/modules/m.ko")).is_some());
+    let again = unpack::locked(&wanted, &options, &fetcher, &contents, &Job::quiet(1)).expect("unpacked");
+    assert_eq!(unpacked, again, "workers do not matter");
+
+    let nowhere = Settings { offline: true, ..Settings::bare("/nowhere".into(), "/nowhere".into(), NOW) };
+    let offline = Fetcher::new(nowhere.clone(), &cache).expect("a fetcher");
+    let fetched = offline.fetch(&wanted, &Job::quiet(1)).expect("all there");
+    assert_eq!((fetched.cached, fetched.packages), (2, 0));
+    let empty = MemoryCache::default();
+    let problem = Fetcher::new(nowhere, &empty)
+        .expect("a fetcher")
+        .fetch(&wanted, &Job::quiet(1))
+        .expect_err("missing");
+    let message = whole(&problem);
+    for part in ["hello 1.10", &wanted[1].package.sha256.to_string(), "--offline", "--mirror file:/path"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn what_is_kept_is_not_asked_for_again() {
+    let mut archive = Archive::new(vec![hello("1"), package("other", "1", Vec::new())]);
+    let old = archive.lock(&["hello"]).expect("locked");
+    archive.packages = vec![hello("2"), package("other", "2", Vec::new())];
+    archive.publish(&DATES.replace("11 Jul", "12 Jul").replace("10:16", "00:00"));
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(archive.settings(), &cache).expect("a fetcher");
+    let job = Job::quiet(1);
+    let requests = [request(&["hello", "other"])];
+    let versions = |lock: &Lock| lock.packages().map(ToString::to_string).collect::<Vec<_>>();
+    let more = resolve(&requests, Some(&old), Some(&old), &fetcher, &job).expect("locked");
+    assert_eq!(versions(&more), ["hello 1", "other 2"]);
+    let newest = resolve(&requests, None, Some(&old), &fetcher, &job).expect("locked");
+    assert_eq!(versions(&newest), ["hello 2", "other 2"]);
+    std::fs::remove_dir_all(archive.root()).expect("removed");
+    assert_eq!(resolve(&requests, Some(&more), None, &fetcher, &job).expect("nothing to ask"), more);
+
+    archive.publish(DATES);
+    let problem = resolve(&requests, None, Some(&newest), &fetcher, &job).expect_err("older");
+    assert!(whole(&problem).contains("went back in time"), "{}", whole(&problem));
+}
+
+#[test]
+fn a_name_that_is_not_there_gets_a_hint() {
+    let archive = Archive::new(vec![hello("1")]);
+    let message = archive.lock(&["helo", "unlike-any"]).expect_err("unknown").to_string();
+    let expected = "tested (main) has no package helo for amd64; did you mean hello?; tested (main) has no package \
+                    unlike-any for amd64";
+    assert_eq!(message, expected);
+    let mut meta = package("linux-image-amd64", "2", Vec::new());
+    meta.depends = "linux-image-6 (= 2)".into();
+    let archive = Archive::new(vec![meta, package("linux-image-6", "1", Vec::new())]);
+    let message = archive.lock(&["linux-image-amd64"]).expect_err("no kernel").to_string();
+    assert_eq!(message, "linux-image-amd64 2 asks for linux-image-6 2, which tested does not have");
+}
+
+#[test]
+fn a_release_of_another_suite_time_or_key_is_refused() {
+    let archive = Archive::new(vec![hello("1")]);
+    let index = archive.index();
+    let release = |suite: &str, dates: &str| archives::release(suite, dates, &index);
+    let other = keys::make(GOOD);
+    let cases = [
+        ("suite", release("elsewhere", DATES), &archive.key, "is for suite stable, elsewhere"),
+        (
+            "expired",
+            release("tested", &DATES.replace("18 Jul", "12 Jul").replace("2026 10", "2025 10")),
+            &archive.key,
+            "valid until",
+        ),
+        (
+            "future",
+            release("tested", &DATES.replace("11 Jul", "14 Jul")),
+            &archive.key,
+            "it is only 2026-07-12",
+        ),
+        ("no date", release("tested", ""), &archive.key, "has no field Date"),
+        ("bad date", release("tested", "Date: yesterday\n"), &archive.key, "yesterday"),
+        ("key", release("tested", DATES), &other, "not in the keyring"),
+        (
+            "twice",
+            release("tested", DATES)
+                .replace(" main/binary-amd64/Packages\n", " main/binary-amd64/Packages.xz\n"),
+            &archive.key,
+            "two digests",
+        ),
+        (
+            "path",
+            release("tested", DATES).replace("main/binary-amd64/Packages\n", "../../x\n"),
+            &archive.key,
+            "../../x",
+        ),
+        (
+            "no index",
+            release("tested", DATES).replace("binary-amd64", "binary-arm64"),
+            &archive.key,
+            "no index",
+        ),
+    ];
+    for (why, text, key, expected) in cases {
+        archive.publish_text(&text, key);
+        let message = whole(&archive.lock(&["hello"]).expect_err(why));
+        assert!(message.contains(expected), "{why}: {message}");
+    }
+    archive.publish(DATES);
+    assert!(archive.lock(&["hello"]).is_ok());
+    let mut alias = request(&["hello"]);
+    alias.suite = "stable".into();
+    std::fs::rename(archive.suite(), archive.root().join("dists/stable")).expect("renamed");
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(archive.settings(), &cache).expect("a fetcher");
+    assert!(resolve(&[alias], None, None, &fetcher, &Job::quiet(1)).is_ok(), "a suite has two names");
+}
+
+#[test]
+fn an_index_that_is_not_what_was_signed_is_never_parsed() {
+    let archive = Archive::new(vec![hello("1")]);
+    let packed = archives::xz(archive.index().as_bytes());
+    let at = archive.suite().join(format!("main/binary-amd64/by-hash/SHA256/{}", Sha256::of(&packed)));
+    let mut flipped = packed.clone();
+    flipped[20] ^= 1;
+    for (why, bytes, expected) in [
+        ("flipped", flipped, "SHA-256"),
+        ("cut", packed[..packed.len() - 1].to_vec(), "bytes came"),
+        ("longer", [packed.clone(), vec![0]].concat(), "more than"),
+    ] {
+        write(&at, &bytes);
+        let message = whole(&archive.lock(&["hello"]).expect_err(why));
+        assert!(message.contains(expected), "{why}: {message}");
+    }
+    std::fs::remove_file(&at).expect("removed");
+    write(&archive.suite().join("main/binary-amd64/Packages.xz"), &packed);
+    assert!(archive.lock(&["hello"]).is_ok(), "by name where it is not there by digest");
+
+    let bomb = archives::xz(&vec![b'\n'; 50_000_000]);
+    let digest = |bytes: &[u8]| format!("{} {}", Sha256::of(bytes), bytes.len());
+    let text = archives::release("tested", DATES, &archive.index()).replace(&digest(&packed), &digest(&bomb));
+    archive.publish_text(&text, &archive.key);
+    write(&archive.suite().join("main/binary-amd64/Packages.xz"), &bomb);
+    let message = whole(&archive.lock(&["hello"]).expect_err("a bomb"));
+    assert!(message.contains("larger than"), "{message}");
+}
+
+#[test]
+fn a_package_that_the_mirror_dropped_is_named_with_the_ways_out() {
+    let mut archive = Archive::new(vec![hello("1")]);
+    let lock = archive.lock(&["hello"]).expect("locked");
+    std::fs::remove_file(archive.root().join(archive.packages[0].filename())).expect("removed");
+    archive.packages = vec![hello("2")];
+    archive.publish(DATES);
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(archive.settings(), &cache).expect("a fetcher");
+    let requests = [request(&["hello"])];
+    let wanted = lock.select(&requests).expect("locked");
+    let message = whole(&fetcher.fetch(&wanted, &Job::quiet(1)).expect_err("gone"));
+    for part in [
+        "hello 1 is locked",
+        "there now: 2",
+        "mkimage lock --update",
+        "--mirror",
+        "pool/main/hello_1_amd64.deb",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    std::fs::remove_dir_all(archive.suite()).expect("no index");
+    let message = whole(&fetcher.fetch(&wanted, &Job::quiet(1)).expect_err("gone"));
+    assert!(message.contains("no longer has it:"), "{message}");
+}
+
+#[test]
+fn apts_sources_lead_to_mirror_and_key_and_other_origins_are_passed_over() {
+    let archive = Archive::new(vec![hello("1")]);
+    let other = Archive::new(vec![hello("9")]);
+    let foreign =
+        archives::release("tested", DATES, &other.index()).replace("Origin: Debian", "Origin: Else");
+    other.publish_text(&foreign, &other.key);
+    let apt = archive.folder.path().join("apt");
+    let block = archive.key.armoured().replace("\n\n", "\n.\n").replace('\n', "\n ");
+    let entry = |root: &Path, key: &str| {
+        format!(
+            "Types: deb\nURIs: file:{}\nSuites: tested\nComponents: main\nSigned-By:{key}\n",
+            root.display()
+        )
+    };
+    let keyring = other.folder.path().join("keys/debian-archive-keyring.gpg");
+    write(
+        &apt.join("sources.list.d/a.sources"),
+        entry(&other.root(), &format!(" {}", keyring.display())).as_bytes(),
+    );
+    write(
+        &apt.join("sources.list.d/b.sources"),
+        entry(&archive.root(), &format!("\n {}", block.trim_end())).as_bytes(),
+    );
+    let settings = Settings { mirror: None, keyrings: "/nowhere".into(), ..archive.settings() };
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
+    let lock = resolve(&[request(&["hello"])], None, None, &fetcher, &Job::quiet(1)).expect("locked");
+    assert_eq!(lock.packages().map(ToString::to_string).collect::<Vec<_>>(), ["hello 1"]);
+
+    let mut named = request(&["hello"]);
+    named.signed_by = Some(keyring);
+    named.mirror = Some(format!("file:{}", other.root().display()));
+    let lock = resolve(&[named], None, None, &fetcher, &Job::quiet(1)).expect("locked");
+    assert_eq!(lock.packages().map(ToString::to_string).collect::<Vec<_>>(), ["hello 9"]);
+
+    let missing = Fetcher::new(Settings { keyrings: "/nowhere".into(), ..archive.settings() }, &cache)
+        .expect("a fetcher");
+    let problem =
+        resolve(&[request(&["hello"])], None, None, &missing, &Job::quiet(1)).expect_err("no keyring");
+    assert!(problem.to_string().contains("/nowhere/debian-archive-keyring.gpg"), "{problem}");
+}
+
+#[test]
+fn requests_that_could_not_name_anything_are_refused() {
+    let archive = Archive::new(vec![hello("1")]);
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(archive.settings(), &cache).expect("a fetcher");
+    for change in [
+        (|request: &mut Request| request.suite = "../x".into()) as fn(&mut Request),
+        |request| request.architecture = "a/b".into(),
+        |request| request.components = vec!["main/../..".into()],
+        |request| request.components = Vec::new(),
+        |request| request.names = vec!["A B".into()],
+        |request| request.distribution = "/etc".into(),
+    ] {
+        let mut wrong = request(&["hello"]);
+        change(&mut wrong);
+        let problem = resolve(&[wrong], None, None, &fetcher, &Job::quiet(1)).expect_err("refused");
+        assert!(matches!(problem, PackagesError::Request { .. }), "{problem}");
+    }
+}
