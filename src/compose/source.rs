@@ -173,6 +173,7 @@ fn read_tar(
         strip_components: plan.strip_components,
         owner: None,
         policy: &policy,
+        parallel: true,
         limits: context.limits.clone(),
     };
     let tree = read_archive(&mut file, &options, context.sink, context.job).map_err(failed)?;
