@@ -29,6 +29,9 @@ pub struct Options<'a> {
     pub owner: Option<(u32, u32)>,
     /// Decides about setuid and setgid bits, devices, capabilities and trusted attributes.
     pub policy: &'a Policy<'a>,
+    /// Whether the job's workers store contents. Say no where they already read one archive each: then
+    /// an archive is read and stored by the worker that has it, in the memory of one file.
+    pub parallel: bool,
     pub limits: Limits,
 }
 
@@ -40,18 +43,19 @@ impl Default for Options<'_> {
             strip_components: 0,
             owner: None,
             policy: &allow_nothing,
+            parallel: true,
             limits: Limits::default(),
         }
     }
 }
 
 /// Files up to this length are read into memory and stored by the workers, in bytes.
-const BATCHED_BYTES_MAX: u64 = 8 << 20;
+const BATCHED_BYTES_MAX: u64 = 4 << 20;
 /// What a worker takes at a time, in bytes: enough to drown the cost of handing it over.
 const CHUNK_BYTES: u64 = 512 << 10;
 /// What is read for each worker before they start, and for all of them together, in bytes.
-const BATCH_BYTES_PER_WORKER: u64 = 4 << 20;
-const BATCH_BYTES_MAX: u64 = 32 << 20;
+const BATCH_BYTES_PER_WORKER: u64 = 2 << 20;
+const BATCH_BYTES_MAX: u64 = 12 << 20;
 
 /// Reads a tar archive, plain or compressed, to its very end. Contents go into `sink`; the tree has all
 /// directories from the root down to `prefix`. Nothing is trusted: see the card of the room.
@@ -224,10 +228,14 @@ impl<R: Read + Send> Importer<'_, R> {
         path: ImagePath,
         size: u64,
     ) -> Result<Option<(ImagePath, Vec<u8>)>, ArchiveError> {
-        if size <= BATCHED_BYTES_MAX {
+        let is_small = size <= BATCHED_BYTES_MAX;
+        if is_small && self.options.parallel {
             return Ok(Some((path, self.entries.read_content(size)?)));
         }
-        let content = self.sink.put_reader(&mut self.entries).map_err(unwrap_archive_error)?;
+        let content = match is_small {
+            true => put(&self.entries.read_content(size)?, self.sink)?,
+            false => self.sink.put_reader(&mut self.entries).map_err(unwrap_archive_error)?,
+        };
         if content.size != size {
             return Err(place.malformed(format!("{} of {size} bytes were stored", content.size)));
         }

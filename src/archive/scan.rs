@@ -256,7 +256,7 @@ fn read_entry(
 }
 
 /// Files up to this length are read in one go, in bytes.
-const AT_ONCE_BYTES_MAX: u64 = 8 << 20;
+const AT_ONCE_BYTES_MAX: u64 = 4 << 20;
 
 fn read_content(path: &Path, found: &Found, sink: &dyn ContentSink) -> Result<Content, ArchiveError> {
     let nofollow = if found.path.as_os_str().is_empty() { 0 } else { libc::O_NOFOLLOW };

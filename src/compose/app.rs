@@ -1,0 +1,17 @@
+//! `app "NAME" { … }`: the files of what the machine runs. How it runs is told to PID 1, not to the tree;
+//! its user comes with the accounts.
+
+use super::contribute::Context;
+use super::error::Problem;
+use super::source;
+use super::step::Prepared;
+use crate::recipe::plan::AppPlan;
+use crate::tree::Directory;
+
+pub(super) fn contribute(
+    part: &AppPlan,
+    prepared: &Prepared,
+    context: &Context<'_>,
+) -> Result<Directory, Vec<Problem>> {
+    source::read(&part.source, &part.origin, prepared, context)
+}
