@@ -16,8 +16,8 @@ const ZSTD_LEVEL: i32 = 19;
 /// Window of 8 MiB: what the kernel sets aside to unpack. (It would take windows of up to 128 MiB.)
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Where the kernel, and PID 1 after it, mount file systems and keep their own things.
-const DIRECTORIES: [&str; 6] = ["dev", "newroot", "proc", "run", "sys", "tmp"];
+/// Where PID 1 mounts what it needs first. It makes further directories itself.
+const DIRECTORIES: [&str; 5] = ["dev", "proc", "run", "sys", "tmp"];
 
 /// What an initrd is made of.
 #[derive(Clone, Copy)]

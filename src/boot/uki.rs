@@ -109,11 +109,13 @@ pub fn read(image: &[u8]) -> Result<UkiSections<'_>, BootError> {
         str::from_utf8(bytes(name)?)
             .map_err(|_| BootError::Text { what, problem: "is no UTF-8 text".to_owned() })
     };
+    // First what nobody else's images have.
+    let commit = bytes(COMMIT)?;
     Ok(UkiSections {
         os_release: text(OS_RELEASE, "os-release")?,
         uname: text(UNAME, "kernel version")?,
         command_line: text(COMMAND_LINE, "command line")?,
-        commit: bytes(COMMIT)?,
+        commit,
         initrd: bytes(INITRD)?,
         kernel: bytes(KERNEL)?,
     })
