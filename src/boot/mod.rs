@@ -1,8 +1,38 @@
 //! What firmware, loader and PID 1 see.
 //!
-//! Stub card: the boot room's authors complete it. Files that PID 1 shares (`service`, `slots`,
-//! `command_line`) name only `base`; the others stand behind the feature `tool`.
+//! In: the systemd stub, a kernel with its modules, the PID 1 binary, a service. Out: the initrd and the
+//! unified kernel image (UKI) that firmware loads from the ESP.
+//!
+//! Files that PID 1 shares (`service`, `slots`, `command_line`, `environment`) name only `base`; the
+//! others stand behind the feature `tool`.
+//!
+//! Always true
+//! - A UKI and an initrd follow from their parts alone: no clock, no host, no order of the host.
+//! - Foreign bytes (PE images, kernel modules) never panic and never make us allocate by their numbers.
+//!
+//! Not here: where a UKI lies on a disk (`disk/`), what PID 1 does (`init/`).
+//!
+//! Read first: [`uki`], [`initrd`], [`service`].
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tool")]
+pub mod cpio;
+#[cfg(feature = "tool")]
+mod error;
+#[cfg(feature = "tool")]
+pub mod initrd;
+#[cfg(feature = "tool")]
+mod module_info;
+#[cfg(feature = "tool")]
+pub mod modules;
+#[cfg(feature = "tool")]
+pub mod pe;
 pub mod service;
 pub mod slots;
+#[cfg(feature = "tool")]
+pub mod uki;
+
+#[cfg(feature = "tool")]
+pub use error::{BootError, UnknownModule};
+#[cfg(feature = "tool")]
+pub use module_info::{ModuleInfo, parse as parse_module_info};
