@@ -4,4 +4,6 @@
 //! `command_line`) name only `base`; the others stand behind the feature `tool`.
 #![forbid(unsafe_code)]
 
+pub mod command_line;
+pub mod environment;
 pub mod service;
