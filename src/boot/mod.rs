@@ -7,3 +7,4 @@
 pub mod command_line;
 pub mod environment;
 pub mod service;
+pub mod slots;

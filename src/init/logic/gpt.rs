@@ -40,6 +40,7 @@ pub struct Partition {
     pub guid: [u8; 16],
     pub first_sector: u64,
     pub last_sector: u64,
+    pub name: String,
 }
 
 /// What is to be written, in order; a flush belongs behind each step.
@@ -89,6 +90,7 @@ impl Table {
                 guid: array(entry, 16),
                 first_sector: long(entry, 32),
                 last_sector: long(entry, 40),
+                name: name(&entry[56..]),
             })
             .collect()
     }
@@ -162,6 +164,12 @@ fn check_header(header: &mut Vec<u8>, own_sector: u64, sectors: u64) -> Option<(
         && entries_sector >= 2
         && entries_end <= sectors;
     sound.then_some((entries_sector, entries_bytes))
+}
+
+/// Reads a partition's name: UTF-16, up to a zero.
+fn name(bytes: &[u8]) -> String {
+    let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    char::decode_utf16(units.take_while(|&unit| unit != 0)).map(|it| it.unwrap_or('\u{fffd}')).collect()
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
@@ -241,7 +249,9 @@ mod tests {
         let disk = disk();
         let table = table(&disk).expect("is sound");
         assert_eq!(table.partitions().len(), 4);
-        assert_eq!(table.partitions()[3].type_guid, DATA_TYPE);
+        let data = &table.partitions()[3];
+        assert_eq!((data.type_guid, data.guid, data.name.as_str()), (DATA_TYPE, [4; 16], "part"));
+        assert_eq!(table.partitions()[0].type_guid, ESP_TYPE);
         assert!(table.grow(SMALL, 4).is_none());
         assert!(table.grow(SMALL + 32, 4).is_none(), "a last mebibyte that the backup copy needs");
         assert!(table.grow(SMALL + 33, 4).is_some());

@@ -17,13 +17,6 @@ pub fn file_name(path: &str) -> &str {
     path.rsplit(['\\', '/']).next().unwrap_or(path)
 }
 
-/// Returns what stays of an entry's file name when the loader counts: `g2` of `g2+2-1.efi`.
-pub fn stem(name: &str) -> String {
-    let lower = name.to_ascii_lowercase();
-    let bare = lower.strip_suffix(".efi").unwrap_or(&lower);
-    bare.split('+').next().unwrap_or_default().to_owned()
-}
-
 /// Reads a GUID's text form into the byte order of a partition table.
 pub fn guid(text: &str) -> Option<[u8; 16]> {
     let groups: Vec<&str> = text.split('-').collect();
@@ -57,12 +50,9 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_keeps_its_stem_while_it_is_counted() {
+    fn a_path_ends_in_a_file_name() {
         assert_eq!(file_name("\\EFI\\Linux\\g2+2-1.efi"), "g2+2-1.efi");
-        for name in ["g2+3-0.efi", "G2+0-3.EFI", "g2.efi", "g2+2-1"] {
-            assert_eq!(stem(name), "g2");
-        }
-        assert_ne!(stem("g20.efi"), stem("g2.efi"));
+        assert_eq!(file_name("g2.efi"), "g2.efi");
     }
 
     #[test]
