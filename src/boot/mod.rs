@@ -15,8 +15,10 @@
 //! Read first: [`uki`], [`initrd`], [`service`].
 #![forbid(unsafe_code)]
 
+pub mod command_line;
 #[cfg(feature = "tool")]
 pub mod cpio;
+pub mod environment;
 #[cfg(feature = "tool")]
 mod error;
 #[cfg(feature = "tool")]

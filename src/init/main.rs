@@ -1,1 +1,177 @@
-fn main() {}
+//! PID 1 of images: the first program that the kernel starts, from the initrd.
+//!
+//! It mounts what every machine needs, loads the initrd's modules, finds the slot whose verity tree has the
+//! root hash of the kernel command line, mounts it verified and read-only, mounts the data partition (grown
+//! to the end of its disk), and enters the root. There it becomes the image's own init, or runs the app as
+//! its own user and looks after it to the end.
+//!
+//! In: `/service.json` and `/modules` of the initrd, the kernel's command line, the loader's variables,
+//! credentials of the hypervisor. Out: a running app; `mkimage: …` lines on the console; at most two things
+//! on the disk outside of the data partition: the grown partition table, and the one sector that blesses a
+//! slot.
+//!
+//! Always true
+//! - One thread. What reads the network is a process of its own with few rights.
+//! - A failure before the app runs, and a panic at any time, reboots: that counts a try of the slot.
+//! - What the system calls see is in `sys` where it is unsafe; what is decided is in `logic`, without a
+//!   system call, and tested off the machine.
+//!
+//! Signals: SIGTERM, SIGPWR, SIGUSR2 and the power button power off; SIGINT (Ctrl-Alt-Del) and SIGUSR1
+//! reboot. A whole system's init has its own rules.
+//!
+//! Read first: this file, `supervisor`, `logic::policy`.
+#![deny(unsafe_code)]
+
+mod app;
+mod bless;
+mod button;
+mod data;
+mod disks;
+mod error;
+mod facts;
+mod loader;
+mod logic;
+mod modules;
+mod mounts;
+mod network;
+mod report;
+mod root;
+mod supervisor;
+mod sys;
+mod watchdog;
+
+use std::convert::Infallible;
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use mkimage::boot::command_line;
+use mkimage::boot::service::{SERVICE_PATH, Service};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::app::Runner;
+use crate::disks::Partition;
+use crate::error::{Doing, Error, Result, chain};
+use crate::loader::Loader;
+use crate::logic::ending::Ending;
+use crate::logic::names::capability_set;
+use crate::report::{now, say, seconds};
+use crate::supervisor::Machine;
+use crate::watchdog::Watchdog;
+
+/// How long the app waits for the network; it starts without one after that.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a message of defeat stays on the console.
+const DEFEAT_DELAY: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    if std::process::id() != 1 {
+        say!("this is PID 1 of an image; it does nothing anywhere else");
+        return ExitCode::from(2);
+    }
+    let ending = boot().unwrap_or_else(|error| {
+        say!("cannot boot: {}", chain(&error));
+        std::thread::sleep(DEFEAT_DELAY);
+        Ending::Reboot
+    });
+    end(ending)
+}
+
+/// Tells the story from the kernel's start to the machine's end. A whole system's init does not come back.
+fn boot() -> Result<Ending> {
+    mounts::first()?;
+    mounts::open_console()?;
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    say!("up after {}", seconds(now()));
+    let service = read_service()?;
+    let line = fs::read_to_string("/proc/cmdline").doing("read", "/proc/cmdline")?;
+    let command_line = command_line::parse(&line)?;
+
+    modules::load();
+    mounts::firmware_variables();
+    let loader = Loader::read();
+    // A whole system's init has its own watchdog policy.
+    let watchdog = if service.init.is_none() { Watchdog::arm(service.watchdog_seconds) } else { None };
+    let slot = root::mount(&command_line.verity, command_line.wait_seconds, &loader)?;
+    say!("root {} verified and mounted after {}", slot.name, seconds(now()));
+    let _ = fs::remove_file(initrd_path());
+    mounts::enter_new_root()?;
+
+    match service.init.clone() {
+        Some(init) => match become_init(&service, &slot, &loader, &init)? {},
+        None => run_app(service, command_line.environment, &slot, &loader, watchdog),
+    }
+}
+
+fn read_service() -> Result<Service> {
+    let path = initrd_path();
+    let bytes = fs::read(&path).doing("read", &path)?;
+    serde_json::from_slice(&bytes).map_err(|source| Error::Service { path: SERVICE_PATH, source })
+}
+
+fn initrd_path() -> String {
+    format!("/{SERVICE_PATH}")
+}
+
+fn become_init(service: &Service, slot: &Partition, loader: &Loader, init: &str) -> Result<Infallible> {
+    mounts::for_systems();
+    data::mount(slot, &service.data_path);
+    bless::watch_over_system(loader.trial(slot))?;
+    say!("starting {init} after {}", seconds(now()));
+    Err(Command::new(init).exec()).doing("execute", init)
+}
+
+fn run_app(
+    service: Service,
+    variables: Vec<(String, String)>,
+    slot: &Partition,
+    loader: &Loader,
+    watchdog: Option<Watchdog>,
+) -> Result<Ending> {
+    let app = service.app.clone().ok_or(Error::NothingToRun)?;
+    let capabilities = capability_set(&app.capabilities)
+        .map_err(|name| std::io::Error::other(format!("{name} is no capability")))
+        .doing("grant the capabilities of", &app.name)?;
+    mounts::for_apps();
+    let _ = reboot(RebootCommand::CadOff);
+    rustix::system::sethostname(service.name.as_bytes()).doing("set the host name", &service.name)?;
+    network::bring_up_loopback();
+    let (network, lease) = network::start(&service.name)?;
+    let has_data = data::mount(slot, &service.data_path);
+    let state_directory = format!("{}/{}", service.data_path.trim_end_matches('/'), app.name);
+    if has_data {
+        data::make_state_directory(&state_directory, app.uid, app.gid);
+    }
+    app::own_console(app.uid, app.gid);
+    let environment = facts::environment(&app, &state_directory, variables);
+    if !network::wait(&lease, NETWORK_PATIENCE) {
+        say!("no network yet: the app starts without");
+    }
+    drop(lease);
+    let runner = Runner { app, environment, capabilities };
+    let data_path = service.data_path.clone();
+    let machine = Machine::new(service, runner, loader.trial(slot), watchdog, Some(network))?;
+    let ending = machine.run();
+    if has_data {
+        rustix::fs::sync();
+        mounts::close(&data_path);
+    }
+    Ok(ending)
+}
+
+/// Ends the machine. There is nothing behind it.
+fn end(ending: Ending) -> ! {
+    rustix::fs::sync();
+    let command = match ending {
+        Ending::PowerOff => RebootCommand::PowerOff,
+        Ending::Reboot => RebootCommand::Restart,
+    };
+    say!("{} after {}", if ending == Ending::Reboot { "reboot" } else { "power off" }, seconds(now()));
+    let refused = reboot(command);
+    // A firmware that can't power off has its processor rest here.
+    say!("the machine does not end: {refused:?}");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,265 @@
+//! The app's environment: who may say what, and who has the last word.
+//!
+//! Sources, each of which goes before the one above it:
+//! 1. what every app gets: `PATH`, `HOME`, `STATE_DIRECTORY` (its directory on the data partition);
+//! 2. the recipe;
+//! 3. the kernel's command line: `mkimage.env.NAME=VALUE`;
+//! 4. credentials of the hypervisor, as systemd names them: SMBIOS strings of type 11
+//!    (`io.systemd.credential:mkimage.env.NAME=VALUE`, or `io.systemd.credential.binary:…` with the value in
+//!    base64), then files of QEMU's fw_cfg (`opt/io.systemd.credentials/mkimage.env.NAME`).
+//!
+//! Names are `[A-Za-z_][A-Za-z0-9_]*`, at most 128 bytes. From outside the image (3 and 4) names are
+//! refused that make a dynamic loader run other code: the root is verified, and a variable must not be the
+//! way around that. Values are UTF-8 without NUL. They may be secrets: no error here holds one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Prefix of credentials that are variables.
+pub const CREDENTIAL_PREFIX: &str = "mkimage.env.";
+/// Prefix of an SMBIOS string with a credential in plain text.
+const SMBIOS_TEXT: &str = "io.systemd.credential:";
+/// The same with the value in base64.
+const SMBIOS_BINARY: &str = "io.systemd.credential.binary:";
+
+const NAME_MAX_BYTES: usize = 128;
+const VALUE_MAX_BYTES: usize = 128 * 1024 - NAME_MAX_BYTES - 2;
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Names (and beginnings of names) that steer a dynamic loader, C library or shell before `main`.
+const LOADER_NAMES: [&str; 5] = ["GLIBC_TUNABLES", "GCONV_PATH", "BASH_ENV", "ENV", "NLSPATH"];
+const LOADER_PREFIX: &str = "LD_";
+
+/// Where a variable came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Recipe,
+    CommandLine,
+    Credential,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Recipe => "the recipe",
+            Source::CommandLine => "the kernel command line",
+            Source::Credential => "the hypervisor's credentials",
+        })
+    }
+}
+
+/// Says why a variable is not handed on. Its value is not told.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Refusal {
+    #[error("{origin}: {name:?} is no variable name ([A-Za-z_][A-Za-z0-9_]*, at most {NAME_MAX_BYTES} bytes)")]
+    Name { origin: Source, name: String },
+    #[error("{origin}: {name} may be set by the recipe only, because it can make a program run other code")]
+    Reserved { origin: Source, name: String },
+    #[error("{origin}: the value of {name} is not text without NUL, of at most {VALUE_MAX_BYTES} bytes")]
+    Value { origin: Source, name: String },
+    #[error("the credential {name} is not base64")]
+    Encoding { name: String },
+}
+
+/// What the sources say, as found. Later pairs of a list go before earlier ones.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub recipe: BTreeMap<String, String>,
+    pub command_line: Vec<(String, String)>,
+    pub credentials: Vec<(String, Vec<u8>)>,
+}
+
+/// Puts the app's environment together. What is refused is left out, and told.
+pub fn resolve(state_directory: &str, sources: Sources) -> (BTreeMap<String, String>, Vec<Refusal>) {
+    let mut variables = BTreeMap::from([
+        ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
+        ("HOME".to_owned(), state_directory.to_owned()),
+        ("STATE_DIRECTORY".to_owned(), state_directory.to_owned()),
+    ]);
+    let bytes = |(name, value): (String, String)| (name, value.into_bytes());
+    let recipe = sources.recipe.into_iter().map(bytes).map(|pair| (Source::Recipe, pair));
+    let command_line = sources.command_line.into_iter().map(bytes).map(|pair| (Source::CommandLine, pair));
+    let credentials = sources.credentials.into_iter().map(|pair| (Source::Credential, pair));
+    let mut refused = Vec::new();
+    for (origin, (name, value)) in recipe.chain(command_line).chain(credentials) {
+        match check(origin, name, value) {
+            Ok((name, value)) => drop(variables.insert(name, value)),
+            Err(refusal) => refused.push(refusal),
+        }
+    }
+    (variables, refused)
+}
+
+/// Reads an SMBIOS string. `None`: it is no variable of ours.
+pub fn smbios_credential(text: &str) -> Option<Result<(String, Vec<u8>), Refusal>> {
+    let (binary, rest) = match text.strip_prefix(SMBIOS_TEXT) {
+        Some(rest) => (false, rest),
+        None => (true, text.strip_prefix(SMBIOS_BINARY)?),
+    };
+    let (name, value) = rest.strip_prefix(CREDENTIAL_PREFIX)?.split_once('=')?;
+    let name = name.to_owned();
+    Some(match (binary, decode_base64(value)) {
+        (false, _) => Ok((name, value.as_bytes().to_vec())),
+        (true, Some(value)) => Ok((name, value)),
+        (true, None) => Err(Refusal::Encoding { name }),
+    })
+}
+
+/// Tells whether a name may be a variable's.
+pub fn is_name(name: &str) -> bool {
+    let first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    let bytes = name.as_bytes();
+    bytes.len() <= NAME_MAX_BYTES
+        && bytes.first().copied().is_some_and(first)
+        && bytes.iter().all(|&byte| first(byte) || byte.is_ascii_digit())
+}
+
+fn check(origin: Source, name: String, value: Vec<u8>) -> Result<(String, String), Refusal> {
+    if !is_name(&name) {
+        return Err(Refusal::Name { origin, name: name.chars().take(NAME_MAX_BYTES).collect() });
+    }
+    let steers_loader = name.starts_with(LOADER_PREFIX) || LOADER_NAMES.contains(&name.as_str());
+    if steers_loader && origin != Source::Recipe {
+        return Err(Refusal::Reserved { origin, name });
+    }
+    match String::from_utf8(value) {
+        Ok(value) if value.len() <= VALUE_MAX_BYTES && !value.contains('\0') => Ok((name, value)),
+        _ => Err(Refusal::Value { origin, name }),
+    }
+}
+
+/// Decodes base64 (RFC 4648 §4), with or without padding.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=');
+    if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
+    for group in digits.as_bytes().chunks(4) {
+        let mut bits = 0u32;
+        for &digit in group {
+            bits = bits << 6 | base64_digit(digit)?;
+        }
+        bits <<= 6 * (4 - group.len());
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
+    }
+    Some(bytes)
+}
+
+fn base64_digit(digit: u8) -> Option<u32> {
+    let value = match digit {
+        b'A'..=b'Z' => digit - b'A',
+        b'a'..=b'z' => digit - b'a' + 26,
+        b'0'..=b'9' => digit - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        _ => return None,
+    };
+    Some(u32::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(name: &str, value: &str) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    fn credential(name: &str, value: &[u8]) -> (String, Vec<u8>) {
+        (name.to_owned(), value.to_vec())
+    }
+
+    #[test]
+    fn later_sources_go_before_earlier_ones() {
+        let (variables, refused) = resolve(
+            "/data/hello",
+            Sources {
+                recipe: BTreeMap::from([pair("A", "recipe"), pair("B", "recipe"), pair("C", "recipe")]),
+                command_line: vec![pair("B", "line"), pair("C", "line"), pair("B", "line again")],
+                credentials: vec![credential("C", b"smbios"), credential("C", b"fw_cfg")],
+            },
+        );
+        assert_eq!(refused, []);
+        let of = |name: &str| variables[name].as_str();
+        assert_eq!((of("A"), of("B"), of("C")), ("recipe", "line again", "fw_cfg"));
+        assert_eq!((of("HOME"), of("STATE_DIRECTORY")), ("/data/hello", "/data/hello"));
+        assert_eq!(of("PATH"), DEFAULT_PATH);
+    }
+
+    #[test]
+    fn outsiders_can_not_steer_the_dynamic_loader() {
+        let all = ["LD_PRELOAD", "LD_LIBRARY_PATH", "GLIBC_TUNABLES", "BASH_ENV"];
+        for name in all {
+            let recipe = BTreeMap::from([pair(name, "ours")]);
+            let command_line = vec![pair(name, "line")];
+            let credentials = vec![credential(name, b"smbios")];
+            let (variables, refused) = resolve("/", Sources { recipe, command_line, credentials });
+            assert_eq!(variables[name], "ours");
+            assert_eq!(refused.len(), 2, "{name}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_variable_and_never_its_value() {
+        let credentials = vec![
+            credential("TOKEN", b"se\0cret"),
+            credential("1TOKEN", b"secret"),
+            credential("LD_TOKEN", b"secret"),
+            credential("KEY", b"secret\xff"),
+        ];
+        let (variables, refused) = resolve("/", Sources { credentials, ..Sources::default() });
+        assert_eq!(variables.len(), 3);
+        assert_eq!(refused.len(), 4);
+        for refusal in &refused {
+            let text = format!("{refusal} {refusal:?}");
+            assert!(!text.contains("cret") && (text.contains("TOKEN") || text.contains("KEY")), "{text}");
+        }
+    }
+
+    #[test]
+    fn smbios_strings_carry_text_or_base64() {
+        let read = |text: &str| smbios_credential(text).map(|it| it.expect("is sound"));
+        assert_eq!(
+            read("io.systemd.credential:mkimage.env.A=b=c d"),
+            Some(credential("A", b"b=c d")),
+            "only the first = divides"
+        );
+        assert_eq!(
+            read("io.systemd.credential.binary:mkimage.env.A=aGVsbG8="),
+            Some(credential("A", b"hello"))
+        );
+        assert_eq!(read("io.systemd.credential:mkimage.env.A="), Some(credential("A", b"")));
+        assert_eq!(read("io.systemd.credential:passwd.root=x"), None);
+        assert_eq!(read("mkimage.env.A=b"), None);
+        let broken = smbios_credential("io.systemd.credential.binary:mkimage.env.A=a*b");
+        assert_eq!(broken, Some(Err(Refusal::Encoding { name: "A".to_owned() })));
+    }
+
+    #[test]
+    fn base64_decodes_every_length_and_refuses_rubbish() {
+        for (text, bytes) in [
+            ("", &b""[..]),
+            ("Zg==", b"f"),
+            ("Zg", b"f"),
+            ("Zm8=", b"fo"),
+            ("Zm9v", b"foo"),
+            ("Zm9vYg==", b"foob"),
+            ("/+8=", b"\xff\xef"),
+        ] {
+            assert_eq!(decode_base64(text).as_deref(), Some(bytes), "{text}");
+        }
+        for text in ["Z", "Zg===", "Zm9vY", "Zm 9v", "Z=g=", "Zm9-"] {
+            assert_eq!(decode_base64(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_a_shell() {
+        for name in ["A", "_", "path2", "HTTP_PROXY"] {
+            assert!(is_name(name), "{name}");
+        }
+        for name in ["", "2A", "A-B", "A.B", "Ä", "A=B", &"A".repeat(129)] {
+            assert!(!is_name(name), "{name}");
+        }
+    }
+}

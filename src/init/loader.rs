@@ -1,0 +1,156 @@
+//! How this boot came about: the loader's entry, whether it counts tries, and how the slot is blessed.
+//!
+//! The loader says in EFI variables which entry it chose, from which ESP, and, where it counts tries, the
+//! entry's name after it counted. The ESP's slot sector (`mkimage::boot::slots`) says whose entry that is.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use mkimage::base::fs;
+use mkimage::boot::slots::{Slot, SlotMap, SlotSector, SlotState, map_offset};
+
+use crate::disks::{self, Partition};
+use crate::error::{Doing, Result, chain};
+use crate::logic::gpt::ESP_TYPE;
+use crate::logic::loader::{LOADER_GUID, file_name, guid, text};
+use crate::report::say;
+
+const VARIABLES: &str = "/sys/firmware/efi/efivars";
+const VARIABLE_MAX_BYTES: u64 = 64 * 1024;
+
+/// What the loader said.
+#[derive(Clone, Debug, Default)]
+pub struct Loader {
+    /// Name of the entry that was counted, as it is now: `g2+2-1.efi`.
+    counted: Option<String>,
+    /// Name of the entry that was chosen, as it was then.
+    selected: Option<String>,
+    /// The EFI system partition that the loader came from.
+    system_partition: Option<[u8; 16]>,
+}
+
+impl Loader {
+    /// Reads the loader's variables; without UEFI there are none.
+    pub fn read() -> Loader {
+        let name = |variable| value(variable).map(|path| file_name(&path).to_owned());
+        Loader {
+            counted: name("LoaderBootCountPath"),
+            selected: name("LoaderEntrySelected"),
+            system_partition: value("LoaderDevicePartUUID").and_then(|text| guid(&text)),
+        }
+    }
+
+    /// Orders slots that hold the same tree: the one that the loader chose, then those of its disk.
+    pub fn distance(&self, slot: &Partition) -> u8 {
+        match self.entry(&slot.disk) {
+            Ok(Some(entry)) if entry.boots(slot) => 0,
+            Ok(Some(_)) => 1,
+            _ => 2,
+        }
+    }
+
+    /// Tells whether this boot is a trial of the slot that is mounted.
+    pub fn trial(&self, slot: &Partition) -> Trial {
+        let entry = match self.entry(&slot.disk) {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return Trial(None),
+            Err(error) => {
+                say!("the loader's entry is not known: {}", chain(&error));
+                return Trial(None);
+            }
+        };
+        let on_trial = matches!(entry.sector.state(entry.slot), SlotState::Trial { .. });
+        let trouble = match (on_trial, self.counted.is_some(), entry.boots(slot)) {
+            (false, ..) => None,
+            (true, false, _) => Some("the loader could not count this try: the ESP seems to be read-only"),
+            (true, true, false) => Some("the root does not come from the partition of the loader's entry"),
+            (true, true, true) => return Trial(Some(entry)),
+        };
+        if let Some(trouble) = trouble {
+            say!("{} will not be blessed: {trouble}", entry.slot);
+        }
+        Trial(None)
+    }
+
+    /// Finds the loader's entry, if the loader came from this disk.
+    fn entry(&self, disk: &str) -> Result<Option<Entry>> {
+        let (Some(name), Some(wanted)) = (self.counted.as_ref().or(self.selected.as_ref()), self.system_partition)
+        else {
+            return Ok(None);
+        };
+        let table = disks::table(disk).doing("read the partition table of", disk)?;
+        let partitions = table.map(|table| table.partitions()).unwrap_or_default();
+        let Some(esp) = partitions.iter().find(|it| it.guid == wanted && it.type_guid == ESP_TYPE) else {
+            return Ok(None);
+        };
+        let Some(seen) = disks::find(disk, esp.number) else { return Ok(None) };
+        let node = disks::node(&seen.name);
+        let device = File::open(&node).doing("open", &node)?;
+        let map = SlotMap::parse(&read_sector(&device, map_offset(&read_sector(&device, 0)?)?)?)?;
+        let sector = SlotSector::decode(&read_sector(&device, map.directory_offset)?, &map)?;
+        let Some(slot) = sector.slot_named(name) else { return Ok(None) };
+        let own = &map.slots[slot.index()].partition;
+        let own = partitions.iter().find(|it| it.name == *own).map(|it| it.number);
+        Ok(Some(Entry { node, sector, slot, disk: disk.to_owned(), partition: own }))
+    }
+}
+
+/// The entry that the loader started, on its ESP.
+#[derive(Clone, Debug)]
+struct Entry {
+    /// The ESP's device.
+    node: String,
+    sector: SlotSector,
+    slot: Slot,
+    disk: String,
+    /// Number of the slot's own partition.
+    partition: Option<u32>,
+}
+
+impl Entry {
+    fn boots(&self, slot: &Partition) -> bool {
+        slot.disk == self.disk && Some(slot.number) == self.partition
+    }
+
+    /// Writes the sector that ends the trial, read anew, and flushes it.
+    fn bless(&self) -> Result<()> {
+        let device = File::options().read(true).write(true).open(&self.node).doing("open", &self.node)?;
+        let map = self.sector.map();
+        let now = SlotSector::decode(&read_sector(&device, map.directory_offset)?, map)?;
+        let blessed = now.bless(self.slot)?.encode();
+        device.write_all_at(&blessed, map.directory_offset).doing("write the slot sector of", &self.node)?;
+        device.sync_all().doing("flush", &self.node)
+    }
+}
+
+/// A boot that the loader counts as a try of its slot, or one that it doesn't.
+#[derive(Clone, Debug)]
+pub struct Trial(Option<Entry>);
+
+impl Trial {
+    pub fn is_counted(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Ends the trial: the slot boots from now on without being counted. A failure is told; the slot stays
+    /// a trial then, and the next boot tries again.
+    pub fn bless(&self) {
+        let Some(entry) = &self.0 else { return };
+        match entry.bless() {
+            Ok(()) => say!("{} blessed", entry.slot),
+            Err(error) => say!("{} is not blessed: {}", entry.slot, chain(&error)),
+        }
+    }
+}
+
+fn read_sector(device: &File, offset: u64) -> Result<[u8; 512]> {
+    let mut sector = [0; 512];
+    device.read_exact_at(&mut sector, offset).doing("read the ESP at byte", offset)?;
+    Ok(sector)
+}
+
+fn value(variable: &str) -> Option<String> {
+    let path = Path::new(VARIABLES).join(format!("{variable}-{LOADER_GUID}"));
+    text(&fs::read_at_most(&path, VARIABLE_MAX_BYTES).ok()?)
+}

@@ -1,0 +1,14 @@
+//! What PID 1 decides and encodes, without a system call: bytes or times in, values out.
+//!
+//! These modules stand on their own so that they can be tested off the machine: the binary's crate names
+//! them here, and `tests/it/init.rs` includes the same files and runs their tests.
+
+pub mod device_mapper;
+pub mod dhcp;
+pub mod ending;
+pub mod gpt;
+pub mod http;
+pub mod loader;
+pub mod names;
+pub mod policy;
+pub mod smbios;
