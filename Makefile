@@ -63,12 +63,8 @@ $(SMALL)/mkimage-init:
 $(RELEASE)/mkimage-init: $(SMALL)/mkimage-init $(RELEASE)/mkimage
 	cp $(SMALL)/mkimage-init $@
 
-hello: $(HELLO)/target/hello ## Build the demo's app
-
-$(HELLO)/target/hello: $(HELLO)/main.rs
-	mkdir -p $(@D)
-	rustc --edition 2024 --target x86_64-unknown-linux-gnu -C target-feature=+crt-static -C opt-level=z \
-		-C panic=abort -C strip=symbols -C lto=fat -C codegen-units=1 -o $@ $<
+hello: ## Build the demo's app
+	cd $(HELLO) && $(CARGO) build --locked --release --quiet
 
 install-demo: PACKAGES = $(DEMO_PACKAGES)
 install-test: PACKAGES = $(TEST_PACKAGES)

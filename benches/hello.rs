@@ -1,6 +1,10 @@
 //! The whole program on the hello image: from a warm store, with nothing changed; and its peak memory
 //! on a tree of 2 GiB. There is no peer that makes the same thing, so a published figure stands beside.
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, reason = "a benchmark reads the clock and prints")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a benchmark reads the clock and prints"
+)]
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -10,6 +14,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 11;
+/// The demo's app, as its recipe names it.
+const APP: &str = "target/x86_64-unknown-linux-gnu/release/hello";
 
 fn main() {
     if std::env::args().any(|argument| argument == "--test") {
@@ -24,7 +30,11 @@ fn main() {
 fn mkimage(folder: &Path, arguments: &[&OsStr]) -> Command {
     let init = std::env::var_os("MKIMAGE_INIT").unwrap_or_else(|| env!("CARGO_BIN_EXE_mkimage-init").into());
     let mut command = Command::new(env!("CARGO_BIN_EXE_mkimage"));
-    command.env("MKIMAGE_STORE", folder.join("store")).env("MKIMAGE_INIT", init).arg("--quiet").args(arguments);
+    command
+        .env("MKIMAGE_STORE", folder.join("store"))
+        .env("MKIMAGE_INIT", init)
+        .arg("--quiet")
+        .args(arguments);
     command
 }
 
@@ -42,7 +52,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn hello(folder: &Path) {
     let recipe = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("recipes/hello/hello.hcl");
-    let app = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("recipes/hello/target/hello");
+    let app = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("recipes/hello").join(APP);
     assert!(app.exists(), "run `make hello` first: {} is missing", app.display());
     let image = folder.join("hello.img");
     let build = || mkimage(folder, &["build".as_ref(), recipe.as_os_str(), "-o".as_ref(), image.as_os_str()]);
@@ -56,15 +66,28 @@ fn hello(folder: &Path) {
         std::thread::sleep(Duration::from_millis(20));
     }
     let allocated = std::fs::metadata(&image).expect("the image").blocks() * 512;
-    println!("hello image, warm store, whole process    median {:7.1} ms   (target < 500; Boxfuse published 517 for a Go app)", median(fresh) * 1e3);
-    println!("hello image, nothing changed              median {:7.1} ms   (target < 50)", median(unchanged) * 1e3);
-    println!("hello image, allocated                           {:7.2} MB   (target <= 24, kernel included; Boxfuse published 7.34)", allocated as f64 / 1e6);
+    println!(
+        "hello image, warm store, whole process    median {:7.1} ms   (target < 500; Boxfuse published 517 for a Go app)",
+        median(fresh) * 1e3
+    );
+    println!(
+        "hello image, nothing changed              median {:7.1} ms   (target < 50)",
+        median(unchanged) * 1e3
+    );
+    println!(
+        "hello image, allocated                           {:7.2} MB   (target <= 24, kernel included; Boxfuse published 7.34)",
+        allocated as f64 / 1e6
+    );
     let packed = folder.join("hello.img.zst");
     let arguments = ["-q", "-f", "-T0", "-19", "--long=27"].map(OsStr::new);
-    let status = Command::new("zstd").args(arguments).arg(&image).arg("-o").arg(&packed).status().expect("zstd");
+    let status =
+        Command::new("zstd").args(arguments).arg(&image).arg("-o").arg(&packed).status().expect("zstd");
     assert!(status.success());
     let length = std::fs::metadata(&packed).expect("the file").len();
-    println!("hello image as a zstd file                       {:7.2} MB   (target <= 12)", length as f64 / 1e6);
+    println!(
+        "hello image as a zstd file                       {:7.2} MB   (target <= 12)",
+        length as f64 / 1e6
+    );
 }
 
 /// Composes 2 GiB of files that don't compress and measures the largest memory of the process.
@@ -88,10 +111,16 @@ fn memory(folder: &Path) {
         std::fs::write(project.join("done"), b"").expect("written");
     }
     let recipe = project.join("large.hcl");
-    let hello = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/hello/hello.hcl")).expect("a recipe");
-    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/hello/target/hello");
-    let text = hello.replace("\"target/hello\"", &format!("{:?}", app.display().to_string()));
-    std::fs::write(&recipe, format!("{text}\ntree \"large\" {{\n  source = \"tree\"\n  path   = \"/large\"\n}}\n")).expect("a recipe");
+    let hello =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/hello/hello.hcl"))
+            .expect("a recipe");
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/hello").join(APP);
+    let text = hello.replace(&format!("{APP:?}"), &format!("{:?}", app.display().to_string()));
+    std::fs::write(
+        &recipe,
+        format!("{text}\ntree \"large\" {{\n  source = \"tree\"\n  path   = \"/large\"\n}}\n"),
+    )
+    .expect("a recipe");
     let image = folder.join("large.img");
     let inner = mkimage(folder, &["build".as_ref(), recipe.as_os_str(), "-o".as_ref(), image.as_os_str()]);
     let mut command = Command::new("/usr/bin/env");
@@ -107,6 +136,9 @@ fn memory(folder: &Path) {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut numbers = text.split_whitespace().map(|number| number.parse::<f64>().expect("a number"));
     let (kib, wall) = (numbers.next().expect("memory"), numbers.next().expect("seconds"));
-    println!("tree of 2 GiB, compose and write: peak memory    {:7.1} MiB  (target < 150), {wall:.1} s", kib / 1024.0);
+    println!(
+        "tree of 2 GiB, compose and write: peak memory    {:7.1} MiB  (target < 150), {wall:.1} s",
+        kib / 1024.0
+    );
     let _ = std::fs::remove_file(image);
 }

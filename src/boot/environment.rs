@@ -50,7 +50,9 @@ impl fmt::Display for Source {
 /// Says why a variable is not handed on. Its value is not told.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Refusal {
-    #[error("{origin}: {name:?} is no variable name ([A-Za-z_][A-Za-z0-9_]*, at most {NAME_MAX_BYTES} bytes)")]
+    #[error(
+        "{origin}: {name:?} is no variable name ([A-Za-z_][A-Za-z0-9_]*, at most {NAME_MAX_BYTES} bytes)"
+    )]
     Name { origin: Source, name: String },
     #[error("{origin}: {name} may be set by the recipe only, because it can make a program run other code")]
     Reserved { origin: Source, name: String },

@@ -7,8 +7,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Turns an app and a recipe into a bootable, reproducible disk image with two atomic slots.
 #[derive(Parser, Debug)]
 #[command(name = "mkimage", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the recipe is wrong, 4 an input is wrong, \
-    5 not found, 6 damaged data, 7 network or mirror, 8 no space left, 130 interrupted.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the recipe is wrong, 4 an input is wrong, \
+    5 not found, 6 damaged data, 7 network or mirror, 8 no space left, 130 interrupted."
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

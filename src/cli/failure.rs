@@ -116,7 +116,8 @@ impl Failure {
             match io.map(std::io::Error::kind) {
                 Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
                     self.kind = Kind::NoSpace;
-                    self.hint.get_or_insert_with(|| "free some space, then run the same command again".into());
+                    self.hint
+                        .get_or_insert_with(|| "free some space, then run the same command again".into());
                 }
                 Some(std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) => {
                     self.hint.get_or_insert_with(|| {
@@ -142,7 +143,9 @@ impl From<StoreError> for Failure {
         let failure = Failure::of(store_kind(&error), &error);
         match &error {
             StoreError::Unknown { .. } => failure.hint("`mkimage refs` lists the refs of the store"),
-            StoreError::NotAStore { .. } => failure.hint("name another place with --store DIR or MKIMAGE_STORE"),
+            StoreError::NotAStore { .. } => {
+                failure.hint("name another place with --store DIR or MKIMAGE_STORE")
+            }
             StoreError::NotEmpty { .. } => failure.hint("name a directory that isn't there yet"),
             _ => failure,
         }
@@ -200,7 +203,9 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Layout(_) => Kind::Recipe,
         PipelineError::Compose(errors) => match errors.first() {
             _ if errors.iter().any(ComposeError::is_cancelled) => Kind::Interrupted,
-            Some(ComposeError { problem: Problem::Source { .. } | Problem::Changed { .. }, .. }) => Kind::Input,
+            Some(ComposeError { problem: Problem::Source { .. } | Problem::Changed { .. }, .. }) => {
+                Kind::Input
+            }
             _ => Kind::Recipe,
         },
         PipelineError::Archive(_) | PipelineError::Boot(_) | PipelineError::Lock { .. } => Kind::Input,
@@ -227,7 +232,9 @@ fn packages_kind(error: &PackagesError) -> Kind {
         | PackagesError::Gone { .. }
         | PackagesError::Offline { .. } => Kind::Network,
         PackagesError::Address { .. } | PackagesError::Proxy { .. } => Kind::Usage,
-        PackagesError::Request { .. } | PackagesError::Unknown { .. } | PackagesError::NotLocked { .. } => Kind::Recipe,
+        PackagesError::Request { .. } | PackagesError::Unknown { .. } | PackagesError::NotLocked { .. } => {
+            Kind::Recipe
+        }
         PackagesError::Cancelled(_) => Kind::Interrupted,
         _ => Kind::Input,
     }

@@ -125,10 +125,20 @@ pub struct DiskLayout {
     pub esp: EspLayout,
 }
 
-/// Returns what a content of this size gets where the recipe names none: half as much again, in whole
+/// Least size of a slot where the recipe names none: what is not written costs nothing, and the next
+/// version must fit. A format constant of layout 1.
+pub const SLOT_ROOM_MIN: Bytes = Bytes::mib(64);
+
+/// Returns what a UKI of this size gets where the recipe names no room: half as much again, in whole
 /// mebibytes. A format constant of layout 1, as it decides sizes.
-pub fn room_for(content: Bytes) -> Bytes {
+pub fn uki_room_for(content: Bytes) -> Bytes {
     Bytes(content.0.saturating_add(content.0 / 2)).round_up(ALIGNMENT)
+}
+
+/// Returns the size of a slot for a content of this size where the recipe names none: twice as much, and
+/// at least [`SLOT_ROOM_MIN`]. A format constant of layout 1, as it decides sizes.
+pub fn slot_room_for(content: Bytes) -> Bytes {
+    Bytes(content.0.saturating_mul(2)).round_up(ALIGNMENT).max(SLOT_ROOM_MIN)
 }
 
 /// Decides where everything goes. Writes nothing; what doesn't fit is an error with the numbers.
@@ -136,7 +146,7 @@ pub fn place(request: &DiskRequest) -> Result<DiskLayout, LayoutError> {
     if request.version != VERSION {
         return Err(LayoutError::Version { found: request.version });
     }
-    let slot_size = request.slot_size.unwrap_or_else(|| room_for(request.slot_content)).max(ALIGNMENT);
+    let slot_size = request.slot_size.unwrap_or_else(|| slot_room_for(request.slot_content)).max(ALIGNMENT);
     check_size("slot", slot_size, request.slot_content, "raise disk.slot_size")?;
     check_size("data partition", request.data_size, ALIGNMENT, "raise disk.data_size")?;
     let esp = place_esp(request)?;
@@ -169,7 +179,7 @@ fn check_size(what: &'static str, given: Bytes, need: Bytes, hint: &'static str)
 
 fn place_esp(request: &DiskRequest) -> Result<EspLayout, LayoutError> {
     let need = Bytes(request.uki_size);
-    let uki_room = request.uki_room.unwrap_or_else(|| room_for(need));
+    let uki_room = request.uki_room.unwrap_or_else(|| uki_room_for(need));
     if uki_room < need {
         let (what, hint) = ("UKI", "raise disk.uki_size");
         return Err(LayoutError::TooSmall { what, need, given: uki_room, hint });
@@ -267,7 +277,7 @@ mod tests {
             next += partition.size().0;
         }
         assert_eq!(layout.size, Bytes(next + ALIGNMENT.0));
-        assert_eq!(layout.partition(Role::SlotB).size(), Bytes::mib(8));
+        assert_eq!(layout.partition(Role::SlotB).size(), Bytes::mib(64));
         assert_eq!(layout.esp.map().slots[0].room(), Bytes::mib(22));
     }
 

@@ -118,12 +118,8 @@ impl Runner {
     fn execute(&self, command: &[String]) -> Result<Infallible> {
         let (program, arguments) = command.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
         let null = File::open("/dev/null").doing("open", "/dev/null")?;
-        let error = Command::new(program)
-            .args(arguments)
-            .env_clear()
-            .envs(&self.environment)
-            .stdin(null)
-            .exec();
+        let error =
+            Command::new(program).args(arguments).env_clear().envs(&self.environment).stdin(null).exec();
         Err(error).doing("execute", program)
     }
 }

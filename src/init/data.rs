@@ -28,7 +28,9 @@ pub fn mount(slot: &Partition, path: &str) -> bool {
 /// Makes the app's own directory on the data partition, where it is missing.
 pub fn make_state_directory(path: &str, uid: u32, gid: u32) {
     let owner = |metadata: std::fs::Metadata| (metadata.uid(), metadata.gid());
-    if std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir() && owner(metadata) == (uid, gid)) {
+    if std::fs::symlink_metadata(path)
+        .is_ok_and(|metadata| metadata.is_dir() && owner(metadata) == (uid, gid))
+    {
         return;
     }
     let made = match std::fs::DirBuilder::new().mode(0o750).create(path) {
@@ -60,7 +62,8 @@ fn try_mount(slot: &Partition, path: &str) -> Result<bool> {
 }
 
 fn grow_partition(slot: &Partition, table: &gpt::Table, data: &gpt::Partition) -> Result<()> {
-    let Some(growth) = disks::disk_sectors(&slot.disk).and_then(|sectors| table.grow(sectors, data.number)) else {
+    let Some(growth) = disks::disk_sectors(&slot.disk).and_then(|sectors| table.grow(sectors, data.number))
+    else {
         return Ok(());
     };
     let node = disks::node(&slot.disk);
@@ -83,7 +86,8 @@ fn grow_file_system(partition: &str, path: &str) -> Result<()> {
     let device = File::open(&node).doing("open", &node)?;
     let mut superblock = [0; 1024];
     device.read_exact_at(&mut superblock, SUPERBLOCK_OFFSET).doing("read the superblock of", &node)?;
-    let word = |at: usize| u32::from_le_bytes(superblock[at..at + 4].try_into().expect("because it has 4 bytes"));
+    let word =
+        |at: usize| u32::from_le_bytes(superblock[at..at + 4].try_into().expect("because it has 4 bytes"));
     if superblock[0x38..0x3a] != EXT4_MAGIC.to_le_bytes() || word(0x18) > 6 {
         return Ok(());
     }
@@ -95,7 +99,8 @@ fn grow_file_system(partition: &str, path: &str) -> Result<()> {
         return Ok(());
     }
     let folder = File::open(path).doing("open", path)?;
-    sys::ioctl(&folder, Request::Ext4Resize, &mut want.to_ne_bytes()).doing("grow the file system on", &node)?;
+    sys::ioctl(&folder, Request::Ext4Resize, &mut want.to_ne_bytes())
+        .doing("grow the file system on", &node)?;
     say!("data grown from {} to {} MiB", (have * block_bytes) >> 20, (want * block_bytes) >> 20);
     Ok(())
 }

@@ -53,7 +53,9 @@ fn fw_cfg_credentials() -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(FW_CFG);
     let mut found = Vec::new();
     for entry in fs::list(folder).unwrap_or_default() {
-        let Some(name) = entry.to_str().and_then(|name| name.strip_prefix(CREDENTIAL_PREFIX)) else { continue };
+        let Some(name) = entry.to_str().and_then(|name| name.strip_prefix(CREDENTIAL_PREFIX)) else {
+            continue;
+        };
         if let Ok(value) = fs::read_at_most(&folder.join(&entry).join("raw"), SOURCE_MAX_BYTES) {
             found.push((name.to_owned(), value));
         }

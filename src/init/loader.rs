@@ -75,7 +75,8 @@ impl Loader {
 
     /// Finds the loader's entry, if the loader came from this disk.
     fn entry(&self, disk: &str) -> Result<Option<Entry>> {
-        let (Some(name), Some(wanted)) = (self.counted.as_ref().or(self.selected.as_ref()), self.system_partition)
+        let (Some(name), Some(wanted)) =
+            (self.counted.as_ref().or(self.selected.as_ref()), self.system_partition)
         else {
             return Ok(None);
         };

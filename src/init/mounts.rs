@@ -43,7 +43,8 @@ pub fn first() -> Result<()> {
 
 /// Makes the console the three standard streams.
 pub fn open_console() -> Result<()> {
-    let console = File::options().read(true).write(true).open("/dev/console").doing("open", "/dev/console")?;
+    let console =
+        File::options().read(true).write(true).open("/dev/console").doing("open", "/dev/console")?;
     rustix::stdio::dup2_stdin(&console).doing("use", "/dev/console")?;
     rustix::stdio::dup2_stdout(&console).doing("use", "/dev/console")?;
     rustix::stdio::dup2_stderr(&console).doing("use", "/dev/console")
@@ -93,7 +94,8 @@ pub fn for_systems() {
 
 /// Mounts the data partition.
 pub fn data(device: &str, path: &str) -> Result<()> {
-    mount(device, path, "ext4", NO_DEVICES | MountFlags::NOATIME, c"").doing("mount the data partition on", path)
+    mount(device, path, "ext4", NO_DEVICES | MountFlags::NOATIME, c"")
+        .doing("mount the data partition on", path)
 }
 
 /// Mounts a verified device as the new root.

@@ -267,7 +267,10 @@ impl Client {
                 Err(error) => return Err(error).doing("listen on", &self.interface),
             };
             let found = dhcp::parse(&answer[..length], question.transaction, self.hardware_address);
-            if found.as_ref().is_some_and(|(kind, _)| (*kind == Kind::Offer) == (question.kind == Kind::Discover)) {
+            if found
+                .as_ref()
+                .is_some_and(|(kind, _)| (*kind == Kind::Offer) == (question.kind == Kind::Discover))
+            {
                 return Ok(found);
             }
         }

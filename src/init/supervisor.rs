@@ -24,15 +24,8 @@ use crate::watchdog::Watchdog;
 const NETWORK_RETRY: Duration = Duration::from_secs(5);
 /// The longest sleep: nothing depends on it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-const SIGNALS: [i32; 7] = [
-    libc::SIGCHLD,
-    libc::SIGTERM,
-    libc::SIGINT,
-    libc::SIGPWR,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGHUP,
-];
+const SIGNALS: [i32; 7] =
+    [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGPWR, libc::SIGUSR1, libc::SIGUSR2, libc::SIGHUP];
 
 /// Everything that the loop looks after.
 pub struct Machine {
@@ -220,7 +213,11 @@ impl Machine {
                 libc::SIGINT | libc::SIGUSR1 => Ending::Reboot,
                 _ => continue,
             };
-            say!("{}: {}", signal_name(signal), if ending == Ending::Reboot { "rebooting" } else { "powering off" });
+            say!(
+                "{}: {}",
+                signal_name(signal),
+                if ending == Ending::Reboot { "rebooting" } else { "powering off" }
+            );
             self.request = Some(ending);
         }
     }

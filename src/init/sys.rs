@@ -67,7 +67,10 @@ impl Request {
 /// Makes a request of a device or socket; the buffer holds the argument, then the answer.
 pub fn ioctl(fd: impl AsFd, request: Request, buffer: &mut [u8]) -> io::Result<()> {
     if !request.fits(buffer) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{} bytes for {request:?}", buffer.len())));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} bytes for {request:?}", buffer.len()),
+        ));
     }
     let (fd, pointer) = (fd.as_fd().as_raw_fd(), buffer.as_mut_ptr());
     // SAFETY: `fits` has checked that the buffer is as long as this request's structure (the device mapper
@@ -100,8 +103,12 @@ pub fn resize_partition(disk: impl AsFd, number: u32, start_bytes: u64, size_byt
         number: number as i32,
         names: [0; 128],
     };
-    let mut argument =
-        Argument { operation: RESIZE, flags: 0, data_length: size_of::<Partition>() as i32, data: &mut partition };
+    let mut argument = Argument {
+        operation: RESIZE,
+        flags: 0,
+        data_length: size_of::<Partition>() as i32,
+        data: &mut partition,
+    };
     // SAFETY: both structures have the kernel's layout, live until the call returns, and `data` points to one.
     check(unsafe { libc::ioctl(disk.as_fd().as_raw_fd(), BLKPG, &mut argument) }).map(drop)
 }

@@ -45,13 +45,14 @@ pub struct BootFiles {
 impl BootFiles {
     /// Reads the boot files of a commit.
     pub fn read(store: &Store, tree: &TreeRef) -> Result<Self> {
-        let directory = store.directory(tree)?;
+        let directory = store.read_directory(tree)?;
         let read = |name: &str| match directory.entries.get(name.as_bytes()) {
             Some(crate::store::StoredNode::Leaf(Node::File(file))) => Ok(store.read_all(&file.content)?),
             _ => Err(PipelineError::NotBootable { missing: format!("/{name}") }),
         };
         let text = |name: &str| {
-            String::from_utf8(read(name)?).map_err(|_| PipelineError::NotBootable { missing: format!("/{name} as text") })
+            String::from_utf8(read(name)?)
+                .map_err(|_| PipelineError::NotBootable { missing: format!("/{name} as text") })
         };
         Ok(BootFiles {
             kernel: read("kernel")?,
@@ -114,9 +115,7 @@ impl Sources {
                 keys.extend(packages.keys(plan)?);
                 (None, None)
             }
-            KernelSource::Host { image, modules } => {
-                (Some(read(image)?), modules.clone())
-            }
+            KernelSource::Host { image, modules } => (Some(read(image)?), modules.clone()),
         };
         let loader = match request.loader {
             LoaderSource::Package(plan) => {
@@ -132,7 +131,7 @@ impl Sources {
     fn key(&self, request: &Request<'_>) -> StepKey {
         let mut key = KeyBuilder::new(STEP);
         key.bytes("init", request.init);
-        for bytes in &self.kernel {
+        if let Some(bytes) = &self.kernel {
             key.bytes("kernel", bytes);
         }
         for bytes in self.loader.iter().flatten() {
@@ -182,7 +181,8 @@ impl Sources {
         };
         let initrd = initrd::build(&parts, job)?;
         let [loader, stub] = self.loader_files(request, packages, transaction, job)?;
-        let service = serde_json::to_vec_pretty(request.service).expect("because a service has string keys only");
+        let service =
+            serde_json::to_vec_pretty(request.service).expect("because a service has string keys only");
         let lines: String = request.command_line.iter().map(|word| format!("{word}\n")).collect();
         let files: [(&str, &[u8]); 7] = [
             ("/kernel", &kernel),
@@ -254,10 +254,19 @@ fn path_of(text: &str) -> ImagePath {
     ImagePath::new(text.as_bytes()).expect("because these paths are ours")
 }
 
-fn read_file(root: &Directory, path: &str, plan: &PackagesPlan, source: &dyn ContentSource) -> Result<Vec<u8>> {
+fn read_file(
+    root: &Directory,
+    path: &str,
+    plan: &PackagesPlan,
+    source: &dyn ContentSource,
+) -> Result<Vec<u8>> {
     match root.get(&path_of(path)) {
         Some(Node::File(file)) => Ok(source.read_all(&file.content)?),
-        _ => Err(PipelineError::NotInPackage { path: path.to_owned(), packages: plan.names.join(", "), origin: plan.origin.clone() }),
+        _ => Err(PipelineError::NotInPackage {
+            path: path.to_owned(),
+            packages: plan.names.join(", "),
+            origin: plan.origin.clone(),
+        }),
     }
 }
 

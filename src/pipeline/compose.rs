@@ -16,7 +16,8 @@ use crate::compose::{self, Accounts, Context, Identities, Prepared};
 use crate::packages::{Lock, Settings};
 use crate::recipe::plan::{self, Architecture, Part, Plan};
 use crate::store::{
-    self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefName, RefUpdate, Store, Transaction, TreeRef,
+    self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefName, RefUpdate, Store, Transaction,
+    TreeRef,
 };
 use crate::tree::{ContentSink, Contribution, merge};
 
@@ -81,7 +82,7 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
         settings: &options.packages,
         architecture: plan.image.architecture,
     };
-    let work = Work { plan, options, store, job, lock: &lock, limits, accounts, prepared, unpacking };
+    let work = Work { plan, options, job, lock: &lock, limits, accounts, prepared, unpacking };
     let key = work.key()?;
     let transaction = store.begin(job);
     let id = match memo.commit(&key) {
@@ -123,7 +124,6 @@ fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Lock
 struct Work<'a> {
     plan: &'a Plan,
     options: &'a Options,
-    store: &'a Store,
     job: &'a Job,
     lock: &'a Lock,
     limits: Limits,
@@ -168,8 +168,9 @@ impl Work<'_> {
         let contributions = self.contributions(transaction)?;
         let _step = self.job.step("merge", None, Unit::Items);
         let (mut tree, origins) = merge(contributions).map_err(PipelineError::Tree)?;
-        let identities = compose::write_accounts(&mut tree, &origins, &self.accounts, transaction, transaction)
-            .map_err(PipelineError::Compose)?;
+        let identities =
+            compose::write_accounts(&mut tree, &origins, &self.accounts, transaction, transaction)
+                .map_err(PipelineError::Compose)?;
         compose::finish(&mut tree, self.plan, transaction).map_err(PipelineError::Compose)?;
         let sealed = tree.seal().map_err(PipelineError::Tree)?;
         Ok((transaction.put_tree(self.job, &sealed)?, identities))
@@ -178,7 +179,8 @@ impl Work<'_> {
     /// Makes all parts at once; the result is in recipe order. All errors come back.
     fn contributions(&self, transaction: &Transaction<'_>) -> Result<Vec<Contribution>> {
         let parts: Vec<(&Part, &Prepared)> = self.plan.parts.iter().zip(&self.prepared).collect();
-        let made = self.job.workers.try_map(parts, |(part, prepared)| self.contribute(part, prepared, transaction));
+        let made =
+            self.job.workers.try_map(parts, |(part, prepared)| self.contribute(part, prepared, transaction));
         made.map(|made| made.into_iter().flatten().collect()).map_err(|errors| {
             let mut composing = Vec::new();
             for error in errors {
@@ -191,7 +193,12 @@ impl Work<'_> {
         })
     }
 
-    fn contribute(&self, part: &Part, prepared: &Prepared, transaction: &Transaction<'_>) -> Result<Vec<Contribution>> {
+    fn contribute(
+        &self,
+        part: &Part,
+        prepared: &Prepared,
+        transaction: &Transaction<'_>,
+    ) -> Result<Vec<Contribution>> {
         if let Part::Packages(packages) = part {
             let trees = self.unpacking.trees(packages, transaction, self.job)?;
             let contribution = |(name, tree)| {
@@ -203,7 +210,8 @@ impl Work<'_> {
         if let Some(tree) = prepared.key.and_then(|key| self.unpacking.memo.tree(&key)) {
             return Ok(vec![compose::remembered(part, transaction.read_tree(self.job, &tree)?)]);
         }
-        let context = Context { sink: transaction, accounts: &self.accounts, limits: &self.limits, job: self.job };
+        let context =
+            Context { sink: transaction, accounts: &self.accounts, limits: &self.limits, job: self.job };
         let made = compose::contribute(part, prepared, &context).map_err(PipelineError::Compose)?;
         let Some(contribution) = made else { return Ok(Vec::new()) };
         if let Some(key) = prepared.key {
@@ -270,7 +278,11 @@ impl Work<'_> {
         let requests = packages::requests(self.plan);
         for wanted in self.lock.select(&requests)? {
             let digest = InputDigest::Sha256(Digest(wanted.package.sha256.0));
-            all.push(Input { name: format!("package {}", wanted.package), digest, size: wanted.package.size_bytes });
+            all.push(Input {
+                name: format!("package {}", wanted.package),
+                digest,
+                size: wanted.package.size_bytes,
+            });
         }
         if self.plan.kernel.is_some() {
             let init = self.init()?;

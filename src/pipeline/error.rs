@@ -32,7 +32,9 @@ pub enum PipelineError {
     Tree(Vec<TreeError>),
     #[error("{}", list("reading an archive or directory", .0))]
     Archive(Vec<ArchiveError>),
-    #[error("the recipe has no kernel, so there is nothing to boot: add a `kernel` block, or use `mkimage compose`")]
+    #[error(
+        "the recipe has no kernel, so there is nothing to boot: add a `kernel` block, or use `mkimage compose`"
+    )]
     NoKernel,
     #[error("the commit's boot files lack {missing}")]
     NotBootable { missing: String },

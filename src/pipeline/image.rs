@@ -76,7 +76,7 @@ struct Placed<'a> {
 
 impl<'a> Image<'a> {
     fn of(store: &'a Store, id: CommitId, job: &Job) -> Result<Self> {
-        let commit = store.commit(&id)?;
+        let commit = store.read_commit(&id)?;
         let step = job.step("read the commit", None, Unit::Items);
         let boot = commit.boot.as_ref().ok_or(PipelineError::NoKernel)?;
         let boot = BootFiles::read(store, boot)?;
@@ -114,8 +114,7 @@ impl<'a> Image<'a> {
         let builder = VerityBuilder::new(plan.root.blocks().0, &salt);
         plan.root.write(&slot, self.store, Some(&builder), job)?;
         let tree = builder.finish(job)?;
-        let failed = |source| PipelineError::Device { doing: "write the verity tree", source };
-        tree.write(&slot, plan.root.size().0).map_err(failed)?;
+        tree.write(&slot, plan.root.size().0)?;
 
         let uki = self.uki(&self.verity_root(&plan.root, tree.root_hash))?;
         let map = SlotMap::parse(plan.disk.esp.map_text()).map_err(PipelineError::Slots)?;

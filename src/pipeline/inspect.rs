@@ -149,7 +149,12 @@ fn open(path: &Path) -> Result<FileDevice> {
     Ok(FileDevice::new(file, size))
 }
 
-fn window<'a>(device: &'a dyn BlockDevice, table: &PartitionTable, name: &str, path: &Path) -> Result<Window<'a>> {
+fn window<'a>(
+    device: &'a dyn BlockDevice,
+    table: &PartitionTable,
+    name: &str,
+    path: &Path,
+) -> Result<Window<'a>> {
     let missing = || PipelineError::NotAnImage {
         path: path.to_owned(),
         problem: format!("it has no partition {name:?}: it was not made by mkimage"),
@@ -255,8 +260,8 @@ fn filesystem(device: &dyn BlockDevice) -> Result<FilesystemFacts> {
         kind: "ext4",
         uuid: uuid_text(&facts.uuid),
         label: String::from_utf8_lossy(&facts.label).into_owned(),
-        blocks: facts.blocks,
-        free_blocks: facts.free_blocks,
+        blocks: facts.blocks.0,
+        free_blocks: facts.free_blocks.0,
     })
 }
 

@@ -11,11 +11,13 @@ pub struct HostLoader;
 
 impl Loader for HostLoader {
     fn read(&self, path: &str) -> std::result::Result<String, LoadError> {
-        let bytes = fs::read_at_most(Path::new(path), TEXT_BYTES_MAX as u64 + 1).map_err(|error| match error {
-            error if error.is_missing() => LoadError::Missing,
-            error => LoadError::Other(error.source.to_string()),
-        })?;
-        String::from_utf8(bytes).map_err(|_| LoadError::Other("it is no UTF-8 text".to_owned()))
+        let bytes =
+            fs::read_at_most(Path::new(path), TEXT_BYTES_MAX as u64 + 1).map_err(|error| match error {
+                error if error.is_missing() => LoadError::Missing,
+                error => LoadError::Unreadable(error.source.to_string()),
+            })?;
+        String::from_utf8(bytes)
+            .map_err(|error| LoadError::NotText { offset: error.utf8_error().valid_up_to() })
     }
 
     fn environment(&self, name: &str) -> Option<String> {
@@ -28,5 +30,6 @@ impl Loader for HostLoader {
 pub fn load(recipe: &Path, settings: &Settings) -> Result<Loaded> {
     fs::open(recipe)?;
     let name = recipe.to_string_lossy();
-    recipe::load(&name, &HostLoader, settings).map_err(|diagnostics| PipelineError::Recipe(Box::new(diagnostics)))
+    recipe::load(&name, &HostLoader, settings)
+        .map_err(|diagnostics| PipelineError::Recipe(Box::new(diagnostics)))
 }

@@ -47,7 +47,13 @@ use error::Result;
 
 /// Builds an image: composes the plan, then writes the commit's image to `output`. A plan without a
 /// kernel is refused before anything is done.
-pub fn build(plan: &Plan, options: &Options, store: &Store, output: &Path, job: &Job) -> Result<(Composed, Written)> {
+pub fn build(
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+    output: &Path,
+    job: &Job,
+) -> Result<(Composed, Written)> {
     if plan.kernel.is_none() {
         return Err(PipelineError::NoKernel);
     }

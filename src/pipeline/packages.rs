@@ -143,7 +143,8 @@ impl Unpacking<'_> {
         job: &Job,
     ) -> Result<Vec<(String, Directory)>> {
         let requests = [request(plan, self.architecture)];
-        let mut wanted: Vec<(usize, Wanted<'_>)> = self.lock.select(&requests)?.into_iter().enumerate().collect();
+        let mut wanted: Vec<(usize, Wanted<'_>)> =
+            self.lock.select(&requests)?.into_iter().enumerate().collect();
         wanted.sort_by_key(|(_, wanted)| std::cmp::Reverse(wanted.package.size_bytes));
         let unpacked = job.workers.try_map(wanted, |(index, wanted)| {
             let tree = self.unpacked(wanted.package, transaction, job)?;
@@ -252,4 +253,3 @@ impl PackageCache for StoreCache<'_> {
         Ok(())
     }
 }
-

@@ -60,7 +60,7 @@ impl<'a> Memo<'a> {
     /// Returns the commit that composing made before, if it is still there with its trees.
     pub fn commit(&self, key: &StepKey) -> Option<CommitId> {
         let id = CommitId::from(<[u8; 32]>::try_from(self.store.memo_get(key)?).ok()?);
-        let commit = self.store.commit(&id).ok()?;
+        let commit = self.store.read_commit(&id).ok()?;
         let trees = [Some(commit.tree), commit.boot].into_iter().flatten();
         trees.into_iter().all(|tree| self.store.has(&tree.id.0)).then_some(id)
     }

@@ -78,7 +78,7 @@ impl Layer<'_> {
                 let empty = Directory { metadata: directory.metadata.clone(), ..Directory::default() };
                 self.put(&real, Node::Directory(empty));
             }
-            (None, node) => self.put(&real, node.clone()),
+            (None, node) => self.put(&real, self.placed(node)),
             (Some(Node::Directory(_)), Node::Directory(directory)) => {
                 if contribution.explicit.contains(&path)
                     && let Some(Node::Directory(merged)) = self.merged.get_mut(&real)
@@ -89,7 +89,7 @@ impl Layer<'_> {
             (Some(Node::Symlink(_)), Node::Directory(_)) if follow(self.merged, &real).is_some() => {}
             (Some(there), node) if there == node => {}
             (Some(_), node) if replaces && !matches!(node, Node::Directory(_)) => {
-                self.put(&real, node.clone())
+                self.put(&real, self.placed(node))
             }
             (Some(there), node) => {
                 let first = self.origins.of(&real).unwrap_or("an earlier part").to_owned();
@@ -97,6 +97,20 @@ impl Layer<'_> {
                 let second = contribution.origin.clone();
                 self.errors.push(TreeError::Conflict { path: real, first, second, difference });
             }
+        }
+    }
+
+    /// Returns a node as it stands in the merged tree: a hard link leads to where its target went.
+    fn placed(&self, node: &Node) -> Node {
+        match node {
+            Node::HardLink(target) => {
+                let parent = target.parent().and_then(|parent| follow(self.merged, &parent));
+                match (parent, target.name()) {
+                    (Some(parent), Some(name)) => Node::HardLink(parent.join(&name)),
+                    _ => node.clone(),
+                }
+            }
+            node => node.clone(),
         }
     }
 
@@ -231,9 +245,11 @@ mod tests {
     fn a_directory_follows_a_symlink_that_leads_to_one() {
         let link = Node::Symlink(Symlink { metadata: Metadata::root(0o777), target: b"usr/lib"[..].into() });
         let one = contribution("base", &[("/lib", link), ("/usr/lib/x", file("x", 0o644))]);
-        let two = contribution("kernel", &[("/lib/modules/m.ko", file("m", 0o644))]);
+        let name = Node::HardLink(path("/lib/modules/m.ko"));
+        let two = contribution("kernel", &[("/lib/modules/m.ko", file("m", 0o644)), ("/lib/z", name)]);
         let (tree, _) = merge(vec![one, two]).expect("merged");
         assert!(tree.get(&path("/usr/lib/modules/m.ko")).is_some());
+        assert_eq!(tree.get(&path("/usr/lib/z")), Some(&Node::HardLink(path("/usr/lib/modules/m.ko"))));
         assert!(matches!(tree.get(&path("/lib")), Some(Node::Symlink(_))));
     }
 }

@@ -69,12 +69,14 @@ fn room(path: &Path) -> String {
 
 /// Returns the rooms that a text names, by `crate::ROOM` or `mkimage::ROOM`, comments left out.
 fn named(text: &str, prefix: &str) -> BTreeSet<String> {
-    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut rooms = BTreeSet::new();
     for (at, _) in code.match_indices(prefix) {
         let rest = &code[at + prefix.len()..];
         let before = code[..at].chars().next_back();
-        if before.is_some_and(|character| character.is_alphanumeric() || character == '_' || character == ':') {
+        if before.is_some_and(|character| character.is_alphanumeric() || character == '_' || character == ':')
+        {
             continue;
         }
         if let Some(list) = rest.strip_prefix('{') {
@@ -100,7 +102,10 @@ fn named(text: &str, prefix: &str) -> BTreeSet<String> {
             rooms.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
         }
     }
-    rooms.into_iter().map(|room| room.split(':').next().unwrap_or_default().trim_end_matches('{').to_owned()).collect()
+    rooms
+        .into_iter()
+        .map(|room| room.split(':').next().unwrap_or_default().trim_end_matches('{').to_owned())
+        .collect()
 }
 
 #[test]
@@ -114,7 +119,10 @@ fn rooms_name_only_what_the_table_allows() {
         }
         let (allowed, prefix) = match room.as_str() {
             "init" => (SHARED_WITH_INIT, "mkimage::"),
-            _ => (*table.get(room.as_str()).unwrap_or_else(|| panic!("{room} is in no row of the table")), "crate::"),
+            _ => (
+                *table.get(room.as_str()).unwrap_or_else(|| panic!("{room} is in no row of the table")),
+                "crate::",
+            ),
         };
         for other in named(&text, prefix) {
             if table.contains_key(other.as_str()) && other != room && !allowed.contains(&other.as_str()) {

@@ -8,7 +8,12 @@ image "systemd" {
 tree "root" {
   source = "rootfs.tar"
   path   = "/"
-  allow  = ["/dev", "/usr/bin", "/usr/sbin", "/usr/lib/dbus-1.0/dbus-daemon-launch-helper"]
+  allow = [
+    "/dev/console", "/dev/full", "/dev/null", "/dev/ptmx", "/dev/random", "/dev/tty", "/dev/urandom", "/dev/zero",
+    "/usr/bin/chage", "/usr/bin/chfn", "/usr/bin/chsh", "/usr/bin/expiry", "/usr/bin/gpasswd", "/usr/bin/mount",
+    "/usr/bin/newgrp", "/usr/bin/passwd", "/usr/bin/su", "/usr/bin/umount", "/usr/sbin/unix_chkpwd",
+    "/usr/lib/dbus-1.0/dbus-daemon-launch-helper",
+  ]
 }
 
 file "/etc/machine-id" {

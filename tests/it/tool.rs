@@ -65,7 +65,7 @@ pub fn root() -> PathBuf {
 pub fn hello_app() -> PathBuf {
     static APP: OnceLock<PathBuf> = OnceLock::new();
     APP.get_or_init(|| {
-        let made = root().join("recipes/hello/target/hello");
+        let made = root().join("recipes/hello/target/x86_64-unknown-linux-gnu/release/hello");
         if !made.exists() {
             succeed(Command::new("make").arg("hello").current_dir(root()));
         }

@@ -21,7 +21,7 @@ fn project(folder: &Path, backwards: bool) -> PathBuf {
     std::os::unix::fs::symlink("a.txt", folder.join("assets/link")).expect("a link");
     std::fs::copy(hello_app(), folder.join("hello")).expect("the app");
     let recipe = std::fs::read_to_string(root().join("recipes/hello/hello.hcl")).expect("the recipe");
-    let recipe = recipe.replace("target/hello", "hello");
+    let recipe = recipe.replace("target/x86_64-unknown-linux-gnu/release/hello", "hello");
     let recipe = format!(
         "{recipe}\ntree \"assets\" {{\n  source = \"assets\"\n  path   = \"/srv/assets\"\n}}\n\
          user \"web\" {{\n  uid = 2000\n}}\n\

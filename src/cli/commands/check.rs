@@ -14,7 +14,11 @@ pub fn run(context: &Context, arguments: &Check) -> Done {
         context.printer.data(&value, String::new);
     } else {
         let recipe = arguments.recipe.recipe.display();
-        context.printer.say(&format!("{recipe}: image {:?}, {} parts, no mistakes", plan.image.name, plan.parts.len()));
+        context.printer.say(&format!(
+            "{recipe}: image {:?}, {} parts, no mistakes",
+            plan.image.name,
+            plan.parts.len()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -28,7 +28,11 @@ fn as_text(inspection: &Inspection) -> String {
     for partition in &inspection.partitions {
         let start = approximate(Bytes(partition.start_bytes));
         let size = approximate(Bytes(partition.size_bytes));
-        let _ = writeln!(text, "  {} {:<8} {size:>10} at {start:<10} {}", partition.number, partition.name, partition.guid);
+        let _ = writeln!(
+            text,
+            "  {} {:<8} {size:>10} at {start:<10} {}",
+            partition.number, partition.name, partition.guid
+        );
     }
     for slot in &inspection.slots {
         slot_text(&mut text, slot);
@@ -47,7 +51,7 @@ fn slot_text(text: &mut String, slot: &SlotFacts) {
     let file = slot.file.as_ref().map(|file| format!(" {file}")).unwrap_or_default();
     let tries = slot.tries_left.map(|left| format!(", {left} tries left")).unwrap_or_default();
     let _ = writeln!(text, "{}: {}{file}{tries}", slot.slot, slot.state);
-    let mut line = |key: &str, value: &str| drop(writeln!(text, "  {key:<11} {value}"));
+    let mut line = |key: &str, value: &str| text.push_str(&format!("  {key:<11} {value}\n"));
     if let Some(name) = &slot.name {
         let version = slot.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
         line("image", &format!("{name}{version}"));

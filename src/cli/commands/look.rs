@@ -13,7 +13,7 @@ use crate::tree::{Directory, Metadata, Node};
 
 fn tree(store: &Store, commit: &str) -> Result<TreeRef, Failure> {
     let id = store.resolve(commit).map_err(Failure::from)?;
-    Ok(store.commit(&id).map_err(Failure::from)?.tree)
+    Ok(store.read_commit(&id).map_err(Failure::from)?.tree)
 }
 
 fn path(text: &str) -> Result<ImagePath, Failure> {
@@ -28,17 +28,19 @@ pub fn ls(context: &Context, arguments: &List) -> Done {
     let at = path(&arguments.path)?;
     let mut rows = Vec::new();
     match store.find(&tree, &at, true).map_err(Failure::from)? {
-        Found::Directory(found) if arguments.recursive => {
+        Found::Directory(found, _) if arguments.recursive => {
             let directory = store.read_tree(&context.job, &found).map_err(Failure::from)?;
             rows.extend(directory.paths().map(|(below, node)| row(&below.to_string()[1..], node)));
         }
-        Found::Directory(found) => {
-            let directory = store.directory(&found).map_err(Failure::from)?;
+        Found::Directory(_, directory) => {
             for (name, node) in &directory.entries {
                 rows.push(match node {
                     crate::store::StoredNode::Directory(below) => {
-                        let metadata = store.directory(below).map_err(Failure::from)?.metadata;
-                        row(&name.to_string(), &Node::Directory(Directory { metadata, ..Directory::default() }))
+                        let metadata = store.read_directory(below).map_err(Failure::from)?.metadata;
+                        row(
+                            &name.to_string(),
+                            &Node::Directory(Directory { metadata, ..Directory::default() }),
+                        )
                     }
                     crate::store::StoredNode::Leaf(leaf) => row(&name.to_string(), leaf),
                 });
@@ -90,7 +92,9 @@ pub fn cat(context: &Context, arguments: &Cat) -> Done {
     let at = path(&arguments.path)?;
     let node = match store.find(&tree, &at, true).map_err(Failure::from)? {
         Found::Leaf(node) => node,
-        Found::Directory(_) => return Err(Failure::new(Kind::NotFound, format!("{at} is a directory, not a file"))),
+        Found::Directory(..) => {
+            return Err(Failure::new(Kind::NotFound, format!("{at} is a directory, not a file")));
+        }
     };
     let Node::File(file) = node else {
         return Err(Failure::new(Kind::NotFound, format!("{at} is a {}, not a file", node.kind())));
@@ -122,7 +126,9 @@ pub fn checkout(context: &Context, arguments: &Checkout) -> Done {
         context.printer.data(&value, String::new);
     } else {
         let directory = arguments.directory.display();
-        context.printer.say(&format!("checked out {} entries, {} bytes into {directory}", report.entries, report.bytes));
+        context
+            .printer
+            .say(&format!("checked out {} entries, {} bytes into {directory}", report.entries, report.bytes));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -91,7 +91,12 @@ impl Context {
     }
 
     /// Gathers what composing needs beside the plan.
-    fn options(&self, recipe: &Path, packages: &PackageArgs, init: Option<PathBuf>) -> Result<Options, Failure> {
+    fn options(
+        &self,
+        recipe: &Path,
+        packages: &PackageArgs,
+        init: Option<PathBuf>,
+    ) -> Result<Options, Failure> {
         let environment = |name: &str| std::env::var(name).ok();
         let mut settings = packages::Settings::of_machine(unix_seconds(), &environment)
             .map_err(|error| self.failure(error.into()))?;
@@ -104,7 +109,8 @@ impl Context {
                 Some(init) => init,
                 None => beside_this_program()?,
             },
-            epoch: source_date_epoch(environment("SOURCE_DATE_EPOCH")).map_err(|error| self.failure(error))?,
+            epoch: source_date_epoch(environment("SOURCE_DATE_EPOCH"))
+                .map_err(|error| self.failure(error))?,
         })
     }
 }

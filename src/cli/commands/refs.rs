@@ -10,10 +10,8 @@ use crate::store::{Commit, InputDigest, Objects, RefName, StoreError};
 /// `mkimage refs`: lists the refs.
 pub fn refs(context: &Context) -> Done {
     let refs = context.store()?.refs().map_err(Failure::from)?;
-    let rows: Vec<serde_json::Value> = refs
-        .iter()
-        .map(|(name, value)| serde_json::json!({ "name": name, "value": value }))
-        .collect();
+    let rows: Vec<serde_json::Value> =
+        refs.iter().map(|(name, value)| serde_json::json!({ "name": name, "value": value })).collect();
     context.printer.data(&rows, || {
         let width = refs.keys().map(|name| name.as_str().len()).max().unwrap_or(0);
         let line = |(name, value): (&RefName, &crate::store::RefValue)| {
@@ -36,10 +34,16 @@ pub fn log(context: &Context, arguments: &Log) -> Done {
         let mut text = String::new();
         for entry in &entries {
             let value = &entry.value;
-            let version = store.commit(&value.commit).ok().and_then(|commit| commit.version);
+            let version = store.read_commit(&value.commit).ok().and_then(|commit| commit.version);
             let version = version.map(|version| format!(" version {version}")).unwrap_or_default();
             let time = date(value.seconds);
-            let _ = writeln!(text, "{:>4} {time} {}{version} {}", value.generation, short(&value.commit), entry.message);
+            let _ = writeln!(
+                text,
+                "{:>4} {time} {}{version} {}",
+                value.generation,
+                short(&value.commit),
+                entry.message
+            );
         }
         text
     });
@@ -50,7 +54,7 @@ pub fn log(context: &Context, arguments: &Log) -> Done {
 pub fn show(context: &Context, arguments: &Show) -> Done {
     let store = context.store()?;
     let id = store.resolve(&arguments.commit).map_err(Failure::from)?;
-    let commit = store.commit(&id).map_err(Failure::from)?;
+    let commit = store.read_commit(&id).map_err(Failure::from)?;
     context.printer.data(&as_json(&id, &commit), || as_text(&id, &commit));
     Ok(ExitCode::SUCCESS)
 }
@@ -94,7 +98,7 @@ fn as_json(id: &CommitId, commit: &Commit) -> serde_json::Value {
 
 fn as_text(id: &CommitId, commit: &Commit) -> String {
     let mut text = String::new();
-    let mut line = |key: &str, value: String| drop(writeln!(text, "{key:<12} {value}"));
+    let mut line = |key: &str, value: String| text.push_str(&format!("{key:<12} {value}\n"));
     line("commit", id.to_string());
     line("name", commit.name.clone());
     if let Some(version) = &commit.version {

@@ -68,7 +68,8 @@ fn until(
     let within = Duration::from_secs(arguments.timeout);
     if let Some(path) = &arguments.fetch {
         let port = guest_port.ok_or_else(|| {
-            Failure::new(Kind::Usage, "--fetch needs a port, and the image names none").hint("name one with --port")
+            Failure::new(Kind::Usage, "--fetch needs a port, and the image names none")
+                .hint("name one with --port")
         })?;
         let body = machine.wait_for_http(port, path, within, &context.job).map_err(failure)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -78,7 +79,9 @@ fn until(
     if let Some(text) = &arguments.until {
         let what = format!("{text:?} on the console");
         let left = within.saturating_sub(started.elapsed());
-        machine.wait_for_line(&what, left, &context.job, |line| line.contains(text.as_str())).map_err(failure)?;
+        machine
+            .wait_for_line(&what, left, &context.job, |line| line.contains(text.as_str()))
+            .map_err(failure)?;
     }
     machine.power_down().map_err(failure)?;
     Ok(ExitCode::SUCCESS)

@@ -78,10 +78,8 @@ mod tests {
         assert_eq!(&bytes[48..53], b"root\0");
         assert_eq!(bytes[312 + 8..312 + 16], 800u64.to_ne_bytes(), "length in sectors");
         assert_eq!(&bytes[312 + 24..312 + 31], b"verity\0");
-        let line = format!(
-            "1 254:2 254:2 4096 4096 100 101 sha256 {} 5a 1 panic_on_corruption\0",
-            "ab".repeat(32)
-        );
+        let line =
+            format!("1 254:2 254:2 4096 4096 100 101 sha256 {} 5a 1 panic_on_corruption\0", "ab".repeat(32));
         assert!(bytes[352..].starts_with(line.as_bytes()));
     }
 

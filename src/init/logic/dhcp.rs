@@ -392,7 +392,10 @@ mod tests {
         assert!(request.len() >= MESSAGE_MIN_BYTES);
         let options = Options(&request[OPTIONS_START..]);
         assert_eq!(options.find(MESSAGE_KIND), Some(&[3][..]));
-        assert_eq!((options.address(REQUESTED_ADDRESS), options.address(SERVER)), (Some(address), Some(server)));
+        assert_eq!(
+            (options.address(REQUESTED_ADDRESS), options.address(SERVER)),
+            (Some(address), Some(server))
+        );
         assert_eq!(options.find(HOST_NAME), Some(&b"hello"[..]));
         assert_eq!(request[10..12], [0x80, 0], "broadcast, because the address isn't ours yet");
         let renewal = encode(&Question { client_address: address, ..question(Kind::Request) });

@@ -120,8 +120,7 @@ mod tests {
                 act => acts.push((now.as_secs(), act)),
             }
         }
-        let expected =
-            [(0, Act::StopApp), (10, Act::KillApp), (13, Act::StopOthers), (15, Act::KillOthers)];
+        let expected = [(0, Act::StopApp), (10, Act::KillApp), (13, Act::StopOthers), (15, Act::KillOthers)];
         assert_eq!(acts, expected);
         assert_eq!(now, seconds(18));
     }

@@ -294,7 +294,10 @@ mod tests {
             let sectors: Vec<(u64, Vec<u8>)> = doing
                 .iter()
                 .flat_map(|(at, bytes)| {
-                    bytes.chunks(512).enumerate().map(move |(index, chunk)| (at + index as u64, chunk.to_vec()))
+                    bytes
+                        .chunks(512)
+                        .enumerate()
+                        .map(move |(index, chunk)| (at + index as u64, chunk.to_vec()))
                 })
                 .collect();
             for cut in 0..=sectors.len() {
@@ -321,11 +324,14 @@ mod tests {
     #[test]
     fn hostile_headers_are_no_table() {
         let sound = disk();
-        for (at, value) in [(12usize, 600u32), (12, 91), (80, u32::MAX), (84, 4096), (84, 0), (72, u32::MAX)] {
+        for (at, value) in [(12usize, 600u32), (12, 91), (80, u32::MAX), (84, 4096), (84, 0), (72, u32::MAX)]
+        {
             let mut disk = sound.clone();
             for header in [512, disk.len() - 512] {
                 disk[header + at..header + at + 4].copy_from_slice(&value.to_le_bytes());
-                let size = (u32::from_le_bytes(disk[header + 12..header + 16].try_into().expect("4")) as usize).min(512);
+                let size = (u32::from_le_bytes(disk[header + 12..header + 16].try_into().expect("4"))
+                    as usize)
+                    .min(512);
                 disk[header + 16..header + 20].fill(0);
                 let crc = crc32fast::hash(&disk[header..header + size]);
                 disk[header + 16..header + 20].copy_from_slice(&crc.to_le_bytes());

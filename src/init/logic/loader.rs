@@ -60,7 +60,8 @@ mod tests {
         let esp = guid("C12A7328-F81F-11D2-BA4B-00A0C93EC93B").expect("is a GUID");
         assert_eq!(esp[..8], [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11]);
         assert_eq!(esp[8..], [0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b]);
-        for text in ["", "C12A7328", "C12A7328-F81F-11D2-BA4B-00A0C93EC93", "+12A7328-F81F-11D2-BA4B-00A0C93EC93B"]
+        for text in
+            ["", "C12A7328", "C12A7328-F81F-11D2-BA4B-00A0C93EC93", "+12A7328-F81F-11D2-BA4B-00A0C93EC93B"]
         {
             assert_eq!(guid(text), None, "{text}");
         }

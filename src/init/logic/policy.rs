@@ -181,8 +181,7 @@ impl Supervision {
     /// Notes what a check said. Returns whether health changed.
     pub fn checked(&mut self, now: Duration, healthy: bool) -> bool {
         let Some(times) = self.policy.health else { return false };
-        self.check_delay =
-            if healthy { times.interval } else { (self.check_delay * 2).min(times.interval) };
+        self.check_delay = if healthy { times.interval } else { (self.check_delay * 2).min(times.interval) };
         self.next_check = Some(now + self.check_delay);
         let changed = healthy != self.healthy_since.is_some();
         self.set_healthy(now, healthy);
