@@ -1,7 +1,10 @@
 //! The functions of the language: pure, with the names and meanings that they have in Terraform.
 //! (`hex` and `env` are ours.)
 
+mod directive;
+
 use super::value::{Data, Member, Value};
+use directive::Directive;
 
 /// A function of the language.
 pub(super) struct Function {
@@ -207,60 +210,6 @@ fn format(values: &[Value], room: usize) -> Outcome {
         return refuse(used, "more values than `%` in the format");
     }
     Ok(Data::Text(made))
-}
-
-/// `%`, flags, width, letter.
-struct Directive {
-    left: bool,
-    zeros: bool,
-    width: usize,
-    letter: char,
-    length: usize,
-}
-
-impl Directive {
-    fn read(text: &str) -> Result<Self, Refusal> {
-        let flags = text.len() - text.trim_start_matches(['-', '0']).len();
-        let digits = text[flags..].bytes().take_while(u8::is_ascii_digit).count();
-        let width = text[flags..flags + digits].parse().unwrap_or(0);
-        let letter = text[flags + digits..].chars().next().unwrap_or(' ');
-        if !"sdvqxXob%".contains(letter) || digits > 3 {
-            return refuse(0, format!("`%{}{letter}` is no directive", &text[..flags + digits]));
-        }
-        let (left, zeros) = (text[..flags].contains('-'), text[..flags].contains('0'));
-        Ok(Directive { left, zeros, width, letter, length: flags + digits + 1 })
-    }
-
-    fn show(&self, value: &Value, index: usize) -> Result<String, Refusal> {
-        let number = || match value.data {
-            Data::Number(number) => Ok(number),
-            _ => refuse(index, format!("`%{}` expects a number, found {}", self.letter, value.kind())),
-        };
-        let signed = |digits: String, number: i64| if number < 0 { format!("-{digits}") } else { digits };
-        let plain = match self.letter {
-            'd' => number()?.to_string(),
-            'x' => number().map(|n| signed(format!("{:x}", n.unsigned_abs()), n))?,
-            'X' => number().map(|n| signed(format!("{:X}", n.unsigned_abs()), n))?,
-            'o' => number().map(|n| signed(format!("{:o}", n.unsigned_abs()), n))?,
-            'b' => number().map(|n| signed(format!("{:b}", n.unsigned_abs()), n))?,
-            'q' => json(&Value::new(Data::Text(shown_text(value, index)?), value.span)),
-            'v' if value.to_text().is_none() => json(value),
-            _ => shown_text(value, index)?,
-        };
-        Ok(self.padded(plain))
-    }
-
-    fn padded(&self, text: String) -> String {
-        let missing = self.width.saturating_sub(text.chars().count());
-        if self.left {
-            return text + &" ".repeat(missing);
-        }
-        match (self.zeros, text.strip_prefix('-')) {
-            (true, Some(digits)) => format!("-{}{digits}", "0".repeat(missing)),
-            (true, None) => "0".repeat(missing) + &text,
-            _ => " ".repeat(missing) + &text,
-        }
-    }
 }
 
 fn shown_text(value: &Value, index: usize) -> Result<String, Refusal> {

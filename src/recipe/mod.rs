@@ -21,7 +21,7 @@
 //!
 //! Not here: host files, the packages' names, what a source turns out to be. Printing.
 //!
-//! Read first: [`plan`], `keywords/table.rs`, `grammar/structure.rs`, `check/mod.rs`.
+//! Read first: [`plan`], `keywords/table/mod.rs`, `grammar/structure.rs`, `check/mod.rs`.
 #![forbid(unsafe_code)]
 
 mod ast;

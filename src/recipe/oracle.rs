@@ -232,6 +232,9 @@ fn all_that_may_nest_is_read_by_the_other_parser_too() {
     let deep = |count: usize| format!("a = {}{}", "[".repeat(count), "]".repeat(count));
     assert!(held(&deep(grammar::NESTING_MAX)));
     assert!(ours(&deep(grammar::NESTING_MAX + 1)).is_none());
+    let half = grammar::NESTING_MAX / 2;
+    assert!(held(&format!("a = {}1{}", "{ a = [".repeat(half), "] }".repeat(half))));
+    assert!(held(&format!("a = {}\"x\"{}", "\"x${upper(".repeat(half), ")}\"".repeat(half))));
     let blocks = grammar::NESTING_MAX;
     assert!(held(&format!("{}{}", "b {\n".repeat(blocks), "}\n".repeat(blocks))));
 }

@@ -43,7 +43,7 @@ kernel \"debian\" {
 | Value | Written as |
 |---|---|
 | string | `\"text\"` with the escapes `\\n`, `\\r`, `\\t`, `\\\"`, `\\\\`, `\\uNNNN`, `\\UNNNNNNNN` |
-| text over several lines | `<<EOT`, lines, `EOT`; with `<<-EOT` the common indentation is removed |
+| text over several lines | `<<EOT`, at least one line, `EOT`; with `<<-EOT` the common indentation is removed |
 | interpolation | `\"port ${var.port}\"`; a literal `${` is `$${`, a literal `%{` is `%%{` |
 | number | whole, from -2^63 to 2^63-1 |
 | size | a string: `\"64MiB\"`; units B, KiB, MiB, GiB, TiB |

@@ -6,6 +6,7 @@ mod boot;
 mod convert;
 pub(super) mod fields;
 mod inodes;
+mod rows;
 mod whole;
 
 use super::ast::Block;

@@ -30,7 +30,7 @@ pub(super) use tokens::{Token, TokenKind, tokens};
 /// Most bytes of one text.
 pub const TEXT_BYTES_MAX: u64 = 4 << 20;
 /// Most levels of blocks, brackets, calls and interpolations in one another.
-pub const NESTING_MAX: usize = 48;
+pub const NESTING_MAX: usize = 64;
 
 /// Reads a whole text. What can't be read is reported and left out.
 pub(super) fn read_body(file: usize, source: &Source, problems: &Problems) -> Body {
