@@ -207,6 +207,7 @@ fn what_we_leave_out_is_refused_and_not_read_differently() {
         "a = <<EOT\nx\nEOT y",
         "a = <<EOT\nx",
         "a = <<EOT\nEOT",
+        "a = <<-EOT\nx ${var.name}\n  \nEOT",
         "a = <<-E\n  E\n",
         "a = <<-EOT\nx\n  y\nEOT",
         "a = 99999999999999999999",

@@ -254,7 +254,7 @@ impl<'a> Grammar<'a> {
             return;
         };
         if common == 0 {
-            let deeper = filled.clone().any(|line| indentation(text(line)) > 0);
+            let deeper = lines.iter().any(|line| indentation(text(line)) > 0);
             if let Some(line) = filled.clone().find(|line| indentation(text(line)) == 0).filter(|_| deeper) {
                 self.uneven(line, "this line has no indentation, so that `<<-` would strip nothing");
             }
