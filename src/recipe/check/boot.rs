@@ -1,0 +1,201 @@
+//! `packages`, `kernel`, `boot`, `disk`.
+
+use super::super::diagnostics::{Code, Problem};
+use super::super::plan::{
+    Architecture, BootPlan, DEFAULT_MODULES, DiskPlan, Filesystem, KernelPlan, KernelSource, LoaderSource,
+    PackagesPlan,
+};
+use super::Context;
+use super::fields::Fields;
+use crate::base::{Bytes, ImagePath, Name};
+
+const DISTRIBUTION: &str = "debian";
+const LOADER_PACKAGE: &str = "systemd-boot-efi";
+const DATA_SIZE: Bytes = Bytes::mib(64);
+
+pub(super) fn packages(fields: &Fields<'_>, context: &Context<'_>) -> Option<PackagesPlan> {
+    fields.sound().then_some(())?;
+    let names = fields.texts("names");
+    archive(fields, None, names, context)
+}
+
+/// Returns packages of the archive that a block names; what it leaves out comes from another block.
+fn archive(
+    fields: &Fields<'_>,
+    otherwise: Option<&Fields<'_>>,
+    names: Vec<String>,
+    context: &Context<'_>,
+) -> Option<PackagesPlan> {
+    let holder = |key: &str| match (fields.span(key), otherwise) {
+        (None, Some(other)) => other,
+        _ => fields,
+    };
+    let components = holder("components").texts("components");
+    Some(PackagesPlan {
+        distribution: DISTRIBUTION.to_owned(),
+        suite: holder("suite").text("suite")?,
+        components: if components.is_empty() { vec!["main".to_owned()] } else { components },
+        names,
+        mirror: holder("mirror").text("mirror"),
+        signed_by: holder("signed_by").host_path("signed_by", context),
+        allow: fields.paths("allow"),
+        replace: fields.paths("replace"),
+        origin: context.origin(fields),
+    })
+}
+
+pub(super) fn kernel(
+    fields: &Fields<'_>,
+    architecture: Architecture,
+    context: &Context<'_>,
+) -> Option<KernelPlan> {
+    let host = fields.text("image").is_some() || fields.row.keys.iter().any(|key| key.name == "image");
+    let directory = fields.span("modules_directory");
+    if let (true, None, Some(span)) = (host, directory, fields.span("modules"))
+        && !fields.texts("modules").is_empty()
+    {
+        let problem = Problem::new(Code::Conflict, span, "`modules` needs `modules_directory`");
+        context.report(problem.hint("add it: `modules_directory = \"lib/modules/VERSION\"`"));
+    }
+    fields.sound().then_some(())?;
+    let source = match host {
+        true => KernelSource::Host {
+            image: fields.host_path("image", context)?,
+            modules: fields.host_path("modules_directory", context),
+        },
+        false => {
+            let package = fields.text("package").unwrap_or_else(|| default_kernel(architecture).to_owned());
+            KernelSource::Package(archive(fields, None, vec![package], context)?)
+        }
+    };
+    let default = || match host && directory.is_none() {
+        true => Vec::new(),
+        false => DEFAULT_MODULES.map(str::to_owned).to_vec(),
+    };
+    let modules = fields.span("modules").map_or_else(default, |_| fields.texts("modules"));
+    Some(KernelPlan { source, modules, origin: context.origin(fields) })
+}
+
+fn default_kernel(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::X86_64 => "linux-image-cloud-amd64",
+        Architecture::Aarch64 => "linux-image-cloud-arm64",
+    }
+}
+
+pub(super) fn boot(
+    fields: Option<&Fields<'_>>,
+    kernel: Option<&Fields<'_>>,
+    context: &Context<'_>,
+) -> Option<BootPlan> {
+    let loader = loader(fields, kernel, context);
+    let Some(fields) = fields else {
+        return Some(BootPlan {
+            loader: loader?,
+            tries: 3,
+            command_line: Vec::new(),
+            watchdog_seconds: 30,
+            origin: None,
+        });
+    };
+    fields.sound().then_some(())?;
+    Some(BootPlan {
+        loader: loader?,
+        tries: fields.number("tries").and_then(|tries| u8::try_from(tries).ok()).unwrap_or(3),
+        command_line: fields.texts("command_line"),
+        watchdog_seconds: fields.count("watchdog_seconds").unwrap_or(30),
+        origin: Some(context.origin(fields)),
+    })
+}
+
+fn loader(
+    fields: Option<&Fields<'_>>,
+    kernel: Option<&Fields<'_>>,
+    context: &Context<'_>,
+) -> Option<LoaderSource> {
+    let Some(kernel) = kernel else {
+        if let Some(fields) = fields {
+            let header = fields.block.header;
+            let problem =
+                Problem::warning(Code::UnusedBlock, header, "`boot` has no effect without a kernel");
+            context.report(problem.hint("add a block `kernel \"debian\" {`, or remove this one"));
+        }
+        return Some(LoaderSource::None);
+    };
+    let Some(fields) = fields else {
+        return package_loader(kernel, kernel, context);
+    };
+    match (fields.span("loader_file"), fields.span("stub_file")) {
+        (Some(_), Some(_)) => {
+            if let Some((key, span)) =
+                fields.any_written(&["suite", "package", "components", "mirror", "signed_by"])
+            {
+                let message = format!("`{key}` and `loader_file` exclude each other");
+                let problem = Problem::new(Code::Conflict, span, message);
+                context.report(problem.hint("the loader comes from a package or from files: keep one"));
+            }
+            let loader = fields.host_path("loader_file", context)?;
+            Some(LoaderSource::Host { loader, stub: fields.host_path("stub_file", context)? })
+        }
+        (None, None) => package_loader(fields, kernel, context),
+        (Some(span), None) => half(span, "loader_file", "stub_file", context),
+        (None, Some(span)) => half(span, "stub_file", "loader_file", context),
+    }
+}
+
+fn half(
+    span: super::super::source::Span,
+    there: &str,
+    missing: &str,
+    context: &Context<'_>,
+) -> Option<LoaderSource> {
+    let problem = Problem::new(Code::Conflict, span, format!("`{there}` needs `{missing}`"));
+    context.report(problem.hint(format!("add it: `{missing} = \"FILE\"`")));
+    None
+}
+
+/// Returns the loader's package, from the archive that `boot` or else the kernel names.
+fn package_loader(fields: &Fields<'_>, kernel: &Fields<'_>, context: &Context<'_>) -> Option<LoaderSource> {
+    let has_suite = fields.span("suite").is_some() || kernel.span("suite").is_some();
+    if !has_suite && fields.whole() && kernel.whole() && kernel.row.keys.iter().all(|key| key.name != "suite")
+    {
+        let message = "nothing says where the boot loader comes from";
+        let problem = Problem::new(Code::MissingKey, fields.block.header, message);
+        context
+            .report(problem.hint("add to `boot`: `suite = \"bookworm\"`, or `loader_file` and `stub_file`"));
+        return None;
+    }
+    let own = fields.row.name == "boot";
+    let package = fields.text("package").filter(|_| own).unwrap_or(LOADER_PACKAGE.to_owned());
+    archive(fields, Some(kernel), vec![package], context).map(LoaderSource::Package)
+}
+
+pub(super) fn disk(fields: Option<&Fields<'_>>, context: &Context<'_>) -> Option<DiskPlan> {
+    let data = || Name::new(b"data").map_or(ImagePath::root(), |name| ImagePath::root().join(&name));
+    let Some(fields) = fields else {
+        return Some(DiskPlan {
+            layout: 1,
+            filesystem: Filesystem::Ext4,
+            slot_size: None,
+            uki_size: None,
+            data_size: DATA_SIZE,
+            data_path: data(),
+            origin: None,
+        });
+    };
+    if fields.path("data_path").is_some_and(|path| path.is_root()) {
+        let message = "the data partition can't be mounted at the root";
+        let problem = Problem::new(Code::BadValue, fields.span_or_header("data_path"), message);
+        context.report(problem.hint("the root is the read-only slot; the default is \"/data\""));
+    }
+    fields.sound().then_some(())?;
+    Some(DiskPlan {
+        layout: fields.count("layout").unwrap_or(1),
+        filesystem: Filesystem::Ext4,
+        slot_size: fields.size("slot_size").flatten(),
+        uki_size: fields.size("uki_size").flatten(),
+        data_size: fields.size("data_size").flatten().unwrap_or(DATA_SIZE),
+        data_path: fields.path("data_path").unwrap_or_else(data),
+        origin: Some(context.origin(fields)),
+    })
+}

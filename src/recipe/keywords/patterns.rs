@@ -1,0 +1,193 @@
+//! Forms of names, and the two tables of words that Linux has.
+
+/// A form of strings.
+#[derive(Debug)]
+pub(in super::super) struct Pattern {
+    /// What such a string is, for people: "the name of an image".
+    pub what: &'static str,
+    /// Its form, for people.
+    pub rule: &'static str,
+    pub matches: fn(&str) -> bool,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.what == other.what
+    }
+}
+
+fn shaped(text: &str, first: fn(u8) -> bool, others: fn(u8) -> bool, most: usize) -> bool {
+    text.len() <= most && text.bytes().next().is_some_and(first) && text.bytes().skip(1).all(others)
+}
+
+fn small(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+fn printable(byte: u8) -> bool {
+    byte.is_ascii_graphic()
+}
+
+pub(in super::super) const IMAGE_NAME: Pattern = Pattern {
+    what: "a name",
+    rule: "1 to 64 of a-z, 0-9, `.`, `_`, `-`, the first one a letter or digit",
+    matches: |text| shaped(text, small, |byte| small(byte) || b"._-".contains(&byte), 64),
+};
+
+pub(in super::super) const VERSION: Pattern = Pattern {
+    what: "a version",
+    rule: "1 to 64 letters, digits, `.`, `_`, `+`, `~`, `-`, the first one a letter or digit",
+    matches: |text| {
+        let others = |byte: u8| byte.is_ascii_alphanumeric() || b"._+~-".contains(&byte);
+        shaped(text, |byte| byte.is_ascii_alphanumeric(), others, 64)
+    },
+};
+
+pub(in super::super) const ACCOUNT_NAME: Pattern = Pattern {
+    what: "the name of a user or group",
+    rule: "1 to 32 of a-z, 0-9, `_`, `-`, the first one a letter or `_`",
+    matches: account_name,
+};
+
+pub(in super::super) fn account_name(text: &str) -> bool {
+    shaped(
+        text,
+        |byte| byte.is_ascii_lowercase() || byte == b'_',
+        |byte| small(byte) || b"_-".contains(&byte),
+        32,
+    )
+}
+
+pub(in super::super) const PASSWD_FIELD: Pattern = Pattern {
+    what: "a field of /etc/passwd",
+    rule: "no colon and no line end",
+    matches: |text| !text.contains(':') && !text.chars().any(char::is_control),
+};
+
+pub(in super::super) const PACKAGE_NAME: Pattern = Pattern {
+    what: "the name of a package",
+    rule: "at least 2 of a-z, 0-9, `+`, `.`, `-`, the first one a letter or digit",
+    matches: |text| text.len() >= 2 && shaped(text, small, |byte| small(byte) || b"+.-".contains(&byte), 128),
+};
+
+pub(in super::super) const SUITE: Pattern = Pattern {
+    what: "a suite or component",
+    rule: "letters, digits, `.`, `_`, `-` and `/`, without empty parts",
+    matches: |text| {
+        let part = |part: &str| {
+            let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+            shaped(part, |byte| byte.is_ascii_alphanumeric(), byte, 64)
+        };
+        text.split('/').all(part)
+    },
+};
+
+pub(in super::super) const MIRROR: Pattern = Pattern {
+    what: "the address of an archive",
+    rule: "it starts with http:// or https:// and has no blanks",
+    matches: |text| {
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        rest.is_some_and(|rest| {
+            shaped(rest, |byte| byte.is_ascii_alphanumeric() || byte == b'[', printable, 2048)
+        })
+    },
+};
+
+pub(in super::super) const MODULE: Pattern = Pattern {
+    what: "the name of a kernel module",
+    rule: "letters, digits, `_` and `-`, without `.ko`",
+    matches: |text| {
+        let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        shaped(text, byte, byte, 64)
+    },
+};
+
+pub(in super::super) const COMMAND_LINE_WORD: Pattern = Pattern {
+    what: "a word of the kernel's command line",
+    rule: "printable ASCII without blanks and quotes, at most 256 characters",
+    matches: |text| {
+        shaped(text, |byte| printable(byte) && byte != b'"', |byte| printable(byte) && byte != b'"', 256)
+    },
+};
+
+pub(in super::super) const ARGUMENT: Pattern = Pattern {
+    what: "an argument",
+    rule: "no NUL, at most 131072 bytes",
+    matches: |text| !text.contains('\0') && text.len() < 131_072,
+};
+
+pub(in super::super) const LINK_TARGET: Pattern = Pattern {
+    what: "the target of a symbolic link",
+    rule: "1 to 4095 bytes without NUL",
+    matches: |text| (1..4096).contains(&text.len()) && !text.contains('\0'),
+};
+
+pub(in super::super) const HEALTH_ADDRESS: Pattern = Pattern {
+    what: "a port and a path such as \":8080/health\"",
+    rule: "`:`, a port from 1 to 65535, and a path that starts with `/` and is printable ASCII without blanks",
+    matches: |text| health_address(text).is_some(),
+};
+
+/// Takes ":8080/health" apart.
+pub(in super::super) fn health_address(text: &str) -> Option<(u16, &str)> {
+    let rest = text.strip_prefix(':')?;
+    let (digits, path) = rest.split_at(rest.find('/')?);
+    let port = digits.parse().ok().filter(|port| *port != 0)?;
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    (plain && shaped(path, |_| true, |byte| printable(byte) && byte != b'#', 1024)).then_some((port, path))
+}
+
+pub(in super::super) const CAPABILITY: Pattern = Pattern {
+    what: "a capability such as \"CAP_NET_BIND_SERVICE\"",
+    rule: "one of Linux's 41, in capitals",
+    matches: |text| CAPABILITIES.contains(&text),
+};
+
+/// Linux's capabilities by number, from 0 on: `include/uapi/linux/capability.h`.
+pub(in super::super) const CAPABILITIES: [&str; 41] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_DAC_READ_SEARCH",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_LINUX_IMMUTABLE",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_BROADCAST",
+    "CAP_NET_ADMIN",
+    "CAP_NET_RAW",
+    "CAP_IPC_LOCK",
+    "CAP_IPC_OWNER",
+    "CAP_SYS_MODULE",
+    "CAP_SYS_RAWIO",
+    "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE",
+    "CAP_SYS_PACCT",
+    "CAP_SYS_ADMIN",
+    "CAP_SYS_BOOT",
+    "CAP_SYS_NICE",
+    "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME",
+    "CAP_SYS_TTY_CONFIG",
+    "CAP_MKNOD",
+    "CAP_LEASE",
+    "CAP_AUDIT_WRITE",
+    "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP",
+    "CAP_MAC_OVERRIDE",
+    "CAP_MAC_ADMIN",
+    "CAP_SYSLOG",
+    "CAP_WAKE_ALARM",
+    "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ",
+    "CAP_PERFMON",
+    "CAP_BPF",
+    "CAP_CHECKPOINT_RESTORE",
+];
+
+/// Signals that may ask an app to stop.
+pub(in super::super) const SIGNALS: &[&str] =
+    &["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGKILL"];
