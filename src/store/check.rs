@@ -79,9 +79,10 @@ impl Store {
                 let tree = TreeRef { id: crate::base::TreeId(*id), size: record.size };
                 self.read_directory(&tree).map(|directory| named_by_tree(&directory)).map_err(chain)
             }
-            Kind::Commit => {
-                self.read_commit(&crate::base::CommitId(*id)).map(|commit| named_by_commit(&commit)).map_err(chain)
-            }
+            Kind::Commit => self
+                .read_commit(&crate::base::CommitId(*id))
+                .map(|commit| named_by_commit(&commit))
+                .map_err(chain),
         };
         let named = named.map_err(|problem| Fault::new(format!("{} {id}", record.kind), problem))?;
         match named.iter().find(|named| !self.has(named)) {

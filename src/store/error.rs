@@ -30,8 +30,8 @@ pub enum StoreError {
     Path { path: ImagePath, problem: String },
     #[error("a tree has at most {limit} {what}, this one more")]
     TooLarge { what: &'static str, limit: u64 },
-    #[error("ref {name} was moved by someone else: expected {expected}, found {}", RefValue::shown(found.as_ref()))]
-    Moved { name: RefName, expected: Expected, found: Option<RefValue> },
+    #[error("ref {name} was moved by someone else: expected {expected}, found {}", RefValue::shown(found.as_deref()))]
+    Moved { name: RefName, expected: Expected, found: Option<Box<RefValue>> },
     #[error("ref {name} can't stand beside {other}: one name must not begin with the other and \"/\"")]
     RefInTheWay { name: RefName, other: String },
     #[error("{}: {problem}", path.display())]

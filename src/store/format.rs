@@ -32,6 +32,7 @@ const CRITICAL: [&str; 1] = ["packs-1"];
 
 const FORMAT_BYTES_MAX: u64 = 4096;
 const DIRECTORIES: [&str; 6] = ["packs", "refs", "reflog", "journal", "memo", "tmp"];
+const TEMPORARY_FORMAT: &str = ".format.";
 const RESERVED: [&str; 3] = ["leases", "trash", "state"];
 
 /// Knows where things lie.
@@ -162,7 +163,7 @@ pub(super) fn create(media: &Media, layout: &Layout, access: &Access) -> Result<
 }
 
 fn create_format(media: &Media, layout: &Layout) -> Result<bool> {
-    let temporary = layout.root.join(format!(".format.{}", publish::unique()));
+    let temporary = layout.root.join(format!("{TEMPORARY_FORMAT}{}", publish::unique()));
     let file = media.create_file(&temporary, 0o444)?;
     let done = media
         .write_at(&file, &temporary, 0, text().as_bytes())
@@ -171,8 +172,11 @@ fn create_format(media: &Media, layout: &Layout) -> Result<bool> {
     if !matches!(done, Ok(true)) {
         let _ = media.remove_file(&temporary);
     }
-    done?;
-    Ok(true)
+    match done {
+        // Another process made the store in the meantime and cleared away what it had no use for.
+        Err(error) if error.is_missing() && layout.format().exists() => Ok(true),
+        done => Ok(done.map(|_| true)?),
+    }
 }
 
 /// Refuses to make a store of a directory that holds something else.
@@ -183,7 +187,7 @@ fn refuse_foreign(root: &Path) -> Result<()> {
     };
     let ours = |name: &str| {
         name == "format"
-            || name.starts_with(".format.")
+            || name.starts_with(TEMPORARY_FORMAT)
             || DIRECTORIES.contains(&name)
             || RESERVED.contains(&name)
     };
@@ -212,6 +216,11 @@ fn create_durably(media: &Media, path: &Path) -> Result<()> {
 /// Removes what transactions left whose process died. A directory whose lock is held is let alone; what
 /// can't be removed stays for the next writer.
 pub(super) fn clean(media: &Media, layout: &Layout) -> Result<()> {
+    for name in crate::base::fs::list(&layout.root)? {
+        if name.as_encoded_bytes().starts_with(TEMPORARY_FORMAT.as_bytes()) {
+            let _ = media.remove_file(&layout.root.join(name));
+        }
+    }
     for name in crate::base::fs::list(&layout.temporary())? {
         let path = layout.temporary().join(&name);
         if !path.is_dir() {

@@ -9,7 +9,7 @@
 
 use super::error::Result;
 use super::store::Store;
-use crate::base::{Digest, StepKey, publish};
+use crate::base::{Digest, StepKey};
 
 const MAGIC: &[u8; 8] = b"MKIMEMO\x01";
 const CONTEXT: &str = "mkimage 2026 memo v1";
@@ -35,9 +35,15 @@ impl Store {
         let path = self.layout.memo(key);
         let parent = path.parent().expect("because the path lies in the store");
         self.media.create_directory(parent)?;
-        let temporary = parent.join(format!(".tmp-{}", publish::unique()));
+        // One name a key, so that no killed run leaves more than one file. Of two writers one gives way, or
+        // they mix, which the check finds: it is a cache.
+        let temporary = parent.join(format!(".{key}"));
+        self.media.remove_file(&temporary)?;
         let bytes = [MAGIC, record, check(key, record).as_bytes()].concat();
-        let file = self.media.create_file(&temporary, 0o444)?;
+        let file = match self.media.create_file(&temporary, 0o444) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+            file => file?,
+        };
         let done = self
             .media
             .write_at(&file, &temporary, 0, &bytes)
@@ -45,7 +51,10 @@ impl Store {
         if done.is_err() {
             let _ = self.media.remove_file(&temporary);
         }
-        Ok(done?)
+        match done {
+            Err(error) if error.is_missing() => Ok(()),
+            done => Ok(done?),
+        }
     }
 }
 

@@ -18,6 +18,9 @@ use crate::base::path::escaped;
 use crate::base::{FileError, Job, clock, publish};
 
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// What files in `refs/` begin with until they have their name. They are made under the lock only: whoever
+/// takes it may remove those that a dead process left.
+const TEMPORARY: &str = ".tmp-";
 
 struct Journal {
     message: String,
@@ -43,8 +46,12 @@ impl Store {
         }
         self.prepare()?;
         let _alone = Lock::wait(&self.media, &self.layout.refs_lock(), job)?;
+        self.clear_temporaries()?;
         self.roll_forward()?;
         let changes = updates.iter().map(|update| self.change(update)).collect::<Result<Vec<RefChange>>>()?;
+        for unmoved in changes.iter().filter(|change| !change.moved) {
+            self.settle(&unmoved.name, &unmoved.value, &escaped(message.as_bytes()))?;
+        }
         let moves: Vec<_> = changes.iter().filter(|c| c.moved).map(|c| (c.name.clone(), c.value)).collect();
         if !moves.is_empty() {
             self.make_moves(Journal { message: escaped(message.as_bytes()), moves })?;
@@ -52,12 +59,15 @@ impl Store {
         Ok(changes)
     }
 
-    /// Returns the refs where none has to move: that costs no lock and no write.
+    /// Returns the refs where none has to move: that costs no lock and no write. A line in the reflog says
+    /// that the move was durable before: its writer synced the ref first.
     fn all_there(&self, updates: &[RefUpdate]) -> Result<Option<Vec<RefChange>>> {
         let mut unmoved = Vec::new();
         for update in updates {
             match self.read_ref(&update.name)? {
-                Some(value) if value.commit == update.new => {
+                Some(value)
+                    if value.commit == update.new && self.last_logged(&update.name)? >= value.generation =>
+                {
                     unmoved.push(RefChange { name: update.name.clone(), value, moved: false })
                 }
                 _ => return Ok(None),
@@ -73,7 +83,7 @@ impl Store {
             return Ok(RefChange { name, value, moved: false });
         }
         if !update.expected.allows(found.as_ref()) {
-            return Err(StoreError::Moved { name, expected: update.expected, found });
+            return Err(StoreError::Moved { name, expected: update.expected, found: found.map(Box::new) });
         }
         self.clear_way(&name)?;
         let value = RefValue {
@@ -120,8 +130,8 @@ impl Store {
         for (name, value) in &journal.moves {
             if self.read_ref_file(name)?.is_none_or(|found| found.generation < value.generation) {
                 self.make_move(name, value, &journal.message)?;
-            } else if self.last_logged(name)? < value.generation {
-                self.append_reflog(name, value, &journal.message)?;
+            } else {
+                self.settle(name, value, &journal.message)?;
             }
         }
         self.media.remove_file(path)?;
@@ -131,14 +141,39 @@ impl Store {
     fn make_move(&self, name: &RefName, value: &RefValue, message: &str) -> Result<()> {
         let path = self.layout.reference(name);
         self.create_parents(&self.layout.refs(), &path)?;
+        if value.generation == 1 {
+            self.sync_way(&path)?;
+        }
         self.publish_file(&path, value.encode().as_bytes())?;
         self.append_reflog(name, value, message)
     }
 
-    /// Gives bytes a name, durably, in place of what had it.
+    /// Makes a ref durable that leads where it should, but whose writer may have died before its sync.
+    fn settle(&self, name: &RefName, value: &RefValue, message: &str) -> Result<()> {
+        if self.last_logged(name)? >= value.generation {
+            return Ok(());
+        }
+        self.media.sync_directory(&self.layout.packs())?;
+        self.sync_way(&self.layout.reference(name))?;
+        self.append_reflog(name, value, message)
+    }
+
+    /// Makes every directory on the way to a ref durable, the store itself too: a process that died may
+    /// have made them and not synced. Once for each ref, before its first value.
+    fn sync_way(&self, path: &Path) -> Result<()> {
+        let root = &*self.layout.root;
+        let outside = root.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let inside = path.ancestors().skip(1).take_while(|above| above.starts_with(root));
+        for directory in inside.chain([outside.unwrap_or(Path::new("."))]) {
+            self.media.sync_directory(directory)?;
+        }
+        Ok(())
+    }
+
+    /// Gives bytes a name, durably, in place of what had it. The caller holds the lock.
     fn publish_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let parent = path.parent().expect("because the path lies in the store");
-        let temporary = parent.join(format!(".tmp-{}", publish::unique()));
+        let temporary = self.layout.refs().join(format!("{TEMPORARY}{}", publish::unique()));
         let file = self.media.create_file(&temporary, 0o444)?;
         let done = self
             .media
@@ -150,6 +185,15 @@ impl Store {
         }
         done?;
         Ok(self.media.sync_directory(parent)?)
+    }
+
+    fn clear_temporaries(&self) -> Result<()> {
+        let refs = self.layout.refs();
+        let names = crate::base::fs::list(&refs)?;
+        for name in names.iter().filter(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())) {
+            self.media.remove_file(&refs.join(name))?;
+        }
+        Ok(())
     }
 
     /// Creates the directories between `root` and a file, durably.

@@ -15,6 +15,7 @@ use super::store::Store;
 use crate::base::FileError;
 
 const REFLOG_BYTES_MAX: u64 = 1 << 30;
+const TAIL_BYTES: u64 = 16 << 10;
 
 /// One move of a ref.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -73,9 +74,20 @@ impl Store {
         Ok(lines.filter_map(LogEntry::decode).collect())
     }
 
-    /// Returns the generation of the newest line; 0 where there is none.
+    /// Returns the generation of the newest whole line; 0 where none is among the last bytes. Costs the same
+    /// however long the log is.
     pub(super) fn last_logged(&self, name: &RefName) -> Result<u64> {
-        Ok(self.read_reflog(name)?.last().map_or(0, |entry| entry.value.generation))
+        let path = self.layout.reflog(name);
+        let file = match crate::base::fs::open(&path) {
+            Err(error) if error.is_missing() => return Ok(0),
+            file => file?,
+        };
+        let end = file.metadata().map_err(FileError::at("read the length of", &path))?.len();
+        let length = end.min(TAIL_BYTES);
+        let mut tail = vec![0; length as usize];
+        file.read_exact_at(&mut tail, end - length).map_err(FileError::at("read", &path))?;
+        let mut lines = tail.rsplit(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        Ok(lines.find_map(LogEntry::decode).map_or(0, |entry| entry.value.generation))
     }
 
     /// Adds a line, durably. The caller holds the lock of the refs; the message is on one line.

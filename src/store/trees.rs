@@ -85,21 +85,24 @@ fn places(root: &Directory) -> Result<Vec<Place<'_>>> {
             places[parent].children.push(index);
             places.push(Place { directory, depth, children: Vec::new() });
             by_position.insert(position, index);
-            check_limits(entries, depth)?;
+            check_depth(depth)?;
         }
     }
-    check_limits(entries, 0)?;
+    check_entries(entries, TREE_ENTRIES_MAX)?;
     Ok(places)
 }
 
-fn check_limits(entries: u64, depth: usize) -> Result<()> {
-    if entries > TREE_ENTRIES_MAX {
-        return Err(StoreError::TooLarge { what: "entries", limit: TREE_ENTRIES_MAX });
-    }
+fn check_entries(entries: u64, limit: u64) -> Result<()> {
+    if entries > limit { Err(StoreError::TooLarge { what: "entries", limit }) } else { Ok(()) }
+}
+
+fn check_depth(depth: usize) -> Result<()> {
+    let limit = TREE_DEPTH_MAX as u64;
     if depth > TREE_DEPTH_MAX {
-        return Err(StoreError::TooLarge { what: "levels of directories", limit: TREE_DEPTH_MAX as u64 });
+        Err(StoreError::TooLarge { what: "levels of directories", limit })
+    } else {
+        Ok(())
     }
-    Ok(())
 }
 
 fn first(errors: Vec<StoreError>) -> StoreError {
@@ -121,14 +124,23 @@ struct Read {
 }
 
 pub(super) fn read<O: Objects + ?Sized>(objects: &O, job: &Job, tree: &TreeRef) -> Result<Directory> {
+    read_limited(objects, job, tree, TREE_ENTRIES_MAX)
+}
+
+fn read_limited<O: Objects + ?Sized>(
+    objects: &O,
+    job: &Job,
+    tree: &TreeRef,
+    limit: u64,
+) -> Result<Directory> {
     let mut levels: Vec<Vec<Read>> = Vec::new();
     let mut waiting = vec![Waiting { parent: 0, name: None, tree: *tree }];
     let entries = AtomicU64::new(0);
     while !waiting.is_empty() {
-        check_limits(0, levels.len())?;
+        check_depth(levels.len())?;
         let read = job.workers.try_map(waiting, |waiting| {
             job.check()?;
-            read_one(objects, waiting, &entries)
+            read_one(objects, waiting, &entries, limit)
         });
         let (mut level, mut below) = (Vec::new(), Vec::new());
         for (read, children) in read.map_err(first)? {
@@ -146,12 +158,13 @@ fn read_one<O: Objects + ?Sized>(
     objects: &O,
     waiting: Waiting,
     entries: &AtomicU64,
+    limit: u64,
 ) -> Result<(Read, Vec<(Name, TreeRef)>)> {
     // Before and after: once there are too many, no further directory is read.
-    check_limits(entries.load(Ordering::Relaxed), 0)?;
+    check_entries(entries.load(Ordering::Relaxed), limit)?;
     let stored = objects.read_directory(&waiting.tree)?;
     let count = stored.entries.len() as u64;
-    check_limits(entries.fetch_add(count, Ordering::Relaxed) + count, 0)?;
+    check_entries(entries.fetch_add(count, Ordering::Relaxed) + count, limit)?;
     let mut directory = Directory { metadata: stored.metadata, ..Directory::default() };
     let mut children = Vec::new();
     for (name, node) in stored.entries {
@@ -196,7 +209,7 @@ pub(super) fn read_difference<O: Objects + ?Sized>(
     let mut levels: Vec<Vec<Pair>> = Vec::new();
     let mut waiting = vec![(0, None, *old, *new)];
     while !waiting.is_empty() {
-        check_limits(0, levels.len())?;
+        check_depth(levels.len())?;
         let (mut level, mut below) = (Vec::new(), Vec::new());
         for (parent, name, old, new) in waiting {
             job.check()?;
@@ -254,4 +267,33 @@ fn read_pair<O: Objects + ?Sized>(
     let pair = Pair { parent: 0, name: None, old: side(old)?, new: side(new)? };
     let differ = both.into_iter().filter(|(_, (left, right))| left != right);
     Ok((pair, differ.map(|(name, (left, right))| (name, left, right)).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Store, StoredDirectory};
+    use crate::tree::Metadata;
+
+    /// Forty directories, each holding the one below a hundred times: a few KiB that stand for 10^80 entries.
+    #[test]
+    fn a_tree_that_is_endless_in_memory_is_refused_in_bounded_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::open(folder.path()).expect("opened");
+        let job = Job::quiet(2);
+        let transaction = store.begin(&job);
+        let mut directory = StoredDirectory { metadata: Metadata::root(0o755), entries: BTreeMap::new() };
+        let mut tree = None;
+        for _ in 0..40 {
+            let encoding = directory.encode();
+            let child = TreeRef::of(&encoding);
+            transaction.put_object(Kind::Tree, &child.id.0, &encoding).expect("put");
+            let names = (0..100).map(|index| Name::new(format!("{index:02}").as_bytes()).expect("a name"));
+            directory.entries = names.map(|name| (name, StoredNode::Directory(child))).collect();
+            tree = Some(child);
+        }
+        let tree = tree.expect("a tree");
+        let refused = read_limited(&transaction, &job, &tree, 20_000);
+        assert!(matches!(refused, Err(StoreError::TooLarge { what: "entries", .. })));
+    }
 }
