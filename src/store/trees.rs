@@ -200,6 +200,9 @@ struct Pair {
     new: Directory,
 }
 
+/// A sub-directory that both sides have and that differs: its name, the old one, the new one.
+type Differing = (Name, TreeRef, TreeRef);
+
 pub(super) fn read_difference<O: Objects + ?Sized>(
     objects: &O,
     job: &Job,
@@ -242,7 +245,7 @@ fn read_pair<O: Objects + ?Sized>(
     job: &Job,
     old: &TreeRef,
     new: &TreeRef,
-) -> Result<(Pair, Vec<(Name, TreeRef, TreeRef)>)> {
+) -> Result<(Pair, Vec<Differing>)> {
     let (old, new) = (objects.read_directory(old)?, objects.read_directory(new)?);
     let mut both = BTreeMap::new();
     for (name, node) in &old.entries {

@@ -26,6 +26,11 @@ pub fn folder() -> tempfile::TempDir {
     folder.expect("a folder")
 }
 
+/// Lists the names in a directory.
+pub fn list(folder: impl AsRef<std::path::Path>) -> Vec<std::ffi::OsString> {
+    mkimage::base::fs::list(folder.as_ref()).expect("listed")
+}
+
 pub fn job() -> Job {
     Job::quiet(2)
 }

@@ -80,11 +80,11 @@ fn expect_rerun(folder: &Path, commits: &[CommitId; 2], when: &str) {
     // Something new, so that a writer begins and clears away what the first one left.
     build(&store, 3, &["third"]).unwrap_or_else(|error| panic!("{when}: a new build: {error}"));
     expect_sound(folder, commits, 2, when);
-    let temporary = std::fs::read_dir(folder.join("tmp")).expect("listed");
-    for entry in temporary.flatten() {
-        assert_eq!(entry.file_name(), ".lock", "{when}");
-    }
-    assert_eq!(std::fs::read_dir(folder.join("journal")).expect("listed").count(), 0, "{when}");
+    assert_eq!(list(folder.join("tmp")), [".lock"], "{when}");
+    assert_eq!(list(folder.join("refs")), [".lock", "channel", "main", "third"], "{when}");
+    let expected = ["format", "journal", "memo", "packs", "reflog", "refs", "tmp"];
+    assert_eq!(list(folder), expected, "{when}");
+    assert_eq!(list(folder.join("journal")).len(), 0, "{when}");
 }
 
 /// The commits that the work makes: the same everywhere.

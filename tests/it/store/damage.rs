@@ -13,11 +13,8 @@ fn one_pack(folder: &std::path::Path) -> (std::path::PathBuf, std::path::PathBuf
     let cases = [b"plain and short".to_vec(), vec![b'z'; 10_000], noise(5, 700), sparse];
     let contents = cases.map(|bytes| (transaction.put(&bytes).expect("put"), bytes)).to_vec();
     transaction.commit(&[], "").expect("committed");
-    let mut files: Vec<_> = std::fs::read_dir(folder.join("packs"))
-        .expect("listed")
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    files.sort();
+    let files: Vec<_> =
+        list(folder.join("packs")).iter().map(|name| folder.join("packs").join(name)).collect();
     let [index, pack] = &files[..] else { panic!("{files:?}") };
     (pack.clone(), index.clone(), contents)
 }
@@ -153,7 +150,7 @@ fn planted_symlinks_are_not_followed() {
     let folder = folder();
     let (pack, _, contents) = one_pack(folder.path());
     let elsewhere = folder.path().join("elsewhere");
-    std::fs::rename(&pack, &elsewhere).expect("moved");
+    mkimage::base::fs::rename(&pack, &elsewhere).expect("moved");
     std::os::unix::fs::symlink(&elsewhere, &pack).expect("planted");
     let store = open(folder.path());
     for (content, _) in &contents {

@@ -289,13 +289,9 @@ fn whole_trees_come_back_and_equal_trees_are_one() {
     let folder = folder();
     let store = open(folder.path());
     let transaction = store.begin(&job());
-    let mut root = Directory::default();
-    root.metadata = Metadata {
-        mode: 0o1777,
-        uid: 5,
-        gid: 6,
-        xattrs: Xattrs::from([(b"user.x"[..].into(), [0; 9000][..].into())]),
-    };
+    let xattrs = Xattrs::from([(b"user.x"[..].into(), [0; 9000][..].into())]);
+    let metadata = Metadata { mode: 0o1777, uid: 5, gid: 6, xattrs };
+    let mut root = Directory { metadata, ..Directory::default() };
     for index in 0..50 {
         add_file(
             &transaction,

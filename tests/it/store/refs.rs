@@ -150,7 +150,7 @@ fn a_directory_of_something_else_is_left_alone() {
     let refused = store.begin(&job()).put(b"bytes").expect_err("refused");
     let source = std::error::Error::source(&refused).map(ToString::to_string).unwrap_or_default();
     assert!(source.contains("letters.txt"), "{refused}: {source}");
-    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1);
+    assert_eq!(list(folder.path()).len(), 1);
 }
 
 #[test]
