@@ -17,10 +17,23 @@ type Result<T> = std::result::Result<T, FileError>;
 pub enum Change<'a> {
     CreateDirectory(&'a Path),
     CreateFile(&'a Path),
-    Write { path: &'a Path, offset: u64, bytes: &'a [u8] },
+    Write {
+        path: &'a Path,
+        offset: u64,
+        bytes: &'a [u8],
+    },
+    /// Bytes that nobody will read give their room back.
+    Discard {
+        path: &'a Path,
+        offset: u64,
+        length: u64,
+    },
     Sync(&'a Path),
     SyncDirectory(&'a Path),
-    Rename { from: &'a Path, to: &'a Path },
+    Rename {
+        from: &'a Path,
+        to: &'a Path,
+    },
     Remove(&'a Path),
     RemoveDirectory(&'a Path),
 }
@@ -32,6 +45,7 @@ impl Change<'_> {
             Change::CreateDirectory(path)
             | Change::CreateFile(path)
             | Change::Write { path, .. }
+            | Change::Discard { path, .. }
             | Change::Sync(path)
             | Change::SyncDirectory(path)
             | Change::Remove(path)
@@ -111,6 +125,14 @@ impl Media {
     pub fn write_at(&self, file: &File, path: &Path, offset: u64, bytes: &[u8]) -> Result<()> {
         let change = Change::Write { path, offset, bytes };
         self.change("write", change, || file.write_all_at(bytes, offset))
+    }
+
+    /// Gives the room of bytes back that nobody will read, where the file system can.
+    pub fn discard(&self, file: &File, path: &Path, offset: u64, length: u64) {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let change = Change::Discard { path, offset, length };
+        let _ = self.change("give back bytes of", change, || Ok(fallocate(file, flags, offset, length)?));
     }
 
     /// Makes a file durable. A failure is final: see [`host::sync`].

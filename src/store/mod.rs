@@ -5,8 +5,8 @@
 //! Out: the same, checked against their ids, through [`Objects`] and
 //! [`ContentSource`](crate::tree::ContentSource); host directories, through [`Store::checkout`].
 //!
-//! On disk: [`format`] (what lies where), [`index`] and [`record`] (packs), [`directory`] and [`commit`]
-//! (objects), [`refs`], [`reflog`], [`moves`] (the journal), [`memo`].
+//! On disk: `format` (what lies where), `index` and `record` (packs), `directory` and `commit`
+//! (objects), `refs`, `reflog`, `moves` (the journal), `memo`.
 //!
 //! Always true
 //! - A file's id is the BLAKE3 of its plain bytes, what `b3sum` prints; trees and commits are hashed in
@@ -21,7 +21,7 @@
 //! Not here: what a tree means (`tree/`), how it gets onto a disk (`disk/`), who may be trusted (`trust/`),
 //! garbage collection and repair (their names in the directory are kept).
 //!
-//! Read first: [`transaction`], [`format`], [`moves`].
+//! Read first: `transaction`, `format`, `moves`.
 
 #![forbid(unsafe_code)]
 

@@ -45,6 +45,11 @@ impl Record {
         self.map.clone().unwrap_or_else(|| DataMap::dense(self.size))
     }
 
+    /// Returns the bytes that the chunks take in the pack.
+    pub fn stored_bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| u64::from(chunk.length)).sum()
+    }
+
     pub fn encode(&self, id: &Digest) -> Vec<u8> {
         let mut out = Encoder::default();
         out.u8(self.kind as u8);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::chunk::Chunk;
 use super::error::Result;
 use super::format::{self, Layout};
 use super::index::{self, PACK_MAGIC, Problem};
@@ -53,9 +54,16 @@ impl Staging {
         Ok(offset)
     }
 
+    /// Gives back the room of chunks that turned out to be there already.
+    pub fn discard(&self, chunks: &[Chunk]) {
+        for chunk in chunks {
+            self.media.discard(&self.pack, &self.path, chunk.offset, u64::from(chunk.length));
+        }
+    }
+
     /// Makes the pack durable and gives it its name: pack and index are synced, the pack is renamed, then
-    /// the index, then their directory is synced. Returns the pack's length in bytes.
-    pub fn publish(&self, layout: &Layout, job: &Job, objects: Vec<(Digest, Arc<Record>)>) -> Result<u64> {
+    /// the index, then their directory is synced.
+    pub fn publish(&self, layout: &Layout, job: &Job, objects: Vec<(Digest, Arc<Record>)>) -> Result<()> {
         // Not `end`: a write that failed reserved bytes that are not there.
         let bytes = self.pack.metadata().map_err(FileError::at("read the length of", &self.path))?.len();
         let index_path = self.directory.join("idx");
@@ -72,7 +80,7 @@ impl Staging {
         self.media.rename_new(&self.path, &layout.pack(&name))?;
         self.media.rename_new(&index_path, &layout.index(&name))?;
         self.media.sync_directory(&layout.packs())?;
-        Ok(bytes)
+        Ok(())
     }
 }
 

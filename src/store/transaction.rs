@@ -54,7 +54,7 @@ pub struct Committed {
 
 /// Streams up to this length are held in memory until their id is known, so that one which is in the store
 /// already costs no write.
-const HELD_BYTES: u64 = 8 * CHUNK_BYTES;
+const HELD_BYTES: u64 = 4 * CHUNK_BYTES;
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(store: &'a Store, job: Job) -> Self {
@@ -111,8 +111,9 @@ impl<'a> Transaction<'a> {
             .collect();
         let Some(staging) = self.staging.get().filter(|_| !objects.is_empty()) else { return Ok((0, 0)) };
         let count = objects.len() as u64;
+        let bytes = objects.iter().map(|(_, record)| record.stored_bytes()).sum();
         self.job.check()?;
-        let bytes = staging.publish(&self.store.layout, &self.job, objects)?;
+        staging.publish(&self.store.layout, &self.job, objects)?;
         self.store.packs.scan()?;
         Ok((count, bytes))
     }
@@ -140,24 +141,23 @@ impl<'a> Transaction<'a> {
             let chunks = pieces.map(|(number, piece)| append(staging, number as u32, piece));
             let chunks =
                 chunks.filter_map(ContentResult::transpose).collect::<ContentResult<Box<[Chunk]>>>()?;
-            return self.settle(id, || Ok(record(chunks)));
+            return self.enter(staging, id, record(chunks));
         }
         if is_zero(bytes) {
-            return self.settle(id, || Ok(record(Box::default())));
+            return self.enter(staging, id, record(Box::default()));
         }
         // Claimed when compressed: of two threads with the same bytes, one writes.
-        chunk::compress(bytes, |frame, raw| {
-            self.settle(id, || Ok(record(Box::new([append_frame(staging, 0, frame, raw)?]))))
-        })
+        let write = |frame: &[u8], raw| Ok(record(Box::new([append_frame(staging, 0, frame, raw)?])));
+        chunk::compress(bytes, |frame, raw| self.settle(id, || write(frame, raw))).map(|_| ())
     }
 
-    /// Enters an object that `write` brings into the pack, unless another thread was faster. No thread
-    /// waits for anything but a write while it holds the claim.
-    fn settle(&self, id: &Digest, write: impl FnOnce() -> ContentResult<Record>) -> ContentResult<()> {
+    /// Enters an object that `write` brings into the pack, and returns true, unless another thread was
+    /// faster. No thread waits for anything but a write while it holds the claim.
+    fn settle(&self, id: &Digest, write: impl FnOnce() -> ContentResult<Record>) -> ContentResult<bool> {
         {
             let mut objects = self.lock_settled(id);
             if objects.contains_key(id) {
-                return Ok(());
+                return Ok(false);
             }
             objects.insert(*id, Staged::Claimed);
         }
@@ -166,7 +166,7 @@ impl<'a> Transaction<'a> {
         let result = match written {
             Ok(record) => {
                 objects.insert(*id, Staged::Ready(Arc::new(record)));
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 objects.remove(id);
@@ -226,10 +226,18 @@ impl<'a> Transaction<'a> {
             stream.add(staging, &piece)?;
         }
         let (content, record) = stream.finish();
-        if !self.has(&content.id.0) {
-            self.settle(&content.id.0, || Ok(record))?;
-        }
+        self.enter(staging, &content.id.0, record)?;
         Ok(content)
+    }
+
+    /// Enters an object whose chunks are written; if it is there already, their room is given back.
+    fn enter(&self, staging: &Staging, id: &Digest, record: Record) -> ContentResult<()> {
+        let chunks = record.chunks.clone();
+        let known = self.store.has(id) || !self.settle(id, || Ok(record))?;
+        if known {
+            staging.discard(&chunks);
+        }
+        Ok(())
     }
 }
 

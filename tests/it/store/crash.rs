@@ -193,6 +193,7 @@ impl Watcher for Recorder {
             Change::CreateDirectory(path) => Step::CreateDirectory(path.to_owned()),
             Change::CreateFile(path) => Step::CreateFile(path.to_owned()),
             Change::Write { path, offset, bytes } => Step::Write(path.to_owned(), offset, bytes.to_vec()),
+            Change::Discard { .. } => return Ok(()),
             Change::Sync(path) => Step::Sync(path.to_owned()),
             Change::SyncDirectory(path) => Step::SyncDirectory(path.to_owned()),
             Change::Rename { from, to } => Step::Rename(from.to_owned(), to.to_owned()),

@@ -141,6 +141,31 @@ fn bytes_that_are_there_are_not_written_again() {
 }
 
 #[test]
+fn a_long_stream_that_is_there_leaves_no_bytes_behind() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = folder();
+    let large = noise(3, 20 * MIB);
+    let store = open(folder.path());
+    let transaction = store.begin(&job());
+    transaction.put(&large).expect("put");
+    transaction.commit(&[], "").expect("committed");
+    let taken = || {
+        let packs = folder.path().join("packs");
+        list(&packs)
+            .iter()
+            .map(|name| std::fs::metadata(packs.join(name)).expect("there").blocks() * 512)
+            .sum::<u64>()
+    };
+    let before = taken();
+    let transaction = store.begin(&job());
+    transaction.put_reader(&mut &large[..]).expect("put");
+    let new = transaction.put(b"something new").expect("put");
+    assert!(transaction.commit(&[], "").expect("committed").bytes < 100);
+    assert!(taken() < before + (MIB as u64) / 2, "{} bytes more", taken() - before);
+    assert_eq!(open(folder.path()).read_all(&new).expect("read"), b"something new");
+}
+
+#[test]
 fn many_threads_with_the_same_bytes_store_them_once() {
     let folder = folder();
     let store = open(folder.path());
