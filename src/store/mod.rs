@@ -1,1 +1,68 @@
-//! Stub card.
+//! A content-addressed store in a directory, in the manner of git: blobs, trees, commits, and refs that
+//! lead to them.
+//!
+//! In: bytes, [`SealedTree`](crate::tree::SealedTree)s, [`Commit`]s, put through a [`Transaction`].
+//! Out: the same, checked against their ids, through [`Objects`] and
+//! [`ContentSource`](crate::tree::ContentSource); host directories, through [`Store::checkout`].
+//!
+//! On disk: `format` (what lies where), `index` and `record` (packs), `directory` and `commit`
+//! (objects), `refs`, `reflog`, `moves` (the journal), `memo`.
+//!
+//! Always true
+//! - A file's id is the BLAKE3 of its plain bytes, what `b3sum` prints; trees and commits are hashed in
+//!   domains of their own, and have one encoding each.
+//! - Parents name a child's id and exact size. Nothing is decompressed before its frame's digest is right,
+//!   nor into more than the size that its parent stated. What is read whole is held against its id.
+//! - What has a name is complete and never changed: a pack is there when its index is, a ref when all that
+//!   it leads to is durable. Stopped between any two system calls, a store is as before or as after.
+//! - One build is one transaction: one pack, a few syncs, however many files. Nothing new, no sync.
+//! - Kernel locks only: they die with their process, and so does what it staged, at the next writer's start.
+//!
+//! Not here: what a tree means (`tree/`), how it gets onto a disk (`disk/`), who may be trusted (`trust/`),
+//! garbage collection and repair (their names in the directory are kept).
+//!
+//! Read first: `transaction`, `format`, `moves`.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod checkout;
+mod chunk;
+mod commit;
+mod directory;
+mod encode;
+mod error;
+mod find;
+mod format;
+mod index;
+mod lock;
+mod media;
+mod memo;
+mod moves;
+mod objects;
+mod packs;
+mod record;
+mod reflog;
+mod refs;
+mod resolve;
+mod staging;
+#[allow(clippy::module_inception, reason = "the room is named after what stands in it")]
+mod store;
+mod transaction;
+mod trees;
+
+pub use check::{CheckReport, Fault};
+pub use checkout::{CheckoutReport, Skipped};
+pub use commit::{Architecture, COMMIT_BYTES_MAX, Commit, DiskSpec, Filesystem, Input, InputDigest};
+pub use directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};
+pub use encode::Malformed;
+pub use error::{Kind, Result, StoreError};
+pub use find::Found;
+pub use media::{Change, Watcher};
+pub use memo::MEMO_BYTES_MAX;
+pub use objects::Objects;
+pub use reflog::LogEntry;
+pub use refs::{Expected, RefChange, RefName, RefNameError, RefUpdate, RefValue};
+pub use store::Store;
+pub use transaction::{Committed, Transaction};
+pub use trees::{TREE_DEPTH_MAX, TREE_ENTRIES_MAX};

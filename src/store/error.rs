@@ -1,0 +1,99 @@
+//! What can go wrong in a store.
+
+use std::path::PathBuf;
+
+use super::encode::Malformed;
+use super::refs::{Expected, RefName, RefNameError, RefValue};
+use crate::base::{Cancelled, CommitId, Digest, FileError, ImagePath};
+use crate::tree::ContentError;
+
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Says why the store could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{} holds {found:?} and no file \"format\": it is no store, and nothing was written to it", path.display())]
+    NotAStore { path: PathBuf, found: String },
+    #[error("{} says {found:?}, and this mkimage knows {known:?}", path.display())]
+    Format { path: PathBuf, found: String, known: String },
+    #[error("the store {} asks of its writers {found:?}, which this mkimage does not know; it can only read it", path.display())]
+    Foreign { path: PathBuf, found: String },
+    #[error("{kind} {id} is not in the store")]
+    Missing { kind: Kind, id: Digest },
+    #[error("{kind} {id} is malformed")]
+    Malformed { kind: Kind, id: Digest, source: Malformed },
+    #[error("a commit can't be stored: {problem}")]
+    Commit { problem: String },
+    #[error("{path}: its content {id} ({size} bytes) was not put into the store")]
+    Incomplete { path: ImagePath, id: Digest, size: u64 },
+    #[error("{path}: {problem}")]
+    Path { path: ImagePath, problem: String },
+    #[error("a tree has at most {limit} {what}, this one more")]
+    TooLarge { what: &'static str, limit: u64 },
+    #[error("ref {name} was moved by someone else: expected {expected}, found {}", RefValue::shown(found.as_deref()))]
+    Moved { name: RefName, expected: Expected, found: Option<Box<RefValue>> },
+    #[error("ref {name} can't stand beside {other}: one name must not begin with the other and \"/\"")]
+    RefInTheWay { name: RefName, other: String },
+    #[error("{}: {problem}", path.display())]
+    DamagedRef { path: PathBuf, problem: String },
+    #[error(transparent)]
+    RefName(#[from] RefNameError),
+    #[error("nothing is called {name:?}: neither a ref nor the first digits (4 or more) of a commit")]
+    Unknown { name: String },
+    #[error("ref {name} has moved {moves} times, so there is no {name}~{asked}")]
+    NoSuchMove { name: RefName, moves: usize, asked: usize },
+    #[error("{name:?} begins the names of {} commits: {}", found.len(), list(found))]
+    Ambiguous { name: String, found: Vec<CommitId> },
+    #[error("{} is not empty; a checkout goes into a directory of its own", path.display())]
+    NotEmpty { path: PathBuf },
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+impl StoreError {
+    /// Tells whether the file system is full or over quota. What was there before is unharmed, and the
+    /// same call succeeds once there is room.
+    pub fn is_full(&self) -> bool {
+        self.file().is_some_and(FileError::is_full)
+    }
+
+    /// Tells whether the store may be read but not written by this user.
+    pub fn is_read_only(&self) -> bool {
+        use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        self.file().is_some_and(|file| matches!(file.source.kind(), PermissionDenied | ReadOnlyFilesystem))
+    }
+
+    fn file(&self) -> Option<&FileError> {
+        match self {
+            StoreError::File(error) | StoreError::Content(ContentError::File(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn list(commits: &[CommitId]) -> String {
+    commits.iter().map(CommitId::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What an object is. The numbers are part of the index format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Kind {
+    Blob = 1,
+    Tree = 2,
+    Commit = 3,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Blob => "object",
+            Kind::Tree => "tree",
+            Kind::Commit => "commit",
+        })
+    }
+}

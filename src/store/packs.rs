@@ -1,0 +1,223 @@
+//! All packs of a store, and reading objects out of them.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::chunk::{self, CHUNK_BYTES, Chunk};
+use super::format::Layout;
+use super::index::{Pack, Problem};
+use super::record::Record;
+use crate::base::{BlobId, Digest, FileError};
+use crate::tree::ContentError;
+
+/// The packs that were there when the directory was last listed.
+pub(super) struct Packs {
+    layout: Layout,
+    packs: RwLock<Arc<Vec<Arc<Pack>>>>,
+    listed: AtomicBool,
+    /// Where the last object was found: the next one is likely there too.
+    last: AtomicUsize,
+    opened: Arc<AtomicUsize>,
+    /// Records of late, by a byte of the id: large files are read in many calls.
+    records: Box<[Mutex<Option<Found>>]>,
+}
+
+#[derive(Clone)]
+struct Found {
+    id: Digest,
+    pack: Arc<Pack>,
+    record: Arc<Record>,
+}
+
+impl Packs {
+    pub fn new(layout: Layout) -> Self {
+        Packs {
+            layout,
+            packs: RwLock::default(),
+            listed: AtomicBool::new(false),
+            last: AtomicUsize::new(0),
+            opened: Arc::default(),
+            records: (0..256).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Tells whether the object is there, as far as indexes tell. One that can't be read is not.
+    pub fn has(&self, id: &Digest) -> bool {
+        self.list().is_ok() && self.any(|pack| pack.has(id).unwrap_or(false))
+    }
+
+    /// Reads an object in the first pack that gives it undamaged. The directory is listed again before an
+    /// object counts as missing: another process may just have brought it.
+    pub fn with<T>(
+        &self,
+        id: &Digest,
+        mut read: impl FnMut(&Pack, &Record) -> Result<T, Problem>,
+    ) -> Result<T, ContentError> {
+        if let Some(found) = self.remembered(id)
+            && let Ok(value) = read(&found.pack, &found.record)
+        {
+            return Ok(value);
+        }
+        self.list()?;
+        let mut failure = None;
+        for _ in 0..2 {
+            let mut result = None;
+            self.any(|pack| {
+                match self.record(pack, id).and_then(|record| record.map(|r| read(pack, &r)).transpose()) {
+                    Ok(None) => false,
+                    Ok(value) => {
+                        result = value;
+                        true
+                    }
+                    Err(problem) => {
+                        failure.get_or_insert(problem);
+                        false
+                    }
+                }
+            });
+            match result {
+                Some(value) => return Ok(value),
+                None if !self.scan()? => break,
+                None => {}
+            }
+        }
+        Err(failure.map_or(ContentError::Missing { id: BlobId(*id) }, |problem| problem.of(id)))
+    }
+
+    /// Returns all packs, freshly listed.
+    pub fn all(&self) -> Result<Arc<Vec<Arc<Pack>>>, FileError> {
+        self.scan()?;
+        Ok(self.packs.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Lists the directory again; returns whether there are packs that weren't there before. A pack
+    /// without its index, or the reverse, is not there.
+    pub fn scan(&self) -> Result<bool, FileError> {
+        let names = match crate::base::fs::list(&self.layout.packs()) {
+            Err(error) if error.is_missing() => Vec::new(),
+            result => result?,
+        };
+        let with = |suffix: &str| {
+            let names = names.iter().filter_map(|name| name.to_str()?.strip_suffix(suffix)?.parse().ok());
+            names.collect::<std::collections::BTreeSet<Digest>>()
+        };
+        let there: Vec<Digest> = with(".idx").intersection(&with(".pack")).copied().collect();
+        let mut current = self.packs.write().unwrap_or_else(PoisonError::into_inner);
+        let mut packs = current.to_vec();
+        let known = packs.len();
+        packs.retain(|pack| there.binary_search(&pack.name).is_ok());
+        let kept = packs.len();
+        for name in there {
+            if !packs[..kept].iter().any(|pack| pack.name == name) {
+                packs.push(Arc::new(Pack::new(&self.layout, name, self.opened.clone())));
+            }
+        }
+        let changed = packs.len() > kept || kept < known;
+        *current = Arc::new(packs);
+        self.listed.store(true, Ordering::Release);
+        Ok(changed)
+    }
+
+    fn list(&self) -> Result<(), FileError> {
+        if !self.listed.load(Ordering::Acquire) {
+            self.scan()?;
+        }
+        Ok(())
+    }
+
+    /// Asks the packs until one says yes, the one that said so last time first.
+    fn any(&self, mut ask: impl FnMut(&Arc<Pack>) -> bool) -> bool {
+        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = self.last.load(Ordering::Relaxed).min(packs.len());
+        for index in (last..packs.len()).chain(0..last) {
+            if ask(&packs[index]) {
+                self.last.store(index, Ordering::Relaxed);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn remembered(&self, id: &Digest) -> Option<Found> {
+        let slot = self.records[usize::from(id.0[1])].lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().filter(|found| found.id == *id).cloned()
+    }
+
+    fn record(&self, pack: &Arc<Pack>, id: &Digest) -> Result<Option<Arc<Record>>, Problem> {
+        let Some(record) = pack.record(id)? else { return Ok(None) };
+        let record = Arc::new(record);
+        let found = Found { id: *id, pack: pack.clone(), record: record.clone() };
+        *self.records[usize::from(id.0[1])].lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        Ok(Some(record))
+    }
+}
+
+thread_local! {
+    static STORED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static PLAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where chunks are read from: a published pack, or one in the making.
+pub(super) trait ChunkSource {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Problem>;
+    fn damage(&self, offset: u64, problem: &str) -> Problem;
+}
+
+impl ChunkSource for Pack {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Problem> {
+        Pack::read(self, offset, buffer)
+    }
+
+    fn damage(&self, offset: u64, problem: &str) -> Problem {
+        Pack::damage(self, offset, problem)
+    }
+}
+
+/// Fills `buffer` with an object's bytes from `offset` on; the range lies inside the object. Every chunk is
+/// held against its frame's digest.
+pub(super) fn read_range(
+    source: &dyn ChunkSource,
+    record: &Record,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<(), Problem> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let at = offset + done as u64;
+        let number = u32::try_from(at / CHUNK_BYTES).expect("because a record bounds its chunks");
+        let skip = (at % CHUNK_BYTES) as usize;
+        let length = (record.plain_bytes(number) as usize - skip).min(buffer.len() - done);
+        let part = &mut buffer[done..done + length];
+        match record.chunks.binary_search_by_key(&number, |chunk| chunk.number) {
+            Err(_) => part.fill(0),
+            Ok(index) => read_chunk(source, record, &record.chunks[index], skip, part)?,
+        }
+        done += length;
+    }
+    Ok(())
+}
+
+fn read_chunk(
+    source: &dyn ChunkSource,
+    record: &Record,
+    chunk: &Chunk,
+    skip: usize,
+    part: &mut [u8],
+) -> Result<(), Problem> {
+    let plain_bytes = record.plain_bytes(chunk.number) as usize;
+    STORED.with_borrow_mut(|stored| {
+        stored.resize(chunk.length as usize, 0);
+        source.read(chunk.offset, stored)?;
+        let damaged = |problem: String| source.damage(chunk.offset, &problem);
+        if part.len() == plain_bytes {
+            return chunk::decompress(chunk, stored, part).map_err(damaged);
+        }
+        PLAIN.with_borrow_mut(|plain| {
+            plain.resize(plain_bytes, 0);
+            chunk::decompress(chunk, stored, plain).map_err(damaged)?;
+            part.copy_from_slice(&plain[skip..skip + part.len()]);
+            Ok(())
+        })
+    })
+}

@@ -1,0 +1,329 @@
+//! Refs: names that lead to commits and can be moved.
+//!
+//! ```text
+//! refs/NAME = "1 GENERATION COMMIT PREVIOUS SECONDS CHECK\n"
+//! ```
+//!
+//! The generation counts the moves, from 1; PREVIOUS is the commit before the move, or `-`; SECONDS is the
+//! time of the move since 1970 (for people, never for an image); CHECK is BLAKE3 of the line before it, in
+//! derive-key mode, context `mkimage 2026 ref v1`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use super::error::{Result, StoreError};
+use super::store::Store;
+use crate::base::{CommitId, Digest};
+
+const CONTEXT: &str = "mkimage 2026 ref v1";
+const REF_BYTES_MAX: u64 = 1024;
+const COMPONENTS_MAX: usize = 8;
+
+/// Holds the name of a ref: one to eight components of 1 to 64 characters `a-z`, `0-9`, `.`, `_`, `-`,
+/// with `/` between them. Each begins with a letter or digit, none holds "..", ends in ".lock" or looks
+/// like an id. The same everywhere: on the command line, in remotes, in signed documents.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RefName(String);
+
+/// Says why a text is no name of a ref.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is no name of a ref: {problem}")]
+pub struct RefNameError {
+    pub name: String,
+    pub problem: &'static str,
+}
+
+impl RefName {
+    /// Checks and takes a name.
+    pub fn new(name: &str) -> std::result::Result<Self, RefNameError> {
+        let problem = if name.split('/').count() > COMPONENTS_MAX {
+            Some("it has more than 8 components")
+        } else {
+            name.split('/').find_map(component_problem)
+        };
+        match problem {
+            Some(problem) => Err(RefNameError { name: name.to_owned(), problem }),
+            None => Ok(RefName(name.to_owned())),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Tells whether one of the names is a directory of the other.
+    pub(super) fn collides(&self, other: &RefName) -> bool {
+        let below =
+            |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'));
+        self == other || below(&self.0, &other.0) || below(&other.0, &self.0)
+    }
+}
+
+fn component_problem(component: &str) -> Option<&'static str> {
+    let bytes = component.as_bytes();
+    let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    match bytes {
+        [] => Some("a component is empty"),
+        _ if bytes.len() > 64 => Some("a component has more than 64 characters"),
+        [first, ..] if !letter(*first) => Some("each component begins with a-z or 0-9"),
+        _ if bytes.iter().any(|&byte| !letter(byte) && !b"._-".contains(&byte)) => {
+            Some("only a-z, 0-9, \".\", \"_\", \"-\" and \"/\" may occur")
+        }
+        _ if component.contains("..") => Some("\"..\" must not occur"),
+        _ if component.ends_with(".lock") => Some("no component ends in \".lock\""),
+        _ if component.parse::<Digest>().is_ok() => Some("a component looks like an id"),
+        _ => None,
+    }
+}
+
+impl FromStr for RefName {
+    type Err = RefNameError;
+
+    fn from_str(name: &str) -> std::result::Result<Self, RefNameError> {
+        RefName::new(name)
+    }
+}
+
+impl fmt::Display for RefName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RefName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl serde::Serialize for RefName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+/// What a ref leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RefValue {
+    /// Counts the moves, from 1.
+    pub generation: u64,
+    pub commit: CommitId,
+    /// Where the ref led before its last move.
+    pub previous: Option<CommitId>,
+    /// Seconds since 1970 at the last move. Never reaches an image.
+    pub seconds: u64,
+}
+
+impl RefValue {
+    pub(super) fn shown(value: Option<&RefValue>) -> String {
+        value
+            .map_or("no such ref".to_owned(), |value| format!("{} (move {})", value.commit, value.generation))
+    }
+
+    pub(super) fn encode(&self) -> String {
+        let previous = self.previous.map_or("-".to_owned(), |previous| previous.to_string());
+        with_check(format!("1 {} {} {previous} {} ", self.generation, self.commit, self.seconds))
+    }
+
+    pub(super) fn decode(line: &str) -> std::result::Result<Self, String> {
+        let body = checked(line)?;
+        let fields: Vec<&str> = body.split(' ').collect();
+        let value = || {
+            let ["1", generation, commit, previous, seconds, ""] = fields[..] else { return None };
+            let previous = if previous == "-" { None } else { Some(previous.parse().ok()?) };
+            let commit = commit.parse().ok()?;
+            Some(RefValue {
+                generation: generation.parse().ok()?,
+                commit,
+                previous,
+                seconds: seconds.parse().ok()?,
+            })
+        };
+        value()
+            .filter(|value| value.encode().trim_end() == line)
+            .ok_or_else(|| format!("{body:?} is no value of a ref"))
+    }
+}
+
+/// Ends a line with its check.
+pub(super) fn with_check(body: String) -> String {
+    let check = Digest::derive(CONTEXT, body.as_bytes());
+    format!("{body}{check}\n")
+}
+
+/// Returns a line without its check, which must be right.
+pub(super) fn checked(line: &str) -> std::result::Result<&str, String> {
+    let cut = line.len().checked_sub(64).filter(|cut| line.is_char_boundary(*cut));
+    let (body, check) = line.split_at(cut.ok_or("the line is too short")?);
+    if check != Digest::derive(CONTEXT, body.as_bytes()).to_string() {
+        return Err("the line's checksum is wrong".to_owned());
+    }
+    Ok(body)
+}
+
+/// What a ref must lead to for it to be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Any,
+    /// There must be no such ref.
+    Missing,
+    /// This generation and commit.
+    Value(u64, CommitId),
+}
+
+impl Expected {
+    /// Returns what expects a ref to be as it was read.
+    pub fn of(value: Option<&RefValue>) -> Self {
+        value.map_or(Expected::Missing, |value| Expected::Value(value.generation, value.commit))
+    }
+
+    pub(super) fn allows(&self, value: Option<&RefValue>) -> bool {
+        *self == Expected::Any || *self == Expected::of(value)
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expected::Any => f.write_str("anything"),
+            Expected::Missing => f.write_str("no such ref"),
+            Expected::Value(generation, commit) => write!(f, "{commit} (move {generation})"),
+        }
+    }
+}
+
+/// Asks for a ref to be moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefUpdate {
+    pub name: RefName,
+    pub expected: Expected,
+    pub new: CommitId,
+}
+
+/// What came of an update.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RefChange {
+    pub name: RefName,
+    pub value: RefValue,
+    /// False where the ref had the value already: then nothing was written.
+    pub moved: bool,
+}
+
+impl Store {
+    /// Reads a ref; `None` where there is none.
+    pub fn read_ref(&self, name: &RefName) -> Result<Option<RefValue>> {
+        let decided = self.decided()?.remove(name);
+        let written = self.read_ref_file(name)?;
+        Ok(decided.into_iter().chain(written).max_by_key(|value| value.generation))
+    }
+
+    /// Reads all refs, by name.
+    pub fn refs(&self) -> Result<BTreeMap<RefName, RefValue>> {
+        let mut refs = self.decided()?;
+        let mut waiting = vec![String::new()];
+        while let Some(prefix) = waiting.pop() {
+            for name in self.list_refs(&prefix)? {
+                if self.layout.refs().join(name.as_str()).is_dir() {
+                    waiting.push(format!("{name}/"));
+                } else if let Some(value) = self.read_ref_file(&name)? {
+                    let newest = refs.entry(name).or_insert(value);
+                    if newest.generation < value.generation {
+                        *newest = value;
+                    }
+                }
+            }
+        }
+        Ok(refs)
+    }
+
+    fn list_refs(&self, prefix: &str) -> Result<Vec<RefName>> {
+        match crate::base::fs::list(&self.layout.refs().join(prefix)) {
+            Err(error) if error.is_missing() => Ok(Vec::new()),
+            names => {
+                let names = names?;
+                Ok(names
+                    .iter()
+                    .filter_map(|name| RefName::new(&format!("{prefix}{}", name.to_str()?)).ok())
+                    .collect())
+            }
+        }
+    }
+
+    /// Reads what stands in a ref's file.
+    pub(super) fn read_ref_file(&self, name: &RefName) -> Result<Option<RefValue>> {
+        let path = self.layout.reference(name);
+        let bytes = match crate::base::fs::read_at_most(&path, REF_BYTES_MAX) {
+            Err(error) if error.is_missing() || is_no_file(&error) => return Ok(None),
+            bytes => bytes?,
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_owned());
+        let line = text.and_then(|text| text.strip_suffix('\n').ok_or("its line has no end".to_owned()));
+        let value = line.and_then(RefValue::decode);
+        value.map(Some).map_err(|problem| StoreError::DamagedRef { path, problem })
+    }
+}
+
+/// Tells whether a directory stands in the way: the name is a prefix of another ref's, or the reverse.
+fn is_no_file(error: &crate::base::FileError) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory};
+    matches!(error.source.kind(), IsADirectory | NotADirectory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_grammar() {
+        for right in ["hello", "0", "a.b-c_d", "a/b/c/d/e/f/g/h", &"x".repeat(64), "team/web-1.2"] {
+            assert_eq!(RefName::new(right).map(|name| name.to_string()), Ok(right.to_owned()));
+        }
+        let id = Digest::of(b"").to_string();
+        for wrong in [
+            "",
+            "/",
+            "a/",
+            "/a",
+            "a//b",
+            "A",
+            "ä",
+            ".a",
+            "-a",
+            "_a",
+            "a..b",
+            "a.lock",
+            "a.lock/b",
+            "a b",
+            "a\n",
+            "a/b/c/d/e/f/g/h/i",
+            "a\0",
+            "a~1",
+            &"x".repeat(65),
+            &id,
+            &format!("a/{id}"),
+        ] {
+            assert!(RefName::new(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_has_one_line_and_a_changed_line_is_no_value() {
+        let value = RefValue {
+            generation: 7,
+            commit: CommitId(Digest::of(b"new")),
+            previous: Some(CommitId(Digest::of(b"old"))),
+            seconds: 1_700_000_000,
+        };
+        let line = value.encode();
+        let line = line.trim_end();
+        assert_eq!(RefValue::decode(line), Ok(value));
+        for index in 0..line.len() {
+            let mut changed = line.as_bytes().to_vec();
+            changed[index] ^= 1;
+            let changed = String::from_utf8(changed).expect("text");
+            assert!(RefValue::decode(&changed).is_err(), "{changed}");
+            assert!(RefValue::decode(&line[..index]).is_err());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A pack in the making: `tmp/UNIQUE/pack`, written by many threads at once.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::chunk::Chunk;
+use super::error::Result;
+use super::format::{self, Layout};
+use super::index::{self, PACK_MAGIC, Problem};
+use super::lock::Lock;
+use super::media::Media;
+use super::packs::ChunkSource;
+use super::record::Record;
+use super::store::Store;
+use crate::base::{Digest, FileError, Job, publish};
+
+/// Holds a transaction's directory, which goes when this is dropped; its lock tells other writers that the
+/// process lives.
+pub(super) struct Staging {
+    media: Media,
+    directory: PathBuf,
+    path: PathBuf,
+    pack: File,
+    end: AtomicU64,
+    _lock: Lock,
+}
+
+impl Staging {
+    /// Makes the store where there is none, clears away what dead writers left, and begins a pack.
+    pub fn begin(store: &Store, job: &Job) -> Result<Staging> {
+        store.prepare()?;
+        let (media, layout) = (store.media.clone(), &store.layout);
+        let guard = format::lock_temporary(&media, layout, job)?;
+        format::clean(&media, layout)?;
+        let directory = layout.temporary().join(publish::unique());
+        media.create_directory(&directory)?;
+        let begun = begin(&media, &directory, job);
+        drop(guard);
+        let (pack, lock) = begun.inspect_err(|_| {
+            let _ = format::remove_directory(&media, &directory);
+        })?;
+        let path = directory.join("pack");
+        let end = AtomicU64::new(PACK_MAGIC.len() as u64);
+        Ok(Staging { media, directory, path, pack, end, _lock: lock })
+    }
+
+    /// Writes bytes to a place of their own and returns its offset.
+    pub fn append(&self, bytes: &[u8]) -> std::result::Result<u64, FileError> {
+        let offset = self.end.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.media.write_at(&self.pack, &self.path, offset, bytes)?;
+        Ok(offset)
+    }
+
+    /// Gives back the room of chunks that turned out to be there already.
+    pub fn discard(&self, chunks: &[Chunk]) {
+        for chunk in chunks {
+            self.media.discard(&self.pack, &self.path, chunk.offset, u64::from(chunk.length));
+        }
+    }
+
+    /// Makes the pack durable and gives it its name: pack and index are synced, the pack is renamed, then
+    /// the index, then their directory is synced.
+    pub fn publish(&self, layout: &Layout, job: &Job, objects: Vec<(Digest, Arc<Record>)>) -> Result<()> {
+        // Not `end`: a write that failed reserved bytes that are not there.
+        let bytes = self.pack.metadata().map_err(FileError::at("read the length of", &self.path))?.len();
+        let index_path = self.directory.join("idx");
+        let write_index = || -> std::result::Result<Digest, FileError> {
+            let (index, name) = index::build(objects, bytes);
+            let file = self.media.create_file(&index_path, 0o444)?;
+            self.media.write_at(&file, &index_path, 0, &index)?;
+            self.media.sync(&file, &index_path)?;
+            Ok(name)
+        };
+        let (synced, name) = job.workers.join(|| self.media.sync(&self.pack, &self.path), write_index);
+        synced?;
+        let name = name?;
+        self.media.rename_new(&self.path, &layout.pack(&name))?;
+        self.media.rename_new(&index_path, &layout.index(&name))?;
+        self.media.sync_directory(&layout.packs())?;
+        Ok(())
+    }
+}
+
+fn begin(media: &Media, directory: &std::path::Path, job: &Job) -> Result<(File, Lock)> {
+    let lock = Lock::wait(media, &directory.join("lock"), job)?;
+    let path = directory.join("pack");
+    let pack = media.create_file(&path, 0o444)?;
+    media.write_at(&pack, &path, 0, PACK_MAGIC)?;
+    Ok((pack, lock))
+}
+
+impl ChunkSource for Staging {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> std::result::Result<(), Problem> {
+        Ok(self.pack.read_exact_at(buffer, offset).map_err(FileError::at("read", &self.path))?)
+    }
+
+    fn damage(&self, offset: u64, problem: &str) -> Problem {
+        Problem::Damaged(format!("{} at offset {offset}: {problem}", self.path.display()))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = format::remove_directory(&self.media, &self.directory);
+    }
+}
