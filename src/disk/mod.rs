@@ -4,5 +4,6 @@
 #![forbid(unsafe_code)]
 
 mod device;
+pub mod ext4;
 
 pub use device::{BlockDevice, BlockObserver, FileDevice, MemoryDevice, Window};
