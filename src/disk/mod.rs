@@ -5,5 +5,6 @@
 
 mod device;
 pub mod ext4;
+pub mod verity;
 
 pub use device::{BlockDevice, BlockObserver, FileDevice, MemoryDevice, Window};

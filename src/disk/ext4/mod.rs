@@ -34,11 +34,11 @@ mod inode;
 mod layout;
 mod options;
 mod place;
-//mod read;
+mod read;
 mod superblock;
 mod write;
 
 pub use error::Ext4Error;
 pub use layout::{Ext4Layout, plan};
 pub use options::Ext4Options;
-//pub use read::{Ext4Entry, Ext4Facts, Ext4Kind, Ext4ReadError, Ext4Reader};
+pub use read::{Ext4Entry, Ext4Facts, Ext4Kind, Ext4Listing, Ext4ReadError, Ext4Reader};
