@@ -404,7 +404,7 @@ fn add_links(b: &mut Builder) {
 
 fn add_symlinks(b: &mut Builder) {
     for length in [1, 58, 59, 60, 61, 255, 1024, 4095] {
-        b.symlink(&format!("/sym/len{length}"), &vec![b'x'; length]);
+        b.symlink(&format!("/sym/len{length}"), &b"y/".repeat(2048)[..length]);
     }
     b.symlink("/sym/dangling", b"/nonexist/dangling");
     b.symlink("/sym/dot", b".");
@@ -566,4 +566,458 @@ fn an_empty_tree_is_a_sound_filesystem() {
     compare_with_our_reader(&image.path, &tree);
     let mount = Mount::new(&image.path, &image.path.with_file_name("mount"), "loop,ro");
     assert_eq!(std::fs::metadata(mount.0.join("lost+found")).expect("made by us").permissions().readonly(), false);
+}
+
+fn growable(size: Bytes) -> Ext4Options {
+    Ext4Options { journal: true, growable: true, size: Some(size), ..options() }
+}
+
+/// Growing while mounted takes CAP_SYS_RESOURCE, which a container's root may lack; the boot tests do it.
+/// Here the same reserve is used by `resize2fs` at rest.
+#[test]
+fn a_growable_filesystem_grows_from_64_mib_to_64_gib_and_survives_being_written() {
+    let mut b = Builder::default();
+    b.file("/data/first", &noise(3 << 20, 1));
+    for n in 0..600 {
+        b.file(&format!("/many/{n:05}"), b"");
+    }
+    let (tree, contents) = b.seal();
+    let image = build(&tree, &contents, &growable(Bytes::mib(64)));
+    let features = run("dumpe2fs", "e2fsprogs", &["-h", image.path.to_str().expect("plain")]);
+    assert!(features.contains("resize_inode") && features.contains("has_journal"), "{features}");
+    for gib in [0, 1, 64] {
+        if gib > 0 {
+            let file = File::options().write(true).open(&image.path).expect("the image");
+            file.set_len(gib << 30).expect("a larger file");
+            run("resize2fs", "e2fsprogs", &["-f", image.path.to_str().expect("plain")]);
+        }
+        let mount = Mount::new(&image.path, &image.path.with_file_name("mount"), "loop,rw");
+        compare_content(&mount.0.join("data/first"), &Content::of(&noise(3 << 20, 1)), &contents);
+        let name = |n: usize| mount.0.join("many").join(format!("new-{gib}-{n}"));
+        for n in 0..3000 {
+            std::fs::write(name(n), b"new").expect("written");
+        }
+        for n in 0..1500 {
+            std::fs::remove_file(name(n * 2)).expect("removed");
+        }
+        drop(mount);
+        check(&image.path);
+    }
+    let file = File::open(&image.path).expect("the image");
+    let device = mkimage::disk::FileDevice::new(file, 64 << 30);
+    let reader = Ext4Reader::open(&device).expect("opens what Linux has written to");
+    assert_eq!(reader.walk(&Job::quiet(1)).expect("walks").entries.len(), 1 + 1 + 2 + 1 + 600 + 4500);
+}
+
+/// Files that are almost only holes: block `n` of a file, if it is in the map, is full of `n + 1`.
+#[derive(Default)]
+struct Islands {
+    maps: std::collections::HashMap<Content, DataMap>,
+}
+
+impl Islands {
+    fn add(&mut self, name: &str, size: u64, blocks: impl Iterator<Item = u64>) -> Content {
+        let content = Content { id: Content::of(name.as_bytes()).id, size };
+        let mut map = DataMap::default();
+        blocks.for_each(|block| map.push(block));
+        self.maps.insert(content, map);
+        content
+    }
+}
+
+impl ContentSource for Islands {
+    fn data_map(&self, content: &Content) -> Result<DataMap, ContentError> {
+        Ok(self.maps[content].clone())
+    }
+
+    fn read_at(&self, content: &Content, offset: u64, buffer: &mut [u8]) -> Result<(), ContentError> {
+        assert!(offset + buffer.len() as u64 <= content.size && offset.is_multiple_of(BLOCK));
+        let runs = self.maps[content].runs();
+        for (block, bytes) in (offset / BLOCK..).zip(buffer.chunks_mut(BLOCK as usize)) {
+            let run = runs.partition_point(|run| run.0 + run.1 <= block);
+            let is_data = runs.get(run).is_some_and(|run| run.0 <= block);
+            bytes.fill(0);
+            for (byte, value) in bytes.iter_mut().zip((block + 1).to_le_bytes()).filter(|_| is_data) {
+                *byte = value;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn one_file(content: Content) -> SealedTree {
+    let mut root = Directory::default();
+    let file = tree::File { metadata: Metadata::root(0o644), content };
+    root.insert(&path("/file"), Node::File(file)).expect("inserted");
+    root.seal().expect("sealed")
+}
+
+#[test]
+fn holes_stay_holes_however_large_the_file() {
+    let gib = 1u64 << 30;
+    let mut islands = Islands::default();
+    let end = u64::from(u32::MAX);
+    let files = [
+        islands.add("all hole", gib, [].into_iter()),
+        islands.add("hole and tail", gib + 5, [300 << 8, 300 << 8 | 1, gib / BLOCK].into_iter()),
+        islands.add("five", 5 * gib, (0..3000).map(|n| n * 437)),
+        islands.add("many", 50_000 * BLOCK, (0..25_000).map(|n| n * 2)),
+        islands.add("largest", end * BLOCK, [0, 1, end / 2, end - 2, end - 1].into_iter()),
+    ];
+    for content in files {
+        let tree = one_file(content);
+        let image = build(&tree, &islands, &options());
+        let mount = Mount::new(&image.path, &image.path.with_file_name("mount"), "loop,ro");
+        compare_with_mount(&mount.0, &tree, &islands);
+    }
+    let larger = one_file(islands.add("larger", end * BLOCK + 1, [].into_iter()));
+    let error = plan_error(&larger, &islands, &options());
+    assert!(matches!(error, Ext4Error::FileTooLarge { size: 17_592_186_040_321, limit: 17_592_186_040_320, .. }), "{error}");
+}
+
+fn plan_error(tree: &SealedTree, source: &dyn ContentSource, options: &Ext4Options) -> Ext4Error {
+    match ext4::plan(tree, source, options, &Job::quiet(1)) {
+        Ok(layout) => panic!("planned with {:?}", layout.blocks()),
+        Err(error) => error,
+    }
+}
+
+#[test]
+fn a_map_that_lies_about_zero_blocks_is_refused() {
+    struct Lies(DataMap);
+    impl ContentSource for Lies {
+        fn data_map(&self, _: &Content) -> Result<DataMap, ContentError> {
+            Ok(self.0.clone())
+        }
+        fn read_at(&self, _: &Content, offset: u64, buffer: &mut [u8]) -> Result<(), ContentError> {
+            buffer.fill(u8::from(offset == 0));
+            if offset == 0 {
+                buffer[4096..].fill(0);
+            }
+            Ok(())
+        }
+    }
+    let tree = one_file(Content { id: Content::of(b"lies").id, size: 3 * BLOCK });
+    let write = |runs: &[u64]| {
+        let mut map = DataMap::default();
+        runs.iter().for_each(|&block| map.push(block));
+        let source = Lies(map);
+        let job = Job::quiet(1);
+        let layout = ext4::plan(&tree, &source, &options(), &job)?;
+        layout.write(&mkimage::disk::MemoryDevice::new(layout.size().0), &source, None, &job)
+    };
+    write(&[0]).expect("the truth");
+    let error = write(&[0, 2]).expect_err("block 2 is zero").to_string();
+    assert_eq!(error, "/file: the map of its zero blocks is wrong: block 2 is zero, and the map says that it is not");
+    assert!(matches!(write(&[0, 1, 3]), Err(Ext4Error::Map { .. })));
+}
+
+#[test]
+fn every_shape_of_groups_is_sound() {
+    let mut b = Builder::default();
+    b.file("/large", &noise(2 << 20, 1));
+    b.symlink("/long", &[b'x'; 200]);
+    let (tree, contents) = b.seal();
+    // One block in the last group; copies in groups 1 to 27; a second and a third block of descriptors.
+    for blocks in [32_768, 32_770, 65_537, 98_307, 294_914, 28 * 32_768 - 1, 65 * 32_768, 130 * 32_768 + 9] {
+        for journal in [false, true] {
+            let size = Some(Bytes(blocks * BLOCK + 17));
+            let options = Ext4Options { size, journal, growable: journal && blocks < 100_000, ..options() };
+            let image = build(&tree, &contents, &options);
+            compare_with_our_reader(&image.path, &tree);
+        }
+    }
+    // A last group without room for its own copy is left out.
+    let options = Ext4Options { size: Some(Bytes(32_769 * BLOCK)), ..options() };
+    let layout = ext4::plan(&tree, &contents, &options, &Job::quiet(1)).expect("planned");
+    assert_eq!(layout.blocks().0, 32_768);
+}
+
+#[test]
+fn what_fits_exactly_is_written_and_one_block_less_is_refused_with_both_numbers() {
+    let mut b = Builder::default();
+    for n in 0..50 {
+        b.file(&format!("/f{n}"), &noise(10_000, n));
+    }
+    let (tree, contents) = b.seal();
+    for journal in [false, true] {
+        let mut options = Ext4Options { journal, ..options() };
+        let smallest = ext4::plan(&tree, &contents, &options, &Job::quiet(1)).expect("planned");
+        assert_eq!(smallest.free_blocks().0, 0);
+        options.size = Some(smallest.size());
+        let image = build(&tree, &contents, &options);
+        compare_with_our_reader(&image.path, &tree);
+        options.size = Some(Bytes(smallest.size().0 - 1));
+        match plan_error(&tree, &contents, &options) {
+            Ext4Error::DoesNotFit { needed, size } => {
+                assert_eq!((needed, Some(size)), (smallest.size(), options.size));
+            }
+            error => panic!("{error}"),
+        }
+    }
+    let options = Ext4Options { size: Some(Bytes(0)), ..options() };
+    assert!(matches!(plan_error(&tree, &contents, &options), Ext4Error::DoesNotFit { .. }));
+}
+
+#[test]
+fn directories_are_indexed_however_many_names_they_hold() {
+    let empty = Builder::default().contents.put(b"").expect("put");
+    let file = || Node::File(tree::File { metadata: Metadata::root(0o644), content: empty });
+    let directory = || Node::Directory(Directory::default());
+    let deep = |depth| {
+        (0..depth).fold(Directory::default(), |below, n| {
+            let mut above = Directory::default();
+            let name = Name::new(format!("d{n}").as_bytes()).expect("a name");
+            above.entries.insert(name, Node::Directory(below));
+            above
+        })
+    };
+    let flat = |count: usize, width: usize, node: &dyn Fn() -> Node| {
+        let mut root = Directory::default();
+        for n in 0..count {
+            root.entries.insert(Name::new(format!("{n:0width$}").as_bytes()).expect("a name"), node());
+        }
+        root
+    };
+    let contents = MemoryContents::default();
+    contents.put(b"").expect("put");
+    for (root, is_indexed) in [
+        (flat(100_000, 1, &file), true),
+        (flat(20_000, 250, &file), true),
+        (flat(70_000, 1, &directory), true),
+        (flat(100, 30, &file), false),
+        (deep(3000), false),
+    ] {
+        let tree = root.seal().expect("sealed");
+        let image = build(&tree, &contents, &options());
+        let stat = run("debugfs", "e2fsprogs", &["-R", "stat /", image.path.to_str().expect("plain")]);
+        assert_eq!(stat.contains("Flags: 0x81000"), is_indexed, "{stat}");
+        compare_with_our_reader(&image.path, &tree);
+    }
+}
+
+#[test]
+fn sixty_five_thousand_names_of_one_file_are_possible_and_one_more_is_not() {
+    let mut b = Builder::default();
+    b.file("/a", b"linked");
+    for n in 0..64_999 {
+        b.link(&format!("/l{n:05}"), "/a");
+    }
+    let (mut root, contents) = (b.root, b.contents);
+    let tree = root.clone().seal().expect("sealed");
+    build(&tree, &contents, &options());
+    root.insert(&path("/one-more"), Node::HardLink(path("/a"))).expect("inserted");
+    let error = plan_error(&root.seal().expect("sealed"), &contents, &options());
+    assert_eq!(error.to_string(), "/a: 65001 names (hard links) of one file, ext4 allows 65000");
+}
+
+#[test]
+fn what_cannot_be_stored_is_named_with_both_numbers() {
+    let refuse = |change: &dyn Fn(&mut Builder)| {
+        let mut b = Builder::default();
+        change(&mut b);
+        let (tree, contents) = b.seal();
+        plan_error(&tree, &contents, &options()).to_string()
+    };
+    let value = |length: usize| move |b: &mut Builder| set(b.file("/d/f", b"x"), b"user.big", &vec![1; length]);
+    assert_eq!(
+        refuse(&value(5000)),
+        "/d/f: the extended attributes need 5020 bytes, ext4 has room for 4148 (in the inode and one block)"
+    );
+    assert!(refuse(&|b| set(b.file("/f", b""), b"system.foo", b"")).contains("can't store the extended attribute \"system.foo\""));
+    assert!(refuse(&|b| set(b.file("/f", b""), b"system.posix_acl_access", b"\x02\0\0")).contains("the ACL"));
+    let refused = refuse(&|b| {
+        b.file("/lost+found", b"");
+    });
+    assert_eq!(refused, "/lost+found is a file; ext4 needs a directory of that name for its checker");
+    let (tree, contents) = Builder::default().seal();
+    let with = |change: &dyn Fn(&mut Ext4Options)| {
+        let mut options = options();
+        change(&mut options);
+        plan_error(&tree, &contents, &options).to_string()
+    };
+    assert!(with(&|options| options.label = vec![b'l'; 17]).contains("has 17 bytes, ext4 takes 16"));
+    assert!(with(&|options| options.epoch_seconds = -(1 << 31) - 1).contains("-2147483649"));
+    assert!(with(&|options| options.epoch_seconds = (1 << 34) - (1 << 31)).contains("15032385536"));
+    assert!(with(&|options| options.size = Some(Bytes::gib(1 << 20))).contains("1024 TiB"));
+}
+
+#[test]
+fn every_second_that_an_inode_can_tell_is_kept() {
+    use std::os::unix::fs::MetadataExt;
+    let (tree, contents) = Builder::default().seal();
+    for epoch_seconds in [-(1 << 31), -1, 0, (1 << 31) - 1, 1 << 31, 1 << 32, (1 << 34) - (1 << 31) - 1] {
+        let image = build(&tree, &contents, &Ext4Options { epoch_seconds, ..options() });
+        let mount = Mount::new(&image.path, &image.path.with_file_name("mount"), "loop,ro");
+        let found = std::fs::metadata(&mount.0).expect("the root");
+        assert_eq!((found.mtime(), found.ctime(), found.atime()), (epoch_seconds, epoch_seconds, epoch_seconds));
+    }
+}
+
+/// A change here is a change of the format: images of the same commit get other bytes.
+#[test]
+fn the_bytes_of_the_nasty_tree_are_pinned() {
+    let (tree, contents) = nasty();
+    let digests = [options(), growable(Bytes::mib(128))].map(|options| build(&tree, &contents, &options).digest.to_string());
+    assert_eq!(digests, ["6a13f07e743de6763d9b438cb57d44df8f5b56ad503617680762c7505dcd8a72", "70c1c7a2c5e5548f4033f9df9e261a9bf9b1d53d0b85ee27338a13bcdae0398f"]);
+}
+
+#[test]
+fn facts_and_contents_come_back() {
+    let mut b = Builder::default();
+    let bytes = noise(3_000_000, 7);
+    b.file("/usr/data", &bytes);
+    let (tree, contents) = b.seal();
+    let image = build(&tree, &contents, &growable(Bytes::mib(64)));
+    let file = File::open(&image.path).expect("the image");
+    let device = mkimage::disk::FileDevice::new(file, 64 << 20);
+    let reader = Ext4Reader::open(&device).expect("opens");
+    let facts = reader.facts();
+    assert_eq!((facts.uuid, &facts.label[..], facts.blocks.0), (options().uuid, &b"root"[..], 16384));
+    assert!(facts.has_journal && !facts.needs_recovery);
+    let listing = reader.walk(&Job::quiet(1)).expect("walks");
+    let position = (0..listing.entries.len()).find(|&at| listing.path(at) == path("/usr/data")).expect("there");
+    let mut found = vec![0; 1_000_003];
+    reader.read_at(&listing.entries[position], 1_500_001, &mut found).expect("reads");
+    assert!(found == bytes[1_500_001..2_500_004]);
+    assert!(reader.read_at(&listing.entries[position], 2_999_999, &mut [0; 2]).is_err());
+}
+
+#[test]
+fn a_damaged_filesystem_is_an_error_or_reads_the_same() {
+    let (tree, contents) = small();
+    let job = Job::quiet(1);
+    let layout = ext4::plan(&tree, &contents, &options(), &job).expect("planned");
+    let device = mkimage::disk::MemoryDevice::new(layout.size().0);
+    layout.write(&device, &contents, None, &job).expect("written");
+    let whole = Ext4Reader::open(&device).expect("opens").tree(&job).expect("reads");
+    let bytes = device.into_bytes();
+    let mut damaged = 0;
+    for at in (0..bytes.len()).step_by(37) {
+        let copy = mkimage::disk::MemoryDevice::new(bytes.len() as u64);
+        copy.write_at(0, &bytes).expect("written");
+        copy.write_at(at as u64, &[bytes[at] ^ (1 << (at % 8))]).expect("written");
+        match Ext4Reader::open(&copy).and_then(|reader| reader.tree(&job)) {
+            // Bitmaps and free inodes are not looked at; contents of files and long symlinks have no checksum.
+            Ok(found) => {
+                for change in tree::diff::diff(&whole, &found) {
+                    use tree::diff::Change::Changed;
+                    let is_content = matches!(
+                        change.1,
+                        Changed(Node::File(_), Node::File(_)) | Changed(Node::Symlink(_), Node::Symlink(_))
+                    );
+                    assert!(is_content, "byte {at}: {change:?}");
+                }
+            }
+            Err(_) => damaged += 1,
+        }
+    }
+    assert!(damaged > 500, "{damaged} damages were seen");
+    for length in [0, 1024, 2048, 4096, 8192] {
+        assert!(Ext4Reader::open(&mkimage::disk::MemoryDevice::new(length)).is_err());
+    }
+}
+
+/// A little of everything.
+fn small() -> (SealedTree, MemoryContents) {
+    let mut b = Builder::default();
+    add_devices(&mut b);
+    b.symlink("/long", &[b'x'; 100]);
+    set(b.file("/attributes", b"a"), b"user.large", &[7; 500]);
+    let mut islands = vec![0; 20 * 8192];
+    islands.iter_mut().step_by(8192).for_each(|byte| *byte = 1);
+    b.file("/islands", &islands);
+    for n in 0..200 {
+        b.file(&format!("/many/a-rather-long-name-{n}"), b"");
+    }
+    b.link("/link", "/islands");
+    b.seal()
+}
+
+mod verity {
+    use super::*;
+    use mkimage::disk::verity::{self, VerityBuilder, VerityError};
+    use mkimage::disk::MemoryDevice;
+
+    const SALT: [u8; 32] = [0x5a; 32];
+
+    fn veritysetup(arguments: &[&str]) -> String {
+        run("veritysetup", "cryptsetup-bin", arguments)
+    }
+
+    fn common<'a>(blocks: &'a str, salt: &'a str) -> [&'a str; 7] {
+        ["--no-superblock", "--format=1", "--hash=sha256", "--data-block-size=4096", "--hash-block-size=4096", blocks, salt]
+    }
+
+    #[test]
+    fn trees_are_those_of_veritysetup() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let [data, hashes] = ["data", "hashes"].map(|name| folder.path().join(name));
+        for (blocks, is_zero) in [(1, false), (2, false), (128, false), (129, false), (128 * 128 + 1, false), (300, true)] {
+            let builder = VerityBuilder::new(blocks, &SALT);
+            let file = Recorder::new(&data, blocks * BLOCK);
+            for first in (0..blocks).step_by(7).filter(|_| !is_zero) {
+                // Runs of 5 blocks with 2 zero ones between them.
+                let bytes = noise((5.min(blocks - first) * BLOCK) as usize, first);
+                file.write_at(first * BLOCK, &bytes).expect("written");
+                builder.wrote(first, &bytes);
+            }
+            let job = Job::quiet(2);
+            let tree = builder.finish(&job).expect("finished");
+            assert_eq!(tree.size_bytes(), verity::tree_bytes(blocks));
+            let device = MemoryDevice::new(tree.size_bytes());
+            tree.write(&device, 0).expect("written");
+
+            std::fs::write(&hashes, b"").expect("an empty file");
+            let [data_text, hashes_text] = [&data, &hashes].map(|path| path.to_str().expect("plain"));
+            let (count, salt) = (format!("--data-blocks={blocks}"), format!("--salt={}", "5a".repeat(32)));
+            let options = common(&count, &salt);
+            let shown = veritysetup(&[&["format", data_text, hashes_text], &options[..]].concat());
+            let root = shown.lines().find_map(|line| line.strip_prefix("Root hash:")).expect("a root hash").trim();
+            assert_eq!(mkimage::base::id::hex(&tree.root_hash), root, "{blocks} blocks");
+            let mine = device.into_bytes();
+            assert!(std::fs::read(&hashes).expect("hashes") == mine, "{blocks} blocks");
+            std::fs::write(&hashes, &mine).expect("written");
+            veritysetup(&[&["verify", data_text, hashes_text, root], &options[..]].concat());
+        }
+    }
+
+    #[test]
+    fn the_first_damaged_block_is_named() {
+        let blocks = 400;
+        let device = MemoryDevice::new(blocks * BLOCK + verity::tree_bytes(blocks));
+        let builder = VerityBuilder::new(blocks, &SALT);
+        let bytes = noise((blocks * BLOCK) as usize, 3);
+        device.write_at(0, &bytes).expect("written");
+        builder.wrote(0, &bytes);
+        let job = Job::quiet(2);
+        let tree = builder.finish(&job).expect("finished");
+        tree.write(&device, blocks * BLOCK).expect("written");
+        let verify = || verity::verify(&device, blocks, blocks * BLOCK, &SALT, &tree.root_hash, &job);
+        verify().expect("sound");
+        for block in [399, 7, 300] {
+            device.write_at(block * BLOCK + 9, b"damage").expect("written");
+        }
+        assert!(matches!(verify(), Err(VerityError::Data { block: 7, .. })));
+        device.write_at((blocks + 2) * BLOCK, b"damage").expect("written");
+        assert!(matches!(verify(), Err(VerityError::Tree { block: 2, .. })));
+        device.write_at(blocks * BLOCK, b"damage").expect("written");
+        assert!(matches!(verify(), Err(VerityError::Root { .. })));
+        let short = verity::verify(&device, u64::MAX, 0, &SALT, &tree.root_hash, &job);
+        assert!(matches!(short, Err(VerityError::TooShort { .. })));
+    }
+
+    #[test]
+    fn a_filesystem_is_hashed_while_it_is_written() {
+        let (tree, contents) = nasty();
+        let job = Job::quiet(2);
+        let layout = ext4::plan(&tree, &contents, &options(), &job).expect("planned");
+        let (blocks, size) = (layout.blocks().0, layout.size().0);
+        let builder = VerityBuilder::new(blocks, &SALT);
+        let device = MemoryDevice::new(size + verity::tree_bytes(blocks));
+        layout.write(&device, &contents, Some(&builder), &job).expect("written");
+        let hashes = builder.finish(&job).expect("finished");
+        hashes.write(&device, size).expect("written");
+        verity::verify(&device, blocks, size, &SALT, &hashes.root_hash, &job).expect("sound");
+    }
 }

@@ -273,7 +273,7 @@ impl Writer<'_> {
             Err(Ext4Error::Map { path, problem: format!("block {block} {problem}") })
         };
         let mut own = own.iter().peekable();
-        for (block, bytes) in (first..).zip(bytes.chunks_exact(BLOCK)) {
+        for (bytes, block) in bytes.chunks_exact(BLOCK).zip(first..) {
             while own.next_if(|extent| extent.logical + extent.length <= block).is_some() {}
             let has_place = own.peek().is_some_and(|extent| extent.logical <= block);
             match (has_place, is_zero(bytes)) {

@@ -90,7 +90,7 @@ impl<'a> Ext4Reader<'a> {
         let inode = self.inode(entry.inode)?;
         let mapping = self.mapping(&inode)?;
         let mut hasher = blake3::Hasher::new();
-        let mut piece = vec![0; 1 << 20];
+        let mut piece = vec![0; inode.size.min(1 << 20) as usize];
         let mut at = 0;
         while at < inode.size {
             job.check()?;
