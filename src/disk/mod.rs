@@ -4,7 +4,7 @@
 //! each writer puts into its [`Window`] of a [`BlockDevice`]. Out: an image; or, read back strictly,
 //! what an image says of itself ([`gpt::read`], [`fat::read`], [`dump`]).
 //!
-//! On disk: [`layout`] (partitions), [`gpt`], [`esp`] over [`fat`].
+//! On disk: [`layout`] (partitions), [`gpt`], [`esp`] over [`fat`], [`ext4`], [`verity`].
 //!
 //! Always true
 //! - The same values in, the same bytes out: identifiers derive from a digest, times from one epoch.
@@ -21,9 +21,11 @@
 mod device;
 pub mod dump;
 pub mod esp;
+pub mod ext4;
 pub mod fat;
 pub mod gpt;
 pub mod layout;
 mod sparse;
+pub mod verity;
 
 pub use device::{BlockDevice, BlockObserver, FileDevice, MemoryDevice, Window};

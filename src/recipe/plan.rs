@@ -319,15 +319,26 @@ pub enum KernelSource {
     Host { image: std::path::PathBuf, modules: Option<std::path::PathBuf> },
 }
 
-/// Modules in every kernel block that names none: what common virtual machines need.
-pub const DEFAULT_MODULES: [&str; 7] =
-    ["virtio_pci", "virtio_blk", "virtio_net", "virtio_rng", "dm_verity", "efivarfs", "qemu_fw_cfg"];
+/// Modules in every kernel block that names none: what common virtual machines need, a power button and a
+/// watchdog among it.
+pub const DEFAULT_MODULES: [&str; 10] = [
+    "virtio_pci",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_rng",
+    "dm_verity",
+    "efivarfs",
+    "qemu_fw_cfg",
+    "button",
+    "evdev",
+    "softdog",
+];
 
 /// `boot { … }`
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootPlan {
     pub loader: LoaderSource,
-    /// Boot attempts that a trial slot has, 1 to 9.
+    /// Boot attempts that a trial slot has, 1 to 5: more would not fit the one sector that holds them.
     pub tries: u8,
     /// Words behind ours on the kernel's command line.
     pub command_line: Vec<String>,

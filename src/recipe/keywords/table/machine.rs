@@ -171,7 +171,7 @@ pub(super) const BOOT: Block = block(
             r#""efi/linuxx64.efi.stub""#,
             "The stub of unified kernel images as a file of the host; needs `loader_file`.",
         ),
-        key("tries", Kind::Number(1, 9), Need::Default("3"), "5", "Boot attempts that a trial slot has."),
+        key("tries", Kind::Number(1, 5), Need::Default("3"), "5", "Boot attempts that a trial slot has."),
         key(
             "command_line",
             Kind::List(&Kind::Pattern(&COMMAND_LINE_WORD), false),

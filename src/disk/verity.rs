@@ -1,0 +1,286 @@
+//! dm-verity: a tree of SHA-256 digests over the blocks of a partition, without a superblock.
+//!
+//! In: blocks, as a writer shows them while they are hot ([`VerityBuilder`] is a [`BlockObserver`]), or a
+//! device to check. Out: the tree and its root hash.
+//!
+//! On disk: what `veritysetup --no-superblock --format=1 --hash=sha256` writes and the kernel's
+//! `verity` target reads (kernel documentation, `device-mapper/verity`): data and hash blocks of 4096
+//! bytes; a digest is SHA-256 of salt and block, salt first; a hash block holds 128 digests, the last one
+//! of a level is filled up with zeros; levels follow each other, the top one first. The root hash is the
+//! digest of the top block. One data block alone has no tree: its digest is the root hash.
+//!
+//! Always true: a block that was never shown counts as zeros.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sha2::{Digest as _, Sha256};
+
+use super::device::{BlockDevice, BlockObserver};
+use crate::base::{Cancelled, Job};
+use crate::base::id::hex;
+use crate::base::units::BLOCK_BYTES;
+
+const BLOCK: usize = BLOCK_BYTES as usize;
+const DIGEST: usize = 32;
+/// Digests in a hash block.
+const FANOUT: u64 = (BLOCK / DIGEST) as u64;
+/// Blocks that are read at once: 1 MiB.
+const READ_BLOCKS: u64 = 256;
+
+/// Says why data and tree do not belong together.
+#[derive(Debug, thiserror::Error)]
+pub enum VerityError {
+    #[error("the root hash is {expected}, the top block of the tree hashes to {found}")]
+    Root { expected: String, found: String },
+    #[error("block {block} of the verity tree, at byte {offset}, is damaged: expected {expected}, found {found}")]
+    Tree { block: u64, offset: u64, expected: String, found: String },
+    #[error("data block {block} is damaged: expected {expected}, found {found}")]
+    Data { block: u64, expected: String, found: String },
+    #[error("a verity tree needs at least one data block")]
+    Empty,
+    #[error("a device of {size} bytes is too short for {data_blocks} data blocks and a tree at {hash_offset}")]
+    TooShort { data_blocks: u64, hash_offset: u64, size: u64 },
+    #[error("{doing} {bytes} bytes at {offset} for verity")]
+    Device { doing: &'static str, offset: u64, bytes: usize, #[source] source: std::io::Error },
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Returns how many hash blocks each level has, the top one first.
+fn levels(data_blocks: u64) -> Vec<u64> {
+    let mut levels = Vec::new();
+    let mut width = data_blocks;
+    while width > 1 {
+        width = width.div_ceil(FANOUT);
+        levels.insert(0, width);
+    }
+    levels
+}
+
+/// Returns the length in bytes of the tree over so many data blocks.
+pub fn tree_bytes(data_blocks: u64) -> u64 {
+    levels(data_blocks).iter().sum::<u64>() * BLOCK_BYTES
+}
+
+/// Hashes blocks that begin with the same salt.
+struct Hasher(Sha256);
+
+impl Hasher {
+    fn new(salt: &[u8]) -> Self {
+        Hasher(Sha256::new_with_prefix(salt))
+    }
+
+    fn hash(&self, block: &[u8]) -> [u8; DIGEST] {
+        self.0.clone().chain_update(block).finalize().into()
+    }
+}
+
+/// A hash block in the making; `None` as long as all its digests are those of zero blocks.
+type HashBlock = Mutex<Option<Box<[u8; BLOCK]>>>;
+
+/// Takes the digests of blocks while they are written, from any thread, in any order.
+pub struct VerityBuilder {
+    data_blocks: u64,
+    hasher: Hasher,
+    zero: [u8; DIGEST],
+    leaves: Vec<HashBlock>,
+}
+
+impl VerityBuilder {
+    /// Makes a builder for `data_blocks` blocks of 4096 bytes, all zero so far. Takes 32 bytes of memory
+    /// for each of them that is shown.
+    pub fn new(data_blocks: u64, salt: &[u8]) -> Self {
+        let hasher = Hasher::new(salt);
+        let zero = hasher.hash(&[0; BLOCK]);
+        let leaves = (0..data_blocks.div_ceil(FANOUT)).map(|_| Mutex::new(None)).collect();
+        VerityBuilder { data_blocks, hasher, zero, leaves }
+    }
+
+    /// Returns a hash block whose digests are all those of a zero block, of which `count` exist.
+    fn zeros(&self, count: u64) -> Box<[u8; BLOCK]> {
+        let mut block = Box::new([0; BLOCK]);
+        block[..count as usize * DIGEST].chunks_exact_mut(DIGEST).for_each(|digest| digest.copy_from_slice(&self.zero));
+        block
+    }
+
+    fn children(&self, leaf: u64) -> u64 {
+        FANOUT.min(self.data_blocks - leaf * FANOUT)
+    }
+
+    /// Hashes what stands above the leaves.
+    pub fn finish(self, job: &Job) -> Result<VerityTree, VerityError> {
+        if self.data_blocks == 0 {
+            return Err(VerityError::Empty);
+        }
+        let mut level = Vec::with_capacity(self.leaves.len() * BLOCK);
+        for (leaf, block) in (0..).zip(&self.leaves) {
+            let mut block = block.lock().expect("because no thread panics while it holds a hash block");
+            let block = block.take().unwrap_or_else(|| self.zeros(self.children(leaf)));
+            level.extend_from_slice(&block[..]);
+        }
+        if self.data_blocks == 1 {
+            let root_hash = level[..DIGEST].try_into().expect("because a digest has 32 bytes");
+            return Ok(VerityTree { root_hash, levels: Vec::new() });
+        }
+        let mut levels = vec![level];
+        while levels[0].len() > BLOCK {
+            job.check()?;
+            let above = self.level_above(&levels[0], job);
+            levels.insert(0, above);
+        }
+        Ok(VerityTree { root_hash: self.hasher.hash(&levels[0]), levels })
+    }
+
+    fn level_above(&self, level: &[u8], job: &Job) -> Vec<u8> {
+        let piece = READ_BLOCKS as usize * BLOCK;
+        let digests = job.workers.map(level.chunks(piece).collect(), |blocks: &[u8]| {
+            blocks.chunks_exact(BLOCK).flat_map(|block| self.hasher.hash(block)).collect::<Vec<u8>>()
+        });
+        let mut above = digests.concat();
+        above.resize(above.len().next_multiple_of(BLOCK), 0);
+        above
+    }
+}
+
+impl BlockObserver for VerityBuilder {
+    /// Blocks behind the last data block are none of its business.
+    fn wrote(&self, first: u64, bytes: &[u8]) {
+        let digests = (first..self.data_blocks)
+            .zip(bytes.chunks_exact(BLOCK))
+            .map(|(block, bytes)| (block, self.hasher.hash(bytes)))
+            .collect::<Vec<_>>();
+        for group in digests.chunk_by(|a, b| a.0 / FANOUT == b.0 / FANOUT) {
+            let leaf = group[0].0 / FANOUT;
+            let slot = &self.leaves[leaf as usize];
+            let mut slot = slot.lock().expect("because no thread panics while it holds a hash block");
+            let hashes = slot.get_or_insert_with(|| self.zeros(self.children(leaf)));
+            for (block, digest) in group {
+                let at = (*block % FANOUT) as usize * DIGEST;
+                hashes[at..at + DIGEST].copy_from_slice(digest);
+            }
+        }
+    }
+}
+
+/// A finished tree.
+pub struct VerityTree {
+    /// What the kernel command line names, and a signature covers.
+    pub root_hash: [u8; DIGEST],
+    levels: Vec<Vec<u8>>,
+}
+
+impl VerityTree {
+    /// Returns the length on disk: [`tree_bytes`] of the data blocks.
+    pub fn size_bytes(&self) -> u64 {
+        self.levels.iter().map(|level| level.len() as u64).sum()
+    }
+
+    /// Writes the tree from `offset` on.
+    pub fn write(&self, device: &dyn BlockDevice, offset: u64) -> Result<(), VerityError> {
+        let mut at = offset;
+        for level in &self.levels {
+            let written = device.write_at(at, level);
+            let bytes = level.len();
+            written.map_err(|source| VerityError::Device { doing: "writing", offset: at, bytes, source })?;
+            at += bytes as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Checks all data blocks from the start of a device against the tree at `hash_offset`, and the tree
+/// against the root hash. The error names the first block that is wrong, from the top down.
+pub fn verify(
+    device: &dyn BlockDevice,
+    data_blocks: u64,
+    hash_offset: u64,
+    salt: &[u8],
+    root_hash: &[u8; 32],
+    job: &Job,
+) -> Result<(), VerityError> {
+    if data_blocks == 0 {
+        return Err(VerityError::Empty);
+    }
+    let size = device.size();
+    let room = size.saturating_sub(hash_offset);
+    if data_blocks > size / BLOCK_BYTES || tree_bytes(data_blocks) > room {
+        return Err(VerityError::TooShort { data_blocks, hash_offset, size });
+    }
+    let verifier = Verifier { device, hasher: Hasher::new(salt) };
+    let mut expected = root_hash.to_vec();
+    let mut offset = hash_offset;
+    let mut first = 0;
+    for width in levels(data_blocks) {
+        let level = verifier.read(offset, (width * BLOCK_BYTES) as usize)?;
+        let fault = verifier.first_fault(&level, &expected);
+        if let Some((block, expected, found)) = fault {
+            return Err(match first + block {
+                0 => VerityError::Root { expected, found },
+                block => VerityError::Tree { block, offset: hash_offset + block * BLOCK_BYTES, expected, found },
+            });
+        }
+        (expected, offset, first) = (level, offset + width * BLOCK_BYTES, first + width);
+    }
+    verifier.check_data(data_blocks, &expected, job)
+}
+
+struct Verifier<'a> {
+    device: &'a dyn BlockDevice,
+    hasher: Hasher,
+}
+
+impl Verifier<'_> {
+    fn read(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, VerityError> {
+        let mut buffer = vec![0; bytes];
+        let read = self.device.read_at(offset, &mut buffer);
+        read.map_err(|source| VerityError::Device { doing: "reading", offset, bytes, source })?;
+        Ok(buffer)
+    }
+
+    /// Returns the first block whose digest is another than expected: position, expected, found.
+    fn first_fault(&self, blocks: &[u8], expected: &[u8]) -> Option<(u64, String, String)> {
+        let pairs = blocks.chunks_exact(BLOCK).zip(expected.chunks_exact(DIGEST));
+        (0..).zip(pairs).find_map(|(position, (block, expected))| {
+            let found = self.hasher.hash(block);
+            (found != expected).then(|| (position, hex(expected), hex(&found)))
+        })
+    }
+
+    fn check_data(&self, data_blocks: u64, leaves: &[u8], job: &Job) -> Result<(), VerityError> {
+        let first_bad = AtomicU64::new(u64::MAX);
+        let step = job.step("check verity", Some(data_blocks * BLOCK_BYTES), crate::base::job::Unit::Bytes);
+        let pieces: Vec<u64> = (0..data_blocks).step_by(READ_BLOCKS as usize).collect();
+        let checked = job.workers.map(pieces, |first| {
+            job.check()?;
+            if first > first_bad.load(Ordering::Relaxed) {
+                return Ok(()); // an earlier block is wrong already
+            }
+            let count = READ_BLOCKS.min(data_blocks - first);
+            let blocks = self.read(first * BLOCK_BYTES, (count * BLOCK_BYTES) as usize)?;
+            step.advance(blocks.len() as u64);
+            let fault = self.first_fault(&blocks, &leaves[first as usize * DIGEST..]);
+            let Some((position, expected, found)) = fault else { return Ok(()) };
+            let block = first + position;
+            first_bad.fetch_min(block, Ordering::Relaxed);
+            Err(VerityError::Data { block, expected, found })
+        });
+        checked.into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_those_of_the_kernel() {
+        assert_eq!(levels(1), []);
+        assert_eq!(levels(128), [1]);
+        assert_eq!(levels(129), [1, 2]);
+        assert_eq!(levels(128 * 128), [1, 128]);
+        assert_eq!(levels(128 * 128 + 1), [1, 2, 129]);
+        assert_eq!(tree_bytes(129), 3 * 4096);
+        assert_eq!(tree_bytes(0), 0);
+    }
+}
