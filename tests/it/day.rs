@@ -63,7 +63,8 @@ fn exit_codes_say_which_kind() {
     succeed(&mut with_store(folder.path(), &["compose", "small.hcl"]));
     fail_with(5, &mut with_store(folder.path(), &["show", "nothing"]));
     fail_with(5, &mut with_store(folder.path(), &["cat", "small", "/etc/nothing"]));
-    std::fs::write(folder.path().join("wrong.hcl"), "image \"x\" {\n  vresion = \"1\"\n}\n").expect("a recipe");
+    std::fs::write(folder.path().join("wrong.hcl"), "image \"x\" {\n  vresion = \"1\"\n}\n")
+        .expect("a recipe");
     let said = fail_with(3, &mut with_store(folder.path(), &["check", "wrong.hcl"]));
     assert!(said.contains("wrong.hcl:2") && said.contains("version"), "{said}");
     std::fs::remove_file(folder.path().join("app")).expect("removed");

@@ -3,3 +3,10 @@
 
 #[path = "../../src/init/logic/mod.rs"]
 mod logic;
+
+#[test]
+fn names_that_others_chose_are_theirs() {
+    // The Boot Loader Interface's vendor GUID.
+    assert_eq!(logic::loader::LOADER_GUID, "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f");
+    assert_ne!(logic::ending::Ending::PowerOff, logic::ending::Ending::Reboot);
+}

@@ -3,10 +3,16 @@
 mod archive;
 mod boot;
 mod compose;
+mod day;
 mod disk;
 mod ext4;
 mod house;
 mod init;
+mod judge;
 mod packages;
 mod recipe;
 mod store;
+mod tool;
+mod trial;
+mod twice;
+mod uefi;

@@ -42,7 +42,9 @@ pub fn fail_with(code: i32, command: &mut Command) -> String {
 /// Runs a command. A tool that isn't there fails the test: it never skips.
 pub fn run(command: &mut Command) -> Output {
     let program = command.get_program().to_string_lossy().into_owned();
-    command.output().unwrap_or_else(|error| panic!("{program}: {error}; `make test` installs what the tests need"))
+    command
+        .output()
+        .unwrap_or_else(|error| panic!("{program}: {error}; `make test` installs what the tests need"))
 }
 
 fn said(output: &Output) -> String {
@@ -90,7 +92,12 @@ pub fn hello_image() -> PathBuf {
 
 /// Returns what `mkimage inspect --json` says of an image.
 pub fn inspect(image: &Path) -> serde_json::Value {
-    let text = succeed(&mut mkimage(["inspect".as_ref(), "--json".as_ref(), "--verify".as_ref(), image.as_os_str()]));
+    let text = succeed(&mut mkimage([
+        "inspect".as_ref(),
+        "--json".as_ref(),
+        "--verify".as_ref(),
+        image.as_os_str(),
+    ]));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 

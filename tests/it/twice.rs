@@ -69,7 +69,11 @@ fn another_host_gives_the_same_image() {
     let inner = build(&recipe, &other, &store);
     command.arg(inner.get_program()).args(inner.get_args());
     command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("MKIMAGE_INIT", init());
-    command.env("MKIMAGE_STORE", &store).env("MKIMAGE_JOBS", "3").env("HOME", "/nonexistent").env("USER", "somebody");
+    command
+        .env("MKIMAGE_STORE", &store)
+        .env("MKIMAGE_JOBS", "3")
+        .env("HOME", "/nonexistent")
+        .env("USER", "somebody");
     command.env("TZ", "Pacific/Kiritimati").env("LC_ALL", "tr_TR.UTF-8").env("LANG", "tr_TR.UTF-8");
     succeed(&mut command);
     assert_eq!(digest(&image), digest(&other), "{} and {} differ", image.display(), other.display());
@@ -78,15 +82,19 @@ fn another_host_gives_the_same_image() {
 #[test]
 fn an_ordinary_user_builds_what_root_builds() {
     let folder = tempfile::tempdir().expect("a folder");
-    let set = |path: &Path, mode| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode));
+    let set = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+    };
     set(folder.path(), 0o777).expect("a mode");
     let recipe = project(&folder.path().join("p"), false);
     let by_root = folder.path().join("root.img");
     succeed(&mut build(&recipe, &by_root, &kept("store")));
-    std::fs::copy(recipe.with_extension("lock"), kept("images").join("project.lock")).expect("the lock is kept");
+    std::fs::copy(recipe.with_extension("lock"), kept("images").join("project.lock"))
+        .expect("the lock is kept");
 
     // The tools and the project are copied to where an ordinary user may read them.
-    for (from, name) in [(PathBuf::from(env!("CARGO_BIN_EXE_mkimage")), "mkimage"), (init(), "mkimage-init")] {
+    for (from, name) in [(PathBuf::from(env!("CARGO_BIN_EXE_mkimage")), "mkimage"), (init(), "mkimage-init")]
+    {
         std::fs::copy(from, folder.path().join(name)).expect("a copy");
     }
     let line = format!(
@@ -112,7 +120,8 @@ fn one_two_and_eight_workers_give_the_same_image() {
         digest(&image)
     });
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
-    std::fs::copy(recipe.with_extension("lock"), kept("images").join("project.lock")).expect("the lock is kept");
+    std::fs::copy(recipe.with_extension("lock"), kept("images").join("project.lock"))
+        .expect("the lock is kept");
 }
 
 #[test]

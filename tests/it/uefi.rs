@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::tool::{hello_image, inspect, kept, mkimage, succeed, tool};
+use crate::trial::{damage_second_slot, install_second_slot};
 
 fn copy(image: &Path, name: &str) -> PathBuf {
     let to = kept("images").join(name);
@@ -39,7 +40,10 @@ fn the_data_partition_grows_at_first_boot_and_stays_sound() {
     let said = succeed(&mut tool("dumpe2fs", ["-h".as_ref(), partition.path().as_os_str()]));
     let blocks = said.lines().find_map(|line| line.strip_prefix("Block count:")).expect("a count");
     let blocks: u64 = blocks.trim().parse().expect("a number");
-    assert!(blocks * 4096 >= size - (1 << 20), "the file system has {blocks} blocks, the partition {size} bytes");
+    assert!(
+        blocks * 4096 >= size - (1 << 20),
+        "the file system has {blocks} blocks, the partition {size} bytes"
+    );
 }
 
 fn data(image: &Path) -> (u64, u64) {
@@ -71,11 +75,42 @@ fn a_whole_system_with_its_own_init_boots() {
 const SYSTEMD: &str = include_str!("systemd.hcl");
 
 #[test]
-fn a_trial_slot_is_blessed_once_it_is_healthy() {
+fn a_second_slot_on_trial_boots_and_is_blessed_once_it_is_healthy() {
     let image = copy(&hello_image(), "trial.img");
-    crate::trial::put_first_slot_on_trial(&image);
-    assert_eq!(inspect(&image)["slots"][0]["state"], "trial");
-    fetch(&image, &["--until", "slot-a is blessed"]);
+    install_second_slot(&image, 3);
+    let before = inspect(&image);
+    assert_eq!((&before["slots"][1]["state"], &before["next"]["slot"]), (&"trial".into(), &"slot-b".into()));
+    judge_slots(&image);
+    fetch(&image, &["--until", "slot-b blessed"]);
+    let after = inspect(&image);
+    assert_eq!(after["slots"][1]["state"], "blessed", "{after}");
+    assert_eq!(after["slots"][0]["state"], "blessed", "{after}");
+    judge_slots(&image);
+}
+
+/// Lets the checkers of both file systems look at each slot and at the ESP.
+fn judge_slots(image: &Path) {
+    let facts = inspect(image);
+    for partition in facts["partitions"].as_array().expect("partitions") {
+        let checker = match partition["name"].as_str().expect("a name") {
+            "esp" => ("fsck.fat", "-n"),
+            "slot-a" | "slot-b" => ("e2fsck", "-fn"),
+            _ => continue,
+        };
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let number = |key: &str| partition[key].as_u64().expect("a number");
+        crate::tool::cut(image, number("start_bytes"), number("size_bytes"), file.path());
+        succeed(&mut tool(checker.0, [checker.1.as_ref(), file.path().as_os_str()]));
+    }
+}
+
+#[test]
+fn a_slot_that_can_not_boot_gives_way_to_the_one_before() {
+    let image = copy(&hello_image(), "broken.img");
+    install_second_slot(&image, 1);
+    damage_second_slot(&image);
+    fetch(&image, &[]);
     let facts = inspect(&image);
-    assert_eq!(facts["slots"][0]["state"], "blessed", "{facts}");
+    assert_eq!(facts["slots"][1]["tries_left"], 0, "{facts}");
+    assert_eq!(facts["next"]["slot"], "slot-a", "{facts}");
 }

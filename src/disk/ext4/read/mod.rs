@@ -11,9 +11,9 @@ mod xattrs;
 
 use std::collections::HashMap;
 
+use super::format::*;
 use crate::base::Job;
 use crate::disk::device::BlockDevice;
-use super::format::*;
 use inode::Inode;
 use map::Mapping;
 
