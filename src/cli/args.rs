@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Turns an app and a recipe into a bootable, reproducible disk image with two atomic slots.
@@ -25,7 +26,8 @@ pub struct Global {
     pub store: Option<PathBuf>,
     /// Worker threads [default: one for each core]
     #[arg(long, short = 'j', global = true, value_name = "N", env = "MKIMAGE_JOBS", hide_env_values = true)]
-    pub jobs: Option<usize>,
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=1024))]
+    pub jobs: Option<u16>,
     /// Print results as JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -33,7 +35,7 @@ pub struct Global {
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Write events as JSON lines to a file, or to an open file descriptor by its number
-    #[arg(long, global = true, value_name = "FILE|FD")]
+    #[arg(long, global = true, value_name = "FILE|FD", value_parser = NonEmptyStringValueParser::new())]
     pub events: Option<String>,
     /// Colour of messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]

@@ -16,11 +16,11 @@ use super::packages::Unpacking;
 use super::step::KeyBuilder;
 use crate::archive::{Limits, scan};
 use crate::base::job::Unit;
-use crate::base::{ImagePath, Job, StepKey, fs};
+use crate::base::{FileError, ImagePath, Job, StepKey, fs};
 use crate::boot::initrd::{self, InitrdParts};
 use crate::boot::modules;
 use crate::boot::service::Service;
-use crate::recipe::plan::{KernelPlan, KernelSource, LoaderSource, PackagesPlan, Plan};
+use crate::recipe::plan::{KernelPlan, KernelSource, LoaderSource, Origin, PackagesPlan, Plan};
 use crate::store::{Objects, Store, Transaction, TreeRef};
 use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node};
 
@@ -69,6 +69,8 @@ impl BootFiles {
 pub struct Request<'a> {
     pub kernel: &'a KernelPlan,
     pub loader: &'a LoaderSource,
+    /// The `boot` block, where there is one.
+    pub boot_origin: Option<&'a Origin>,
     pub command_line: &'a [String],
     pub service: &'a Service,
     /// The binary of PID 1.
@@ -115,14 +117,18 @@ impl Sources {
                 keys.extend(packages.keys(plan)?);
                 (None, None)
             }
-            KernelSource::Host { image, modules } => (Some(read(image)?), modules.clone()),
+            KernelSource::Host { image, modules } => {
+                (Some(read(image, Some(&request.kernel.origin))?), modules.clone())
+            }
         };
         let loader = match request.loader {
             LoaderSource::Package(plan) => {
                 keys.extend(packages.keys(plan)?);
                 None
             }
-            LoaderSource::Host { loader, stub } => Some([read(loader)?, read(stub)?]),
+            LoaderSource::Host { loader, stub } => {
+                Some([read(loader, request.boot_origin)?, read(stub, request.boot_origin)?])
+            }
             LoaderSource::None => return Err(PipelineError::NoKernel),
         };
         Ok(Sources { kernel, loader, modules, keys })
@@ -234,20 +240,34 @@ impl Sources {
     }
 }
 
-/// Lists the host files that boot, where the plan names some: for the key of the whole.
-pub fn host_files(plan: &Plan) -> Vec<PathBuf> {
+/// Reads the host files that boot, where the plan names some: for the key of the whole.
+pub fn host_files(plan: &Plan) -> Result<Vec<Vec<u8>>> {
     let mut files = Vec::new();
-    if let Some(KernelSource::Host { image, .. }) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
-        files.push(image.clone());
+    if let Some(kernel) = &plan.kernel
+        && let KernelSource::Host { image, .. } = &kernel.source
+    {
+        files.push(read(image, Some(&kernel.origin))?);
     }
     if let LoaderSource::Host { loader, stub } = &plan.boot.loader {
-        files.extend([loader.clone(), stub.clone()]);
+        for path in [loader, stub] {
+            files.push(read(path, plan.boot.origin.as_ref())?);
+        }
     }
-    files
+    Ok(files)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    Ok(fs::read_at_most(path, FILE_BYTES_MAX)?)
+/// Reads a file of the host that boots. What is no file is refused unopened: a fifo would make us wait.
+fn read(path: &Path, origin: Option<&Origin>) -> Result<Vec<u8>> {
+    let checked = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true => Ok(()),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file")),
+    });
+    let checked = checked.map_err(FileError::at("read", path));
+    let bytes = checked.and_then(|()| fs::read_at_most(path, FILE_BYTES_MAX));
+    bytes.map_err(|source| match origin {
+        Some(origin) => PipelineError::BootFile { path: path.to_owned(), origin: origin.clone(), source },
+        None => source.into(),
+    })
 }
 
 fn path_of(text: &str) -> ImagePath {

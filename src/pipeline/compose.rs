@@ -148,8 +148,8 @@ impl Work<'_> {
         key.bytes("epoch", &self.epoch().to_le_bytes());
         if plan.kernel.is_some() {
             key.bytes("init", &self.init()?);
-            for path in boot_files::host_files(plan) {
-                key.bytes("boot file", &fs::read(&path)?);
+            for bytes in boot_files::host_files(plan)? {
+                key.bytes("boot file", &bytes);
             }
         }
         Ok(key.finish())
@@ -228,6 +228,7 @@ impl Work<'_> {
         let request = boot_files::Request {
             kernel,
             loader: &self.plan.boot.loader,
+            boot_origin: self.plan.boot.origin.as_ref(),
             command_line: &self.plan.boot.command_line,
             service: &service,
             init: &self.init()?,
