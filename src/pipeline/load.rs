@@ -12,7 +12,7 @@ pub struct HostLoader;
 impl Loader for HostLoader {
     fn read(&self, path: &str) -> std::result::Result<String, LoadError> {
         let bytes =
-            fs::read_at_most(Path::new(path), TEXT_BYTES_MAX as u64 + 1).map_err(|error| match error {
+            fs::read_at_most(Path::new(path), TEXT_BYTES_MAX as u64).map_err(|error| match error {
                 error if error.is_missing() => LoadError::Missing,
                 error => LoadError::Unreadable(error.source.to_string()),
             })?;

@@ -4,8 +4,8 @@ use std::time::Duration;
 use super::super::args::{Accelerator, Run};
 use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
-use crate::base::units::Bytes;
 use crate::base::Stopwatch;
+use crate::base::units::Bytes;
 use crate::machine::{Acceleration, Forward, Machine, MachineError, MachineEvent, MachineOptions, Running};
 use crate::pipeline::{self, Inspection};
 
