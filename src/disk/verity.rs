@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest as _, Sha256};
 
 use super::device::{BlockDevice, BlockObserver};
-use crate::base::{Cancelled, Job};
 use crate::base::id::hex;
 use crate::base::units::BLOCK_BYTES;
+use crate::base::{Cancelled, Job};
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 const DIGEST: usize = 32;
@@ -33,16 +33,26 @@ const READ_BLOCKS: u64 = 256;
 pub enum VerityError {
     #[error("the root hash is {expected}, the top block of the tree hashes to {found}")]
     Root { expected: String, found: String },
-    #[error("block {block} of the verity tree, at byte {offset}, is damaged: expected {expected}, found {found}")]
+    #[error(
+        "block {block} of the verity tree, at byte {offset}, is damaged: expected {expected}, found {found}"
+    )]
     Tree { block: u64, offset: u64, expected: String, found: String },
     #[error("data block {block} is damaged: expected {expected}, found {found}")]
     Data { block: u64, expected: String, found: String },
     #[error("a verity tree needs at least one data block")]
     Empty,
-    #[error("a device of {size} bytes is too short for {data_blocks} data blocks and a tree at {hash_offset}")]
+    #[error(
+        "a device of {size} bytes is too short for {data_blocks} data blocks and a tree at {hash_offset}"
+    )]
     TooShort { data_blocks: u64, hash_offset: u64, size: u64 },
     #[error("{doing} {bytes} bytes at {offset} for verity")]
-    Device { doing: &'static str, offset: u64, bytes: usize, #[source] source: std::io::Error },
+    Device {
+        doing: &'static str,
+        offset: u64,
+        bytes: usize,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
@@ -100,7 +110,9 @@ impl VerityBuilder {
     /// Returns a hash block whose digests are all those of a zero block, of which `count` exist.
     fn zeros(&self, count: u64) -> Box<[u8; BLOCK]> {
         let mut block = Box::new([0; BLOCK]);
-        block[..count as usize * DIGEST].chunks_exact_mut(DIGEST).for_each(|digest| digest.copy_from_slice(&self.zero));
+        block[..count as usize * DIGEST]
+            .chunks_exact_mut(DIGEST)
+            .for_each(|digest| digest.copy_from_slice(&self.zero));
         block
     }
 
@@ -217,7 +229,9 @@ pub fn verify(
         if let Some((block, expected, found)) = fault {
             return Err(match first + block {
                 0 => VerityError::Root { expected, found },
-                block => VerityError::Tree { block, offset: hash_offset + block * BLOCK_BYTES, expected, found },
+                block => {
+                    VerityError::Tree { block, offset: hash_offset + block * BLOCK_BYTES, expected, found }
+                }
             });
         }
         (expected, offset, first) = (level, offset + width * BLOCK_BYTES, first + width);

@@ -140,8 +140,8 @@ fn attribute<'a>(
         DEFAULT => Some(3),
         _ => None,
     } {
-        let value = acl(value)
-            .map_err(|problem| Ext4Error::Acl { path: path(), name: name.into(), problem })?;
+        let value =
+            acl(value).map_err(|problem| Ext4Error::Acl { path: path(), name: name.into(), problem })?;
         return Ok(Attribute { index, name: b"", value: value.into() });
     }
     for (index, prefix) in [(1, &b"user."[..]), (4, b"trusted."), (6, b"security.")] {

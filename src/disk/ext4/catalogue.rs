@@ -14,8 +14,7 @@ const LOST_AND_FOUND_NAME: &[u8] = b"lost+found";
 /// No shared block of extended attributes.
 pub const NO_BLOCK: u32 = u32::MAX;
 
-static LOST_AND_FOUND_METADATA: Metadata =
-    Metadata { mode: 0o700, uid: 0, gid: 0, xattrs: BTreeMap::new() };
+static LOST_AND_FOUND_METADATA: Metadata = Metadata { mode: 0o700, uid: 0, gid: 0, xattrs: BTreeMap::new() };
 
 /// One inode: its first name in tree order, and what it is.
 pub struct Inode<'a> {
@@ -175,7 +174,14 @@ impl<'a> Builder<'a> {
     fn new(tree: &'a SealedTree) -> Self {
         let directory = |metadata, body, name| {
             let links = 2;
-            Inode { metadata, body: Body::Directory(body), name, parent: ROOT, links, attribute_block: NO_BLOCK }
+            Inode {
+                metadata,
+                body: Body::Directory(body),
+                name,
+                parent: ROOT,
+                links,
+                attribute_block: NO_BLOCK,
+            }
         };
         let listing = |inode| Listing { inode, parent: ROOT, first: 0, count: 0 };
         let lost_and_found = directory(&LOST_AND_FOUND_METADATA, 1, LOST_AND_FOUND_NAME);

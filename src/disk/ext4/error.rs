@@ -5,7 +5,9 @@ use crate::tree::ContentError;
 /// Says why a tree can't be written as ext4.
 #[derive(Debug, thiserror::Error)]
 pub enum Ext4Error {
-    #[error("the files need an ext4 filesystem of {needed}, more than the {size} given; hint: raise the size, or leave it to \"auto\"")]
+    #[error(
+        "the files need an ext4 filesystem of {needed}, more than the {size} given; hint: raise the size, or leave it to \"auto\""
+    )]
     DoesNotFit { needed: Bytes, size: Bytes },
     #[error("an ext4 filesystem of {size} is larger than the {limit} that are possible")]
     FilesystemTooLarge { size: Bytes, limit: Bytes },
@@ -21,7 +23,9 @@ pub enum Ext4Error {
     TooManyLinks { path: ImagePath, links: u32, limit: u32 },
     #[error("{path}: the directory needs {blocks} blocks of names, its index reaches {limit}")]
     DirectoryTooLarge { path: ImagePath, blocks: u64, limit: u64 },
-    #[error("{path}: the extended attributes need {bytes} bytes, ext4 has room for {limit} (in the inode and one block)")]
+    #[error(
+        "{path}: the extended attributes need {bytes} bytes, ext4 has room for {limit} (in the inode and one block)"
+    )]
     AttributesTooLarge { path: ImagePath, bytes: usize, limit: usize },
     #[error(
         "{path}: ext4 can't store the extended attribute {:?}; it knows user.*, trusted.*, security.* and the POSIX ACLs",
@@ -35,9 +39,18 @@ pub enum Ext4Error {
     #[error("{path}: the map of its zero blocks is wrong: {problem}")]
     Map { path: ImagePath, problem: String },
     #[error("reading the content of {path}")]
-    Content { path: ImagePath, #[source] source: ContentError },
+    Content {
+        path: ImagePath,
+        #[source]
+        source: ContentError,
+    },
     #[error("writing {bytes} bytes of an ext4 filesystem at {offset}")]
-    Write { offset: u64, bytes: usize, #[source] source: std::io::Error },
+    Write {
+        offset: u64,
+        bytes: usize,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }

@@ -162,7 +162,10 @@ fn file_maps(
         .collect();
     let maps = job.workers.try_map(files.chunks(FILES_AT_ONCE).collect(), |files| {
         job.check()?;
-        files.iter().map(|&(position, content)| Ok((position, file_map(catalogue, position, content, source)?))).collect()
+        files
+            .iter()
+            .map(|&(position, content)| Ok((position, file_map(catalogue, position, content, source)?)))
+            .collect()
     });
     maps.map_err(|mut errors| errors.swap_remove(0))
 }

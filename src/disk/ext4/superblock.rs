@@ -25,7 +25,10 @@ pub fn write_bitmaps(
     inodes: &mut [u8],
 ) -> Vec<GroupFacts> {
     let bitmaps = blocks.chunks_exact_mut(BLOCK).zip(inodes.chunks_exact_mut(BLOCK));
-    (first..).zip(bitmaps).map(|(group, (blocks, inodes))| write_group(layout, group, blocks, inodes)).collect()
+    (first..)
+        .zip(bitmaps)
+        .map(|(group, (blocks, inodes))| write_group(layout, group, blocks, inodes))
+        .collect()
 }
 
 fn write_group(layout: &Ext4Layout, group: u32, blocks: &mut [u8], inodes: &mut [u8]) -> GroupFacts {
@@ -36,9 +39,8 @@ fn write_group(layout: &Ext4Layout, group: u32, blocks: &mut [u8], inodes: &mut 
     let mut facts = GroupFacts { flags: GROUP_TABLE_ZEROED, ..GroupFacts::default() };
     facts.free_blocks = free.iter().map(|run| run.1).sum();
     facts.used_inodes = used_inodes(layout, group);
-    let is_plain = group > 0
-        && group + 1 < geometry.groups
-        && facts.free_blocks == length - geometry.base_blocks(group);
+    let is_plain =
+        group > 0 && group + 1 < geometry.groups && facts.free_blocks == length - geometry.base_blocks(group);
     if is_plain {
         facts.flags |= GROUP_BLOCK_UNINIT;
     } else {
@@ -76,7 +78,11 @@ fn set_bits(bitmap: &mut [u8], first: usize, count: usize, value: bool) {
             at += bytes * 8;
         } else {
             let bit = 1 << (at % 8);
-            if value { bitmap[at / 8] |= bit } else { bitmap[at / 8] &= !bit }
+            if value {
+                bitmap[at / 8] |= bit
+            } else {
+                bitmap[at / 8] &= !bit
+            }
             at += 1;
         }
     }
@@ -181,7 +187,8 @@ fn write_features(layout: &Ext4Layout, out: &mut [u8]) {
 pub fn write_journal_header(layout: &Ext4Layout, out: &mut [u8]) {
     let blocks = layout.placement.geometry.journal_blocks as u32;
     // Big-endian: magic, superblock version 2, -, block size, blocks, first block, first sequence.
-    for (at, value) in [(0, 0xc03b_3998), (4, 4), (12, BLOCK as u32), (16, blocks), (20, 1), (24, 1), (64, 1)] {
+    for (at, value) in [(0, 0xc03b_3998), (4, 4), (12, BLOCK as u32), (16, blocks), (20, 1), (24, 1), (64, 1)]
+    {
         out[at..at + 4].copy_from_slice(&u32::to_be_bytes(value));
     }
     out[48..64].copy_from_slice(&layout.options.uuid);
@@ -205,4 +212,3 @@ pub fn write_reserved(geometry: &Geometry, out: &mut [u8]) {
         }
     }
 }
-

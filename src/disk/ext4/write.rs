@@ -172,9 +172,8 @@ impl Writer<'_> {
     fn run(&self, task: &Task) -> Result<(), Ext4Error> {
         match task {
             Task::Inodes { group, blocks } => self.write_inodes(*group, blocks.clone()),
-            Task::Bodies(bodies) => self.with_batch(|batch| {
-                bodies.clone().try_for_each(|body| self.fill(body, 0..u32::MAX, batch))
-            }),
+            Task::Bodies(bodies) => self
+                .with_batch(|batch| bodies.clone().try_for_each(|body| self.fill(body, 0..u32::MAX, batch))),
             Task::Piece { body, first } => {
                 let end = first.saturating_add(TASK_BLOCKS as u32);
                 self.with_batch(|batch| self.fill(*body, *first..end, batch))
@@ -396,7 +395,8 @@ impl Writer<'_> {
             let blocks = || bytes[start..].chunks_exact(BLOCK);
             let zeros = blocks().take_while(|block| is_zero(block)).count() * BLOCK;
             start += zeros;
-            let length = bytes[start..].chunks_exact(BLOCK).take_while(|block| !is_zero(block)).count() * BLOCK;
+            let length =
+                bytes[start..].chunks_exact(BLOCK).take_while(|block| !is_zero(block)).count() * BLOCK;
             if length > 0 {
                 self.write_out(first + (start / BLOCK) as u64, &bytes[start..start + length])?;
             }

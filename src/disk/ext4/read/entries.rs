@@ -65,7 +65,8 @@ fn read_block(inode: &Inode, block: &[u8], names: &mut Vec<(Name, u32)>) -> Resu
         if rest.len() < 8 {
             return damaged("directory", inode.number, "an entry passes the end of its block");
         }
-        let (number, length, name_length) = (get32(rest, 0), usize::from(get16(rest, 4)), usize::from(rest[6]));
+        let (number, length, name_length) =
+            (get32(rest, 0), usize::from(get16(rest, 4)), usize::from(rest[6]));
         if length < 8 + name_length || length > rest.len() || !length.is_multiple_of(4) {
             return damaged("directory", inode.number, format!("an entry of {length} bytes at {at}"));
         }

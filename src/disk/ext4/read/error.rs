@@ -10,7 +10,12 @@ pub enum Ext4ReadError {
     #[error("the ext4 filesystem is damaged: {what} {number}: {problem}")]
     Damaged { what: &'static str, number: u64, problem: String },
     #[error("reading {bytes} bytes of an ext4 filesystem at {offset}")]
-    Device { offset: u64, bytes: usize, #[source] source: std::io::Error },
+    Device {
+        offset: u64,
+        bytes: usize,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }

@@ -17,7 +17,9 @@ pub struct Mapping {
 impl Mapping {
     /// Returns the extents that touch a range of blocks of the file.
     pub fn within(&self, first: u64, end: u64) -> impl Iterator<Item = &Extent> {
-        let skip = self.extents.partition_point(|extent| u64::from(extent.logical) + u64::from(extent.length) <= first);
+        let skip = self
+            .extents
+            .partition_point(|extent| u64::from(extent.logical) + u64::from(extent.length) <= first);
         self.extents[skip..].iter().take_while(move |extent| u64::from(extent.logical) < end)
     }
 }
@@ -67,7 +69,9 @@ impl Collector<'_> {
     fn node(&mut self, node: &[u8], depth: u16, most: usize) -> Result<Vec<(u64, u16)>> {
         let (count, own_depth) = header(self.inode, node, most)?;
         if own_depth != depth || (count == 0 && (most > EXTENTS_INLINE || depth > 0)) {
-            let problem = format!("an extent node of depth {own_depth} with {count} entries where one of depth {depth} belongs");
+            let problem = format!(
+                "an extent node of depth {own_depth} with {count} entries where one of depth {depth} belongs"
+            );
             return damaged("inode", self.inode.number, problem);
         }
         let entries = node[12..].chunks_exact(12).take(count);
@@ -91,7 +95,8 @@ impl Collector<'_> {
         let end = u64::from(logical) + u64::from(length);
         let is_inside = physical > 0 && physical + u64::from(length) <= self.reader.facts.blocks.0;
         if length == 0 || u64::from(logical) < self.next || end > u64::from(u32::MAX) || !is_inside {
-            let problem = format!("an extent of {length} blocks at {logical}, on the disk at {physical}, can't be");
+            let problem =
+                format!("an extent of {length} blocks at {logical}, on the disk at {physical}, can't be");
             return damaged("inode", self.inode.number, problem);
         }
         self.next = end;

@@ -27,7 +27,8 @@ pub struct Superblock {
     groups: u32,
 }
 
-const INCOMPAT_KNOWN: u32 = INCOMPAT_FILETYPE | INCOMPAT_RECOVER | INCOMPAT_EXTENTS | INCOMPAT_64BIT | INCOMPAT_FLEX_BG;
+const INCOMPAT_KNOWN: u32 =
+    INCOMPAT_FILETYPE | INCOMPAT_RECOVER | INCOMPAT_EXTENTS | INCOMPAT_64BIT | INCOMPAT_FLEX_BG;
 const INCOMPAT_NEEDED: u32 = INCOMPAT_FILETYPE | INCOMPAT_EXTENTS | INCOMPAT_64BIT;
 
 pub fn read(device: &dyn BlockDevice, checks_sums: bool) -> Result<Superblock> {
@@ -57,7 +58,8 @@ fn check_features(bytes: &[u8]) -> Result<()> {
     if read_only & RO_METADATA_CSUM == 0 || bytes[0x175] != 1 {
         return unsupported("it has no metadata_csum with CRC-32C".into());
     }
-    let sizes = [get32(bytes, 0x18), get16(bytes, 0x58).into(), get16(bytes, 0xfe).into(), get32(bytes, 0x20)];
+    let sizes =
+        [get32(bytes, 0x18), get16(bytes, 0x58).into(), get16(bytes, 0xfe).into(), get32(bytes, 0x20)];
     if sizes != [2, INODE_BYTES as u32, DESCRIPTOR_BYTES as u32, GROUP_BLOCKS as u32] {
         return unsupported(format!("block shift, inode, descriptor and group sizes are {sizes:?}"));
     }

@@ -67,7 +67,11 @@ pub fn walk(reader: &Ext4Reader, job: &Job) -> Result<Ext4Listing> {
         let kind = kind(reader, &inode)?;
         if kind == Ext4Kind::Directory {
             if depth > DEPTH_MAX || !seen.insert(number) {
-                return damaged("directory", number, format!("it stands in two places, or {depth} levels deep"));
+                return damaged(
+                    "directory",
+                    number,
+                    format!("it stands in two places, or {depth} levels deep"),
+                );
             }
             let position = entries.len();
             let names = entries::read(reader, &inode, &blocks)?.into_iter().rev();

@@ -39,7 +39,8 @@ fn list(inode: &Inode, area: &[u8], first: usize, xattrs: &mut Xattrs) -> Result
         if get32(area, at + 4) != 0 {
             return fault("a value stands in an inode of its own");
         }
-        let value = if size == 0 { Some(&[][..]) } else { area.get(offset..).and_then(|rest| rest.get(..size)) };
+        let value =
+            if size == 0 { Some(&[][..]) } else { area.get(offset..).and_then(|rest| rest.get(..size)) };
         let Some(value) = value else { return fault("a value passes the end") };
         let Some((name, value)) = entry(area[at + 1], &area[at + 16..end], value) else {
             return fault("an entry of an unknown namespace, or a malformed ACL");
