@@ -73,12 +73,16 @@ impl Printer {
     /// Prints an error: what happened, what it came from, and what to do.
     pub fn error(&self, failure: &super::failure::Failure) {
         if self.json {
-            let value = serde_json::json!({ "error": failure.message, "kind": failure.kind.name(), "causes": failure.causes, "hint": failure.hint, "details": failure.details });
+            let details = failure.report.as_ref().map(|report| &report.details);
+            let value = serde_json::json!({
+                "error": failure.message, "kind": failure.kind.name(), "causes": failure.causes,
+                "hint": failure.hint, "details": details,
+            });
             eprintln!("{value}");
             return;
         }
         if let Some(report) = &failure.report {
-            eprint!("{report}");
+            eprint!("{}", report.text);
         }
         eprintln!("{} {}", self.paint("1;31", "error:"), failure.message);
         for cause in &failure.causes {

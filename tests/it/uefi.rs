@@ -61,7 +61,7 @@ fn a_whole_system_with_its_own_init_boots() {
         let packages = "--include=systemd-sysv,dbus,udev";
         let mut command = tool("mmdebstrap", ["--variant=minbase", packages, "--format=tar", "bookworm"]);
         succeed(command.arg(&made));
-        std::fs::rename(&made, &tar).expect("renamed");
+        mkimage::base::fs::rename(&made, &tar).expect("renamed");
     }
     let recipe = kept("systemd").join("systemd.hcl");
     std::fs::write(&recipe, SYSTEMD).expect("the recipe");
