@@ -36,7 +36,7 @@ demo: install-demo all hello ## Build the hello image, boot it under UEFI firmwa
 	echo "demo: target/hello.img holds $$(( $$(stat -c %b target/hello.img) / 2048 )) MiB on disk; run it with $(RELEASE)/mkimage run target/hello.img"
 
 test: install-test $(SMALL)/mkimage-init hello lint ## Run every test
-	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked
+	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked -- --include-ignored
 
 lint: ## Check format, lints and documentation
 	$(CARGO) fmt --check

@@ -64,6 +64,6 @@ fn context(global: args::Global, printer: &Printer) -> Result<Context, Failure> 
         let file = global.events.clone().unwrap_or_default();
         Failure::new(Kind::Failed, format!("cannot write events to {file}: {error}"))
     })?;
-    let workers = Workers::new(global.jobs.unwrap_or(0));
+    let workers = Workers::new(global.jobs.map_or(0, usize::from));
     Ok(Context { printer: printer.clone(), job: Job::new(workers, progress, cancelled), global })
 }

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use super::error::{PipelineError, Result};
 use super::packages::Unpacking;
 use super::step::KeyBuilder;
-use crate::archive::{Limits, scan};
+use crate::archive::{Digesting, Limits, scan};
 use crate::base::job::Unit;
-use crate::base::{ImagePath, Job, StepKey, fs};
+use crate::base::{Digest, ImagePath, Job, StepKey, fs};
 use crate::boot::initrd::{self, InitrdParts};
 use crate::boot::modules;
 use crate::boot::service::Service;
@@ -86,7 +86,7 @@ pub fn make(
     job: &Job,
 ) -> Result<TreeRef> {
     let sources = Sources::open(request, packages)?;
-    let key = sources.key(request);
+    let key = sources.key(request, job)?;
     let step = job.step("boot files", None, Unit::Items);
     if let Some(tree) = packages.memo.tree(&key) {
         step.cached();
@@ -128,7 +128,7 @@ impl Sources {
         Ok(Sources { kernel, loader, modules, keys })
     }
 
-    fn key(&self, request: &Request<'_>) -> StepKey {
+    fn key(&self, request: &Request<'_>, job: &Job) -> Result<StepKey> {
         let mut key = KeyBuilder::new(STEP);
         key.bytes("init", request.init);
         if let Some(bytes) = &self.kernel {
@@ -142,12 +142,14 @@ impl Sources {
         }
         let service = serde_json::to_vec(request.service).expect("because a service has string keys only");
         key.bytes("service", &service);
-        key.bytes("modules folder", format!("{:?}", self.modules).as_bytes());
+        if let Some(folder) = &self.modules {
+            key.bytes("modules", modules_digest(folder, job)?.as_bytes());
+        }
         for word in request.kernel.modules.iter().chain(request.command_line) {
             key.bytes("word", word.as_bytes());
         }
         key.bytes("epoch", &request.epoch.to_le_bytes());
-        key.finish()
+        Ok(key.finish())
     }
 
     fn assemble(
@@ -234,16 +236,27 @@ impl Sources {
     }
 }
 
-/// Lists the host files that boot, where the plan names some: for the key of the whole.
-pub fn host_files(plan: &Plan) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    if let Some(KernelSource::Host { image, .. }) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
-        files.push(image.clone());
-    }
+/// Digests what boots and comes from the host, where the plan names such: for the key of the whole.
+pub fn host_digests(plan: &Plan, job: &Job) -> Result<Vec<Digest>> {
+    let mut digests = Vec::new();
+    let mut file = |path: &Path| {
+        digests.push(Digest::of(&read(path)?));
+        Ok::<_, PipelineError>(())
+    };
     if let LoaderSource::Host { loader, stub } = &plan.boot.loader {
-        files.extend([loader.clone(), stub.clone()]);
+        file(loader)?;
+        file(stub)?;
     }
-    files
+    if let Some(KernelSource::Host { image, modules }) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
+        file(image)?;
+        digests.extend(modules.as_ref().map(|folder| modules_digest(folder, job)).transpose()?);
+    }
+    Ok(digests)
+}
+
+fn modules_digest(folder: &Path, job: &Job) -> Result<Digest> {
+    let (_, inputs) = scan(folder, &Limits::default(), &Digesting, job).map_err(PipelineError::Archive)?;
+    Ok(inputs.digest())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
