@@ -55,15 +55,17 @@ fn data(image: &Path) -> (u64, u64) {
 
 #[test]
 fn a_whole_system_with_its_own_init_boots() {
-    let tar = kept("systemd").join("rootfs.tar");
+    let packages = "systemd-sysv,dbus,udev";
+    let folder = kept(&format!("systemd-{packages}"));
+    let tar = folder.join("rootfs.tar");
     if !tar.exists() {
-        let made = tar.with_extension("new");
-        let packages = "--include=systemd-sysv,dbus,udev";
-        let mut command = tool("mmdebstrap", ["--variant=minbase", packages, "--format=tar", "bookworm"]);
+        let made = folder.join("rootfs.new.tar");
+        let include = format!("--include={packages}");
+        let mut command = tool("mmdebstrap", ["--variant=minbase", &include, "--format=tar", "bookworm"]);
         succeed(command.arg(&made));
         mkimage::base::fs::rename(&made, &tar).expect("renamed");
     }
-    let recipe = kept("systemd").join("systemd.hcl");
+    let recipe = folder.join("systemd.hcl");
     std::fs::write(&recipe, SYSTEMD).expect("the recipe");
     let image = kept("images").join("systemd.img");
     succeed(&mut mkimage(["build".as_ref(), recipe.as_os_str(), "-o".as_ref(), image.as_os_str()]));
