@@ -30,7 +30,7 @@ pub const WORDS: &[&str] = &[
     "\n",
     "var.",
     "variable \"v\" {\n default = ",
-    "include \"b.hcl\"\n",
+    "include \"b.hcl\" {}\n",
     "join(\",\", ",
     "format(",
     "env(\"HOME\")",
@@ -122,7 +122,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         include_str!("../../../fixtures/recipes/good/system.hcl"),
         include_str!("../../../fixtures/recipes/ten_mistakes.hcl"),
         include_str!("../../../recipes/hello/hello.hcl"),
-        "include \"b.hcl\"\nvariable \"v\" {\n  type = size\n  default = \"1MiB\"\n}\nimage \"${var.v}\" {}\n\0# b\nfile \
+        "include \"b.hcl\" {}\nvariable \"v\" {\n  type = \"string\"\n  default = \"1MiB\"\n}\nimage \"${var.v}\" {}\n\0# b\nfile \
          \"/a\" {\n  content = <<-EOT\n    a ${upper(\"b\")}\n  EOT\n}\n\0v = \"2MiB\"\n\0v=3MiB\nw=1",
     ];
     assert!(!reference().is_empty());
