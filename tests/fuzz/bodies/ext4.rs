@@ -115,7 +115,7 @@ pub fn run(mut bytes: &[u8]) {
 
 /// Puts the checksums of superblock, descriptor, inodes, directories, extent and attribute blocks right.
 fn repair(disk: &mut [u8], table: usize, inodes: usize) {
-    let seed = crc(!0, &disk[1024 + 0x68..1024 + 0x78].to_vec());
+    let seed = crc(!0, &disk[1024 + 0x68..1024 + 0x78]);
     for number in 1..=inodes {
         let at = table + (number - 1) * INODE;
         let generation = disk[at + 0x64..at + 0x68].to_vec();
