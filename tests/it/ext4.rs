@@ -983,6 +983,42 @@ fn a_damaged_filesystem_is_an_error_or_reads_the_same() {
     }
 }
 
+/// Writes a tree without other tools looking at it, and reads it back.
+fn read_back(builder: Builder) -> Result<Directory, ext4::Ext4ReadError> {
+    let (tree, contents) = builder.seal();
+    let job = Job::quiet(1);
+    let layout = ext4::plan(&tree, &contents, &options(), &job).expect("planned");
+    let device = mkimage::disk::MemoryDevice::new(layout.size().0);
+    layout.write(&device, &contents, None, &job).expect("written");
+    let mut found = Ext4Reader::open(&device).expect("opens").tree(&job)?;
+    found.remove(&path("/lost+found")).expect("every filesystem has one");
+    assert!(found == *tree, "what was written comes back");
+    Ok(found)
+}
+
+#[test]
+fn links_to_a_deep_file_do_not_fill_the_memory_with_paths() {
+    let linked = |links: usize| {
+        let mut b = Builder::default();
+        let deep = format!("{}/file", format!("/{}", "a".repeat(255)).repeat(15));
+        b.file(&deep, b"x");
+        for number in 0..links {
+            b.link(&format!("/links/{number}"), &deep);
+        }
+        read_back(b)
+    };
+    assert!(linked(1000).is_ok(), "4 MB of paths");
+    let error = linked(30_000).expect_err("115 MB of paths").to_string();
+    assert!(error.contains("links pass all bounds"), "{error}");
+}
+
+#[test]
+fn a_tree_as_deep_as_paths_go_comes_back() {
+    let mut b = Builder::default();
+    b.file(&"/d".repeat(2047), b"x");
+    read_back(b).expect("reads");
+}
+
 /// A little of everything.
 fn small() -> (SealedTree, MemoryContents) {
     let mut b = Builder::default();
