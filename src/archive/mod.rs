@@ -39,4 +39,4 @@ pub use error::{ArchiveError, Place};
 pub use import::{Options, read_archive, read_tar, set_owner};
 pub use limits::Limits;
 pub use policy::{Policy, Violation, allow_all, allow_list, allow_nothing};
-pub use scan::{Digesting, Input, InputKind, Inputs, read_host_file, scan};
+pub use scan::{Digesting, Input, InputKind, Inputs, read_host_file, refuse, scan};

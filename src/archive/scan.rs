@@ -194,7 +194,8 @@ fn too_many(root: &Path, limits: &Limits) -> ArchiveError {
     FileError { doing: "read the directory", path: root.to_owned(), source }.into()
 }
 
-fn refuse(path: &Path, kind: std::fs::FileType) -> ArchiveError {
+/// Says of something on the host that it can't be part of an image.
+pub fn refuse(path: &Path, kind: std::fs::FileType) -> ArchiveError {
     let kind = match kind {
         kind if kind.is_socket() => "socket",
         kind if kind.is_fifo() => "fifo",

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Turns an app and a recipe into a bootable, reproducible disk image with two atomic slots.
@@ -34,7 +35,7 @@ pub struct Global {
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Write events as JSON lines to a file, or to an open file descriptor by its number
-    #[arg(long, global = true, value_name = "FILE|FD")]
+    #[arg(long, global = true, value_name = "FILE|FD", value_parser = NonEmptyStringValueParser::new())]
     pub events: Option<String>,
     /// Colour of messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]

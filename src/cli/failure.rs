@@ -2,12 +2,13 @@
 
 use std::error::Error;
 
+use crate::archive::ArchiveError;
 use crate::base::FileError;
 use crate::compose::{ComposeError, Problem};
 use crate::packages::PackagesError;
-use crate::pipeline::PipelineError;
+use crate::pipeline::{self, PipelineError};
 use crate::store::StoreError;
-use crate::tree::ContentError;
+use crate::tree::{ContentError, TreeError};
 
 /// What kind of failure it is. The codes are documented and stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,17 @@ impl Failure {
         failure
     }
 
+    /// Makes a failure of several errors, whose message says them all.
+    fn of_all(kind: Kind, error: &PipelineError, all: &[&(dyn Error + 'static)]) -> Self {
+        let mut failure = Failure::new(kind, error.to_string());
+        for error in all {
+            failure.refine(*error);
+        }
+        let details = all.iter().map(|error| pipeline::whole(*error)).collect();
+        failure.report = Some(Box::new(Report { text: String::new(), details }));
+        failure
+    }
+
     /// Adds what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -181,10 +193,15 @@ impl From<PipelineError> for Failure {
             PipelineError::Store(error) => error.into(),
             PipelineError::File(error) => error.into(),
             error => {
-                let failure = Failure::of(pipeline_kind(&error), &error);
+                let kind = pipeline_kind(&error);
+                let failure = match &error.several()[..] {
+                    [] => Failure::of(kind, &error),
+                    [one] => Failure::of(kind, *one),
+                    all => Failure::of_all(kind, &error, all),
+                };
                 match hint(&error) {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
+                    Some(hint) if failure.hint.is_none() => failure.hint(hint),
+                    _ => failure,
                 }
             }
         }
@@ -202,13 +219,15 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Layout(_) => Kind::Recipe,
         PipelineError::Compose(errors) => match errors.first() {
             _ if errors.iter().any(ComposeError::is_cancelled) => Kind::Interrupted,
-            Some(ComposeError { problem: Problem::Source { .. } | Problem::Changed { .. }, .. }) => {
-                Kind::Input
-            }
-            _ => Kind::Recipe,
+            Some(error) => compose_kind(&error.problem),
+            None => Kind::Recipe,
         },
-        PipelineError::Archive(_) | PipelineError::Boot(_) | PipelineError::Lock { .. } => Kind::Input,
-        PipelineError::Epoch { .. } => Kind::Usage,
+        PipelineError::Archive(_)
+        | PipelineError::Boot(_)
+        | PipelineError::BootFile { .. }
+        | PipelineError::Lock { .. } => Kind::Input,
+        PipelineError::Image { source, .. } => pipeline_kind(source),
+        PipelineError::Output { .. } | PipelineError::Epoch { .. } => Kind::Usage,
         PipelineError::NoInit { .. } => Kind::NotFound,
         PipelineError::NotAnImage { .. }
         | PipelineError::NotBootable { .. }
@@ -220,6 +239,16 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Content(error) => content_kind(error),
         PipelineError::Cancelled(_) => Kind::Interrupted,
         PipelineError::Store(_) | PipelineError::File(_) | PipelineError::Device { .. } => Kind::Failed,
+    }
+}
+
+fn compose_kind(problem: &Problem) -> Kind {
+    match problem {
+        // What our own store says of an input's content is no fault of the input.
+        Problem::Source { source: ArchiveError::Content(error), .. } => content_kind(error),
+        Problem::Source { .. } | Problem::Changed { .. } => Kind::Input,
+        Problem::Content(error) => content_kind(error),
+        _ => Kind::Recipe,
     }
 }
 
@@ -245,8 +274,16 @@ fn hint(error: &PipelineError) -> Option<&'static str> {
             Some("`make all` puts mkimage-init beside mkimage; --init FILE or MKIMAGE_INIT names another")
         }
         PipelineError::Lock { .. } => Some("`mkimage lock --update` writes it anew"),
+        PipelineError::Image { source, .. } => hint(source),
         PipelineError::Slots(_) | PipelineError::Fat(_) | PipelineError::Gpt(_) => {
             Some("is this an image that mkimage made? `mkimage build` makes it again")
+        }
+        PipelineError::Tree(errors)
+            if errors.iter().any(|error| matches!(error, TreeError::Conflict { .. })) =>
+        {
+            Some(
+                "where the later part should win, say so there: replace = [\"/its/path\"] in `app`, `tree` and `packages`, replace = true elsewhere",
+            )
         }
         _ => None,
     }

@@ -38,7 +38,10 @@ struct Context {
 
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {
-    let cli = args::Cli::parse();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let printer = Printer::new(&cli.global);
     let done = context(cli.global, &printer).and_then(|context| commands::run(&context, cli.command));
     match done {
@@ -48,6 +51,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.kind.exit_code())
         }
     }
+}
+
+/// Prints what is wrong with the command line, or the help that was asked for.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.render().to_string();
+        let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error: ");
+        let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        Printer::json().error(&Failure::new(Kind::Usage, message));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(if error.use_stderr() { Kind::Usage.exit_code() } else { 0 })
 }
 
 fn context(global: args::Global, printer: &Printer) -> Result<Context, Failure> {
@@ -62,7 +78,11 @@ fn context(global: args::Global, printer: &Printer) -> Result<Context, Failure> 
     ctrlc::set_handler(on_signal).map_err(|error| Failure::of(Kind::Failed, &error))?;
     let progress = progress::Progress::new(&global, printer).map_err(|error| {
         let file = global.events.clone().unwrap_or_default();
-        Failure::new(Kind::Failed, format!("cannot write events to {file}: {error}"))
+        let place = match file.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => format!("file descriptor {file}"),
+            false => file,
+        };
+        Failure::new(Kind::Failed, format!("cannot write events to {place}: {error}"))
     })?;
     let workers = Workers::new(global.jobs.map_or(0, usize::from));
     Ok(Context { printer: printer.clone(), job: Job::new(workers, progress, cancelled), global })

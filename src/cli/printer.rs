@@ -1,9 +1,17 @@
 //! Everything that people and programs read: data to standard output, talk to standard error.
-#![allow(clippy::disallowed_macros, reason = "the one file that prints")]
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use super::args::{Color, Global};
+use super::failure::Failure;
+use crate::base::FileError;
+
+/// Whether anybody reads standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    There,
+    Gone,
+}
 
 /// Prints data and talk in the form that was asked for. Cloning shares nothing: it only holds choices.
 #[derive(Clone, Debug)]
@@ -24,6 +32,11 @@ impl Printer {
         Printer { json: global.json, quiet: global.quiet, color }
     }
 
+    /// Makes a printer for a command line that asks for JSON and can't be read.
+    pub fn json() -> Self {
+        Printer { json: true, quiet: true, color: false }
+    }
+
     pub fn wants_json(&self) -> bool {
         self.json
     }
@@ -36,61 +49,70 @@ impl Printer {
         self.quiet
     }
 
-    /// Prints a result: as JSON where that was asked for, else as the text. A reader that went away
-    /// (`| head`) is no error.
-    pub fn data(&self, value: &impl serde::Serialize, text: impl FnOnce() -> String) {
+    /// Prints a result: as JSON where that was asked for, else as the text.
+    pub fn data(&self, value: &impl serde::Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let line = if self.json {
             serde_json::to_string_pretty(value).expect("because our results have string keys only")
         } else {
             text()
         };
-        self.bytes(line.trim_end_matches('\n').as_bytes());
-        self.bytes(b"\n");
+        self.bytes(format!("{}\n", line.trim_end_matches('\n')).as_bytes()).map(drop)
     }
 
-    /// Writes bytes to standard output as they are.
-    pub fn bytes(&self, bytes: &[u8]) {
-        let _ = std::io::stdout().lock().write_all(bytes);
-    }
-
-    /// Says something about the work to a person, unless `--quiet`.
-    pub fn say(&self, text: &str) {
-        if !self.quiet {
-            eprintln!("{text}");
+    /// Writes bytes to standard output as they are. A reader that went away (`| head`) is no error, but
+    /// there is no use in writing on; anything else that keeps them from their reader is one.
+    pub fn bytes(&self, bytes: &[u8]) -> Result<Reader, Failure> {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Ok(()) => Ok(Reader::There),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(Reader::Gone),
+            Err(source) => {
+                let path = "standard output".into();
+                Err(FileError { doing: "write to", path, source }.into())
+            }
         }
     }
 
-    /// Prints text for a person as it is.
+    /// Says something about the work to a person, unless `--quiet` or `--json`.
+    pub fn say(&self, text: &str) {
+        if !self.quiet && !self.json {
+            self.talk(&format!("{text}\n"));
+        }
+    }
+
+    /// Prints text for a person as it is. That nobody can read it is no reason to stop: a full disk or a
+    /// closed pipe behind standard error changes nothing about the work.
     pub fn talk(&self, text: &str) {
-        eprint!("{text}");
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 
     /// Warns, also with `--quiet`.
     pub fn warn(&self, text: &str) {
-        eprintln!("{} {text}", self.paint("33", "warning:"));
+        match self.json {
+            true => self.talk(&format!("{}\n", serde_json::json!({ "warning": text }))),
+            false => self.talk(&format!("{} {text}\n", self.paint("33", "warning:"))),
+        }
     }
 
     /// Prints an error: what happened, what it came from, and what to do.
-    pub fn error(&self, failure: &super::failure::Failure) {
+    pub fn error(&self, failure: &Failure) {
         if self.json {
             let details = failure.report.as_ref().map(|report| &report.details);
             let value = serde_json::json!({
                 "error": failure.message, "kind": failure.kind.name(), "causes": failure.causes,
                 "hint": failure.hint, "details": details,
             });
-            eprintln!("{value}");
-            return;
+            return self.talk(&format!("{value}\n"));
         }
-        if let Some(report) = &failure.report {
-            eprint!("{}", report.text);
-        }
-        eprintln!("{} {}", self.paint("1;31", "error:"), failure.message);
+        let mut text = failure.report.as_ref().map(|report| report.text.clone()).unwrap_or_default();
+        text.push_str(&format!("{} {}\n", self.paint("1;31", "error:"), failure.message));
         for cause in &failure.causes {
-            eprintln!("  because: {cause}");
+            text.push_str(&format!("  because: {cause}\n"));
         }
         if let Some(hint) = &failure.hint {
-            eprintln!("{} {hint}", self.paint("1;36", "hint:"));
+            text.push_str(&format!("{} {hint}\n", self.paint("1;36", "hint:")));
         }
+        self.talk(&text);
     }
 
     fn paint(&self, code: &str, text: &str) -> String {

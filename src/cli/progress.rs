@@ -29,14 +29,15 @@ impl Progress {
     /// Makes the readers that the command line asks for. Fails where the event file can't be written.
     pub fn new(global: &Global, printer: &Printer) -> std::io::Result<Arc<Self>> {
         let person: Option<Box<dyn Reporter>> = match () {
-            () if printer.is_quiet() => None,
+            () if printer.is_quiet() || printer.wants_json() => None,
             () if std::io::stderr().is_terminal() => Some(Box::new(Bars::new())),
             () => Some(Box::new(Lines { printer: printer.clone() })),
         };
         let file = match &global.events {
             None => None,
+            // Appending, because opening a descriptor's file anew begins at its start: what stands there stays.
             Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{number}"))?)
+                Some(std::fs::OpenOptions::new().append(true).open(format!("/proc/self/fd/{number}"))?)
             }
             Some(path) => Some(File::create(path)?),
         };

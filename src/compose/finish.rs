@@ -118,7 +118,7 @@ fn check_program(tree: &Directory, key: &'static str, program: &[u8]) -> Result<
         Some(Node::File(file)) => {
             let mode = file.metadata.mode;
             Err(setting(format!(
-                "{path} is not executable (its mode is {mode:04o}); mode = 0755 makes it so"
+                "{path} is not executable (its mode is {mode:04o}); mode = \"0755\" makes it so"
             )))
         }
         Some(other) => Err(setting(format!("{path} is a {}, not a program", other.kind()))),

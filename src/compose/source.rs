@@ -8,7 +8,7 @@ use super::error::Problem;
 use super::step::Prepared;
 use crate::archive::{
     ArchiveError, Digesting, InputKind, Inputs, Limits, Options, allow_list, is_archive, read_archive,
-    read_host_file, scan, set_owner,
+    read_host_file, refuse, scan, set_owner,
 };
 use crate::base::fs::FileError;
 use crate::base::{BlobId, Digest, Job};
@@ -36,9 +36,12 @@ impl Kind {
         if metadata.is_dir() {
             return Ok(Kind::Directory);
         }
-        // What is neither is told so by who reads it; opening a fifo would wait.
+        // What is neither is refused unopened: opening a fifo would wait.
         if !metadata.is_file() {
-            return Ok(Kind::File);
+            return Err(Problem::Source {
+                path: path.to_owned(),
+                source: refuse(path, metadata.file_type()),
+            });
         }
         let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
         if ARCHIVE_ENDS.iter().any(|end| name.ends_with(end)) {
@@ -107,7 +110,7 @@ fn check(plan: &SourcePlan, kind: Kind) -> Vec<Problem> {
     }
     if kind == Kind::File && plan.target.is_root() {
         problems.push(Problem::Setting {
-            key: "target",
+            key: "path",
             problem: format!("{} is a file and needs a path of its own, not \"/\"", plan.path.display()),
         });
     }

@@ -16,11 +16,11 @@ use super::packages::Unpacking;
 use super::step::KeyBuilder;
 use crate::archive::{Digesting, Limits, scan};
 use crate::base::job::Unit;
-use crate::base::{Digest, ImagePath, Job, StepKey, fs};
+use crate::base::{Digest, FileError, ImagePath, Job, StepKey, fs};
 use crate::boot::initrd::{self, InitrdParts};
 use crate::boot::modules;
 use crate::boot::service::Service;
-use crate::recipe::plan::{KernelPlan, KernelSource, LoaderSource, PackagesPlan, Plan};
+use crate::recipe::plan::{KernelPlan, KernelSource, LoaderSource, Origin, PackagesPlan, Plan};
 use crate::store::{Objects, Store, Transaction, TreeRef};
 use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node};
 
@@ -69,6 +69,8 @@ impl BootFiles {
 pub struct Request<'a> {
     pub kernel: &'a KernelPlan,
     pub loader: &'a LoaderSource,
+    /// The `boot` block, where there is one.
+    pub boot_origin: Option<&'a Origin>,
     pub command_line: &'a [String],
     pub service: &'a Service,
     /// The binary of PID 1.
@@ -115,14 +117,18 @@ impl Sources {
                 keys.extend(packages.keys(plan)?);
                 (None, None)
             }
-            KernelSource::Host { image, modules } => (Some(read(image)?), modules.clone()),
+            KernelSource::Host { image, modules } => {
+                (Some(read(image, Some(&request.kernel.origin))?), modules.clone())
+            }
         };
         let loader = match request.loader {
             LoaderSource::Package(plan) => {
                 keys.extend(packages.keys(plan)?);
                 None
             }
-            LoaderSource::Host { loader, stub } => Some([read(loader)?, read(stub)?]),
+            LoaderSource::Host { loader, stub } => {
+                Some([read(loader, request.boot_origin)?, read(stub, request.boot_origin)?])
+            }
             LoaderSource::None => return Err(PipelineError::NoKernel),
         };
         Ok(Sources { kernel, loader, modules, keys })
@@ -239,16 +245,15 @@ impl Sources {
 /// Digests what boots and comes from the host, where the plan names such: for the key of the whole.
 pub fn host_digests(plan: &Plan, job: &Job) -> Result<Vec<Digest>> {
     let mut digests = Vec::new();
-    let mut file = |path: &Path| {
-        digests.push(Digest::of(&read(path)?));
-        Ok::<_, PipelineError>(())
-    };
     if let LoaderSource::Host { loader, stub } = &plan.boot.loader {
-        file(loader)?;
-        file(stub)?;
+        for path in [loader, stub] {
+            digests.push(Digest::of(&read(path, plan.boot.origin.as_ref())?));
+        }
     }
-    if let Some(KernelSource::Host { image, modules }) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
-        file(image)?;
+    if let Some(kernel) = &plan.kernel
+        && let KernelSource::Host { image, modules } = &kernel.source
+    {
+        digests.push(Digest::of(&read(image, Some(&kernel.origin))?));
         digests.extend(modules.as_ref().map(|folder| modules_digest(folder, job)).transpose()?);
     }
     Ok(digests)
@@ -259,8 +264,18 @@ fn modules_digest(folder: &Path, job: &Job) -> Result<Digest> {
     Ok(inputs.digest())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    Ok(fs::read_at_most(path, FILE_BYTES_MAX)?)
+/// Reads a file of the host that boots. What is no file is refused unopened: a fifo would make us wait.
+fn read(path: &Path, origin: Option<&Origin>) -> Result<Vec<u8>> {
+    let checked = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true => Ok(()),
+        false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file")),
+    });
+    let checked = checked.map_err(FileError::at("read", path));
+    let bytes = checked.and_then(|()| fs::read_at_most(path, FILE_BYTES_MAX));
+    bytes.map_err(|source| match origin {
+        Some(origin) => PipelineError::BootFile { path: path.to_owned(), origin: origin.clone(), source },
+        None => source.into(),
+    })
 }
 
 fn path_of(text: &str) -> ImagePath {

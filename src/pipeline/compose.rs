@@ -228,6 +228,7 @@ impl Work<'_> {
         let request = boot_files::Request {
             kernel,
             loader: &self.plan.boot.loader,
+            boot_origin: self.plan.boot.origin.as_ref(),
             command_line: &self.plan.boot.command_line,
             service: &service,
             init: &self.init()?,

@@ -1,5 +1,6 @@
 //! What can go wrong on the way from a recipe to an image.
 
+use std::error::Error;
 use std::path::PathBuf;
 
 use crate::archive::ArchiveError;
@@ -26,7 +27,7 @@ pub type Result<T> = std::result::Result<T, PipelineError>;
 pub enum PipelineError {
     #[error("the recipe has {} {}", .0.len(), if .0.len() == 1 { "mistake" } else { "mistakes" })]
     Recipe(Box<Diagnostics>),
-    #[error("{}", list("the parts of the recipe can't be made", .0))]
+    #[error("{}", list("some parts of the recipe can't be made", .0))]
     Compose(Vec<ComposeError>),
     #[error("{}", list("the parts of the recipe don't fit together", .0))]
     Tree(Vec<TreeError>),
@@ -48,8 +49,14 @@ pub enum PipelineError {
     Epoch { value: String, limit: u64 },
     #[error("cannot {doing}")]
     Device { doing: &'static str, source: std::io::Error },
+    #[error("{origin}: cannot take {}", path.display())]
+    BootFile { path: PathBuf, origin: Origin, source: FileError },
     #[error("{}: {problem}", path.display())]
     NotAnImage { path: PathBuf, problem: String },
+    #[error("{} can't be read as an image", path.display())]
+    Image { path: PathBuf, source: Box<PipelineError> },
+    #[error("cannot write the image to {}: {problem}", path.display())]
+    Output { path: PathBuf, problem: &'static str },
     #[error("the slot sector")]
     Slots(#[source] SlotError),
     #[error(transparent)]
@@ -79,17 +86,45 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
+    /// Returns the errors that this one is a list of; none where it is a single one.
+    pub fn several(&self) -> Vec<&(dyn Error + 'static)> {
+        fn all<E: Error + 'static>(errors: &[E]) -> Vec<&(dyn Error + 'static)> {
+            errors.iter().map(|error| error as &(dyn Error + 'static)).collect()
+        }
+        match self {
+            PipelineError::Compose(errors) => all(errors),
+            PipelineError::Tree(errors) => all(errors),
+            PipelineError::Archive(errors) => all(errors),
+            _ => Vec::new(),
+        }
+    }
+
     /// Returns the first of several errors: for work of which any failure ends all.
     pub(super) fn first(errors: Vec<PipelineError>) -> PipelineError {
         errors.into_iter().next().expect("because a failure has an error")
     }
 }
 
-fn list<E: std::fmt::Display>(what: &str, errors: &[E]) -> String {
+/// Writes an error with what it came from on one line. A cause that was said already is not said again.
+pub fn whole(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        source = error.source();
+    }
+    text
+}
+
+fn list<E: Error + 'static>(what: &str, errors: &[E]) -> String {
     match errors {
-        [error] => error.to_string(),
+        [error] => whole(error),
         errors => {
-            let lines: String = errors.iter().map(|error| format!("\n  {error}")).collect();
+            let lines: String = errors.iter().map(|error| format!("\n  {}", whole(error))).collect();
             format!("{what}:{lines}")
         }
     }

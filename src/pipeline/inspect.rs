@@ -4,7 +4,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::compose::PORTS;
-use super::error::{PipelineError, Result};
+use super::error::{PipelineError, Result, whole};
 use crate::base::{CommitId, FileError, Job, fs};
 use crate::boot::command_line;
 use crate::boot::slots::{Slot, SlotMap, SlotSector, SlotState};
@@ -90,8 +90,15 @@ pub struct FilesystemFacts {
 /// hash.
 pub fn inspect(path: &Path, check: bool, job: &Job) -> Result<Inspection> {
     let device = open(path)?;
-    let table = gpt::read(&device)?;
-    let esp = window(&device, &table, "esp", path)?;
+    inspect_disk(&device, path, check, job).map_err(|error| match error {
+        PipelineError::NotAnImage { .. } | PipelineError::Cancelled(_) => error,
+        error => PipelineError::Image { path: path.to_owned(), source: Box::new(error) },
+    })
+}
+
+fn inspect_disk(device: &FileDevice, path: &Path, check: bool, job: &Job) -> Result<Inspection> {
+    let table = gpt::read(device)?;
+    let esp = window(device, &table, "esp", path)?;
     let map = read_map(&esp)?;
     let mut sector = [0; 512];
     read(&esp, map.directory_offset, &mut sector)?;
@@ -100,12 +107,12 @@ pub fn inspect(path: &Path, check: bool, job: &Job) -> Result<Inspection> {
     for slot in Slot::BOTH {
         let mut facts = state_facts(&sector, slot);
         if sector.state(slot).size_bytes() > 0 {
-            let described = describe(&device, &table, &esp, &sector, slot, check, &mut facts, job);
+            let described = describe(device, &table, &esp, &sector, slot, check, &mut facts, job);
             if let Err(error) = described {
                 if let PipelineError::Cancelled(_) = error {
                     return Err(error);
                 }
-                facts.problem = Some(said(&error));
+                facts.problem = Some(whole(&error));
             }
         }
         slots.push(facts);
@@ -115,7 +122,7 @@ pub fn inspect(path: &Path, check: bool, job: &Job) -> Result<Inspection> {
         trial: choice.is_trial,
         why: choice.reason.to_string(),
     });
-    let data = window(&device, &table, "data", path).ok().and_then(|data| filesystem(&data).ok());
+    let data = window(device, &table, "data", path).ok().and_then(|data| filesystem(&data).ok());
     Ok(Inspection {
         size_bytes: device.size(),
         disk: table.disk.to_string(),
@@ -132,19 +139,21 @@ pub fn dump(path: &Path) -> Result<String> {
     let device = open(path)?;
     let problem = |error: disk::dump::DumpError| PipelineError::NotAnImage {
         path: path.to_owned(),
-        problem: error.to_string(),
+        problem: whole(&error),
     };
     disk::dump::disk(&device).map_err(problem)
 }
 
-fn open(path: &Path) -> Result<FileDevice> {
+/// Opens an image or a disk for reading; anything else is refused.
+pub fn open(path: &Path) -> Result<FileDevice> {
     use std::io::{Seek, SeekFrom};
-    let mut file = fs::open(path)?;
-    let kind = file.metadata().map_err(FileError::at("read", path))?.file_type();
+    // Looked at before it is opened: opening a fifo would wait.
+    let kind = std::fs::metadata(path).map_err(FileError::at("open", path))?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
         let problem = "it is neither a file nor a block device".to_owned();
         return Err(PipelineError::NotAnImage { path: path.to_owned(), problem });
     }
+    let mut file = fs::open(path)?;
     let size = file.seek(SeekFrom::End(0)).map_err(FileError::at("read", path))?;
     Ok(FileDevice::new(file, size))
 }
@@ -269,16 +278,4 @@ fn filesystem(device: &dyn BlockDevice) -> Result<FilesystemFacts> {
 fn uuid_text(bytes: &[u8; 16]) -> String {
     let hex = crate::base::id::hex(bytes);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
-/// Writes an error with what it came from on one line.
-fn said(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -34,9 +34,9 @@ mod step;
 use std::path::Path;
 
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose};
-pub use error::PipelineError;
+pub use error::{PipelineError, whole};
 pub use image::{Written, write};
-pub use inspect::{Inspection, SlotFacts, dump, inspect};
+pub use inspect::{Inspection, SlotFacts, dump, inspect, open as open_image};
 pub use load::{HostLoader, load};
 pub use packages::Locked;
 
@@ -46,7 +46,7 @@ use crate::store::Store;
 use error::Result;
 
 /// Builds an image: composes the plan, then writes the commit's image to `output`. A plan without a
-/// kernel is refused before anything is done.
+/// kernel and an output that can't be one are refused before anything is done.
 pub fn build(
     plan: &Plan,
     options: &Options,
@@ -57,6 +57,7 @@ pub fn build(
     if plan.kernel.is_none() {
         return Err(PipelineError::NoKernel);
     }
+    output::check(output)?;
     let composed = compose(plan, options, store, job)?;
     let written = write(store, composed.commit, output, job)?;
     Ok((composed, written))

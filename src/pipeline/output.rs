@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::error::Result;
+use super::error::{PipelineError, Result};
 use super::image::Written;
 use crate::base::publish::Publication;
 use crate::base::{CommitId, Digest, FileError, Job, StepKey};
@@ -35,6 +35,25 @@ pub fn remember(store: &Store, commit: CommitId, output: &Path) -> Result<()> {
         store.memo_put(&key, &identity(&metadata))?;
     }
     Ok(())
+}
+
+/// Refuses what can't be an output: a directory, a device, a file in a folder that isn't there. Building
+/// may take minutes, and nobody wants to hear it then.
+pub fn check(output: &Path) -> Result<()> {
+    let wrong = |problem| Err(PipelineError::Output { path: output.to_owned(), problem });
+    match std::fs::metadata(output) {
+        Ok(metadata) if metadata.is_dir() => return wrong("it is a directory; name a file in it"),
+        Ok(metadata) if !metadata.is_file() => {
+            return wrong("it is no file; build into a file, then copy that onto the device");
+        }
+        _ => {}
+    }
+    match output.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            wrong("there is no such folder; make it first")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Returns what a file takes on the host's disk, in bytes.

@@ -27,7 +27,7 @@ pub fn build(context: &Context, arguments: Build) -> Done {
             "commit": written.commit, "changed": written.changed, "size_bytes": written.size_bytes,
             "allocated_bytes": written.allocated_bytes,
         });
-        context.printer.data(&value, String::new);
+        context.printer.data(&value, String::new)?;
     } else {
         context.printer.say(&text);
     }
@@ -41,6 +41,6 @@ pub fn compose(context: &Context, arguments: Compose) -> Done {
     let options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
     let composed = pipeline::compose(&plan, &options, &store, &context.job);
     let composed = composed.map_err(|error| context.failure(error))?;
-    context.printer.data(&composed, || composed.commit.to_string());
+    context.printer.data(&composed, || composed.commit.to_string())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ pub fn run(context: &Context, arguments: &Check) -> Done {
         "sources": plan.sources.iter().map(|source| &source.0).collect::<Vec<_>>(),
     });
     if context.printer.wants_json() {
-        context.printer.data(&value, String::new);
+        context.printer.data(&value, String::new)?;
     } else {
         let recipe = arguments.recipe.recipe.display();
         context.printer.say(&format!(

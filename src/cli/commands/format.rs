@@ -24,7 +24,7 @@ pub fn run(context: &Context, arguments: &Format) -> Done {
                 publish::publish_bytes(path, formatted.as_bytes()).map_err(Failure::from)?;
                 context.printer.say(&format!("formatted {}", path.display()));
             }
-            (_, false) if is_stdin => context.printer.bytes(formatted.as_bytes()),
+            (_, false) if is_stdin => drop(context.printer.bytes(formatted.as_bytes())?),
             _ => {}
         }
     }

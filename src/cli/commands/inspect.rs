@@ -11,12 +11,12 @@ use crate::pipeline::{self, Inspection, SlotFacts};
 pub fn run(context: &Context, arguments: &Inspect) -> Done {
     if arguments.dump {
         let text = pipeline::dump(&arguments.image).map_err(|error| context.failure(error))?;
-        context.printer.data(&text.lines().collect::<Vec<_>>(), || text.clone());
+        context.printer.data(&text.lines().collect::<Vec<_>>(), || text.clone())?;
         return Ok(ExitCode::SUCCESS);
     }
     let inspected = pipeline::inspect(&arguments.image, arguments.verify, &context.job);
     let inspection = inspected.map_err(|error| context.failure(error))?;
-    context.printer.data(&inspection, || as_text(&inspection));
+    context.printer.data(&inspection, || as_text(&inspection))?;
     let damaged = inspection.slots.iter().any(|slot| slot.verified == Some(false));
     Ok(if damaged { ExitCode::from(Kind::Damaged.exit_code()) } else { ExitCode::SUCCESS })
 }

@@ -14,7 +14,7 @@ pub fn run(context: &Context, arguments: Lock) -> Done {
     let locked = locked.map_err(|error| context.failure(error))?;
     let path = options.lock_path();
     if context.printer.wants_json() {
-        context.printer.data(&locked, String::new);
+        context.printer.data(&locked, String::new)?;
         return Ok(ExitCode::SUCCESS);
     }
     let state = if locked.changed { "wrote" } else { "unchanged:" };

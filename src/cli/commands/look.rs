@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use super::super::args::{Cat, Checkout, List};
 use super::super::failure::{Failure, Kind};
+use super::super::printer::Reader;
 use super::{Context, Done};
 use crate::base::ImagePath;
 use crate::base::path::escaped;
@@ -49,7 +50,7 @@ pub fn ls(context: &Context, arguments: &List) -> Done {
         Found::Leaf(node) => rows.push(row(&at.to_string(), &node)),
     }
     let data: Vec<_> = rows.iter().map(|row| &row.0).collect();
-    context.printer.data(&data, || rows.iter().map(|row| row.1.as_str()).collect());
+    context.printer.data(&data, || rows.iter().map(|row| row.1.as_str()).collect())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,7 +108,9 @@ pub fn cat(context: &Context, arguments: &Cat) -> Done {
         if length == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        context.printer.bytes(&piece[..length]);
+        if context.printer.bytes(&piece[..length])? == Reader::Gone {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
 }
 
@@ -123,7 +126,7 @@ pub fn checkout(context: &Context, arguments: &Checkout) -> Done {
         "directory": arguments.directory, "entries": report.entries, "bytes": report.bytes, "skipped": report.skipped,
     });
     if context.printer.wants_json() {
-        context.printer.data(&value, String::new);
+        context.printer.data(&value, String::new)?;
     } else {
         let directory = arguments.directory.display();
         context

@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Fmt(arguments) => format::run(context, &arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
         Command::Reference => {
-            context.printer.bytes(crate::recipe::reference().as_bytes());
+            context.printer.bytes(crate::recipe::reference().as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(arguments) => run::run(context, arguments),
@@ -68,7 +68,11 @@ impl Context {
         };
         let loaded = pipeline::load(&arguments.recipe, &settings).map_err(|error| self.failure(error))?;
         if !loaded.warnings.is_empty() && !self.printer.is_quiet() {
-            self.printer.talk(&loaded.warnings.render(self.printer.wants_color()));
+            let warnings = loaded.warnings.entries();
+            match self.printer.wants_json() {
+                true => self.printer.talk(&format!("{}\n", serde_json::json!({ "warnings": warnings }))),
+                false => self.printer.talk(&loaded.warnings.render(self.printer.wants_color())),
+            }
         }
         Ok(loaded.plan)
     }

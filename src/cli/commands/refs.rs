@@ -18,7 +18,7 @@ pub fn refs(context: &Context) -> Done {
             format!("{:width$} {} move {}\n", name.as_str(), short(&value.commit), value.generation)
         };
         refs.iter().map(line).collect()
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -46,7 +46,7 @@ pub fn log(context: &Context, arguments: &Log) -> Done {
             );
         }
         text
-    });
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,7 +55,7 @@ pub fn show(context: &Context, arguments: &Show) -> Done {
     let store = context.store()?;
     let id = store.resolve(&arguments.commit).map_err(Failure::from)?;
     let commit = store.read_commit(&id).map_err(Failure::from)?;
-    context.printer.data(&as_json(&id, &commit), || as_text(&id, &commit));
+    context.printer.data(&as_json(&id, &commit), || as_text(&id, &commit))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -4,14 +4,14 @@ use std::time::Duration;
 use super::super::args::{Accelerator, Run};
 use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
+use crate::base::Stopwatch;
 use crate::base::units::Bytes;
-use crate::base::{Stopwatch, fs};
 use crate::machine::{Acceleration, Forward, Machine, MachineError, MachineEvent, MachineOptions, Running};
 use crate::pipeline::{self, Inspection};
 
 /// `mkimage run`: boots an image in a virtual machine until it ends, or until it did what was asked.
 pub fn run(context: &Context, arguments: Run) -> Done {
-    fs::open(&arguments.image).map_err(Failure::from)?;
+    pipeline::open_image(&arguments.image).map_err(|error| context.failure(error))?;
     let mut options = MachineOptions::new(&arguments.image);
     options.snapshot = arguments.snapshot;
     options.processors = arguments.cpus;
@@ -37,7 +37,7 @@ pub fn run(context: &Context, arguments: Run) -> Done {
     let mut machine = Machine::new(options)
         .start(&context.job, |event| match event {
             MachineEvent::Line(line) if quiet_console => drop(line),
-            MachineEvent::Line(line) => printer.bytes(format!("{line}\n").as_bytes()),
+            MachineEvent::Line(line) => drop(printer.bytes(format!("{line}\n").as_bytes())),
             MachineEvent::TriesKvm => printer.say("trying KVM"),
             MachineEvent::Starts { accelerator, reason } => {
                 let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -74,7 +74,7 @@ fn until(
         let body = machine.wait_for_http(port, path, within, &context.job).map_err(failure)?;
         let seconds = started.elapsed().as_secs_f64();
         context.printer.say(&format!("answered after {seconds:.1} s"));
-        context.printer.bytes(&body);
+        context.printer.bytes(&body)?;
     }
     if let Some(text) = &arguments.until {
         let what = format!("{text:?} on the console");
