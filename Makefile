@@ -12,6 +12,7 @@ RELEASE  := $(TARGET)/release
 SMALL    := $(TARGET)/small
 HELLO    := recipes/hello
 CARGO    ?= cargo
+FUZZ_SECONDS ?= 60
 
 DEMO_PACKAGES := qemu-system-x86 ovmf debian-archive-keyring ca-certificates
 TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
@@ -36,7 +37,7 @@ demo: install-demo all hello ## Build the hello image, boot it under UEFI firmwa
 	echo "demo: target/hello.img holds $$(( $$(stat -c %b target/hello.img) / 2048 )) MiB on disk; run it with $(RELEASE)/mkimage run target/hello.img"
 
 test: install-test $(SMALL)/mkimage-init hello lint ## Run every test
-	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked
+	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked -- --include-ignored
 
 lint: ## Check format, lints and documentation
 	$(CARGO) fmt --check
@@ -49,7 +50,7 @@ bench: install-bench $(SMALL)/mkimage-init hello ## Compare with the peers on th
 
 fuzz: ## Run every fuzz target for a minute (needs cargo-fuzz and a nightly toolchain)
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
-		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=60 -rss_limit_mb=1024 -timeout=10; done
+		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10; done
 
 # Cargo knows best what is out of date: these are asked every time.
 .PHONY: $(RELEASE)/mkimage $(SMALL)/mkimage-init

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::limits::Limits;
+use crate::base::base64;
 use crate::base::path::escaped;
 use crate::tree::Xattrs;
 
@@ -80,7 +81,7 @@ impl Records {
             (gnu_name(name), value.to_vec())
         } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
             let broken = || format!("{:?} is badly encoded", escaped(key));
-            (url_name(name).ok_or_else(broken)?, base64(value).ok_or_else(broken)?)
+            (url_name(name).ok_or_else(broken)?, base64::decode(value).ok_or_else(broken)?)
         } else {
             return Err(refusal(key));
         };
@@ -216,43 +217,6 @@ fn url_name(name: &[u8]) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// Reads base64 (RFC 4648, section 4), with or without its padding, as libarchive writes it.
-fn base64(text: &[u8]) -> Option<Vec<u8>> {
-    let body = match text {
-        [body @ .., b'=', b'='] | [body @ .., b'='] if text.len().is_multiple_of(4) => body,
-        body => body,
-    };
-    if body.len() % 4 == 1 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(body.len() / 4 * 3 + 2);
-    for group in body.chunks(4) {
-        let mut bits = 0;
-        for &letter in group {
-            bits = bits << 6 | sextet(letter)?;
-        }
-        let spare = 6 * group.len() % 8;
-        if bits & ((1 << spare) - 1) != 0 {
-            return None;
-        }
-        let count = group.len() * 6 / 8;
-        bytes.extend_from_slice(&(bits >> spare).to_be_bytes()[4 - count..]);
-    }
-    Some(bytes)
-}
-
-fn sextet(letter: u8) -> Option<u32> {
-    let value = match letter {
-        b'A'..=b'Z' => letter - b'A',
-        b'a'..=b'z' => letter - b'a' + 26,
-        b'0'..=b'9' => letter - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(u32::from(value))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -341,10 +305,10 @@ mod tests {
         for (text, bytes) in
             [("", &b""[..]), ("Zg==", b"f"), ("Zg", b"f"), ("Zm8=", b"fo"), ("Zm9vYg", b"foob")]
         {
-            assert_eq!(base64(text.as_bytes()).as_deref(), Some(bytes), "{text}");
+            assert_eq!(base64::decode(text.as_bytes()).as_deref(), Some(bytes), "{text}");
         }
         for wrong in ["Z", "Zg=", "Zh==", "Zg==Zg==", "====", "Zm9v="] {
-            assert_eq!(base64(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(base64::decode(wrong.as_bytes()), None, "{wrong}");
         }
     }
 }

@@ -13,6 +13,8 @@
 //!
 //! Read first: [`id`], [`path`], [`job`].
 
+pub mod base64;
+pub mod capability;
 pub mod clock;
 pub mod fs;
 pub mod id;

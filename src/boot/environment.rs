@@ -15,6 +15,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::base::base64;
+
 /// Prefix of credentials that are variables.
 pub const CREDENTIAL_PREFIX: &str = "mkimage.env.";
 /// Prefix of an SMBIOS string with a credential in plain text.
@@ -99,7 +101,7 @@ pub fn smbios_credential(text: &str) -> Option<Result<(String, Vec<u8>), Refusal
     };
     let (name, value) = rest.strip_prefix(CREDENTIAL_PREFIX)?.split_once('=')?;
     let name = name.to_owned();
-    Some(match (binary, decode_base64(value)) {
+    Some(match (binary, base64::decode(value.as_bytes())) {
         (false, _) => Ok((name, value.as_bytes().to_vec())),
         (true, Some(value)) => Ok((name, value)),
         (true, None) => Err(Refusal::Encoding { name }),
@@ -127,36 +129,6 @@ fn check(origin: Source, name: String, value: Vec<u8>) -> Result<(String, String
         Ok(value) if value.len() <= VALUE_MAX_BYTES && !value.contains('\0') => Ok((name, value)),
         _ => Err(Refusal::Value { origin, name }),
     }
-}
-
-/// Decodes base64 (RFC 4648 §4), with or without padding.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    if text.len() - digits.len() > 2 || digits.len() % 4 == 1 {
-        return None;
-    }
-    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3 + 2);
-    for group in digits.as_bytes().chunks(4) {
-        let mut bits = 0u32;
-        for &digit in group {
-            bits = bits << 6 | base64_digit(digit)?;
-        }
-        bits <<= 6 * (4 - group.len());
-        bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
-    }
-    Some(bytes)
-}
-
-fn base64_digit(digit: u8) -> Option<u32> {
-    let value = match digit {
-        b'A'..=b'Z' => digit - b'A',
-        b'a'..=b'z' => digit - b'a' + 26,
-        b'0'..=b'9' => digit - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    };
-    Some(u32::from(value))
 }
 
 #[cfg(test)]
@@ -248,10 +220,10 @@ mod tests {
             ("Zm9vYg==", b"foob"),
             ("/+8=", b"\xff\xef"),
         ] {
-            assert_eq!(decode_base64(text).as_deref(), Some(bytes), "{text}");
+            assert_eq!(base64::decode(text.as_bytes()).as_deref(), Some(bytes), "{text}");
         }
         for text in ["Z", "Zg===", "Zm9vY", "Zm 9v", "Z=g=", "Zm9-"] {
-            assert_eq!(decode_base64(text), None, "{text}");
+            assert_eq!(base64::decode(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -216,6 +216,9 @@ fn check_appendable(pe: &PeImage<'_>, new: &[NewSection<'_>]) -> Result<(), Stri
     if pe.directory(DIRECTORY_SECURITY) != (0, 0) {
         return Err("the image is signed, and the signature would no longer hold".into());
     }
+    if let Some(section) = pe.sections.iter().find(|s| s.raw_size > 0 && s.raw_offset < pe.size_of_headers) {
+        return Err(format!("section {} lies among the headers, which change", section.name));
+    }
     for (index, section) in new.iter().enumerate() {
         let length = section.name.len();
         if length == 0 || length > SECTION_NAME_BYTES_MAX || !section.name.bytes().all(is_name_byte) {
@@ -247,9 +250,6 @@ fn header_shift(pe: &PeImage<'_>, count: usize) -> Result<u32, String> {
     }
     if pe.directory(DIRECTORY_DEBUG) != (0, 0) {
         return Err("the headers have no room for it, and debug data keeps the rest from moving".into());
-    }
-    if pe.sections.iter().any(|s| s.raw_size > 0 && (s.raw_offset as usize) < headers) {
-        return Err("the headers have no room for it, and a section lies among them".into());
     }
     Ok(shift)
 }

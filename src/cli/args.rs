@@ -26,7 +26,7 @@ pub struct Global {
     pub store: Option<PathBuf>,
     /// Worker threads [default: one for each core]
     #[arg(long, short = 'j', global = true, value_name = "N", env = "MKIMAGE_JOBS", hide_env_values = true)]
-    #[arg(value_parser = clap::value_parser!(u16).range(0..=1024))]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: Option<u16>,
     /// Print results as JSON
     #[arg(long, global = true)]

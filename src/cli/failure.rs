@@ -64,8 +64,14 @@ pub struct Failure {
     /// What it came from, outermost first.
     pub causes: Vec<String>,
     pub hint: Option<String>,
-    /// Text that stands before the message as it is, such as diagnostics with excerpts.
-    pub report: Option<String>,
+    pub report: Option<Box<Report>>,
+}
+
+/// What stands before the message, such as diagnostics with excerpts.
+#[derive(Debug)]
+pub struct Report {
+    /// For people, as it is.
+    pub text: String,
     /// The same for programs.
     pub details: serde_json::Value,
 }
@@ -73,14 +79,7 @@ pub struct Failure {
 impl Failure {
     /// Makes a failure that has a message only.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Failure {
-            kind,
-            message: message.into(),
-            causes: Vec::new(),
-            hint: None,
-            report: None,
-            details: serde_json::Value::Null,
-        }
+        Failure { kind, message: message.into(), causes: Vec::new(), hint: None, report: None }
     }
 
     /// Makes a failure of an error and all that it came from. A cause that its parent's text already
@@ -110,7 +109,8 @@ impl Failure {
             let lines: String = all.iter().map(|error| format!("\n  {}", pipeline::whole(*error))).collect();
             failure.message = format!("some packages can't be had:{lines}");
         }
-        failure.details = all.iter().map(|error| pipeline::whole(*error)).collect();
+        let details = all.iter().map(|error| pipeline::whole(*error)).collect();
+        failure.report = Some(Box::new(Report { text: String::new(), details }));
         failure
     }
 

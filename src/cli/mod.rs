@@ -84,6 +84,6 @@ fn context(global: args::Global, printer: &Printer) -> Result<Context, Failure> 
         };
         Failure::new(Kind::Failed, format!("cannot write events to {place}: {error}"))
     })?;
-    let workers = Workers::new(global.jobs.unwrap_or(0).into());
+    let workers = Workers::new(global.jobs.map_or(0, usize::from));
     Ok(Context { printer: printer.clone(), job: Job::new(workers, progress, cancelled), global })
 }

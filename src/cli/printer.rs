@@ -97,10 +97,14 @@ impl Printer {
     /// Prints an error: what happened, what it came from, and what to do.
     pub fn error(&self, failure: &Failure) {
         if self.json {
-            let value = serde_json::json!({ "error": failure.message, "kind": failure.kind.name(), "causes": failure.causes, "hint": failure.hint, "details": failure.details });
+            let details = failure.report.as_ref().map(|report| &report.details);
+            let value = serde_json::json!({
+                "error": failure.message, "kind": failure.kind.name(), "causes": failure.causes,
+                "hint": failure.hint, "details": details,
+            });
             return self.talk(&format!("{value}\n"));
         }
-        let mut text = failure.report.clone().unwrap_or_default();
+        let mut text = failure.report.as_ref().map(|report| report.text.clone()).unwrap_or_default();
         text.push_str(&format!("{} {}\n", self.paint("1;31", "error:"), failure.message));
         for cause in &failure.causes {
             text.push_str(&format!("  because: {cause}\n"));

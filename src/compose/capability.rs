@@ -1,6 +1,8 @@
 //! File capabilities in the form that Linux keeps on disk: `security.capability`, revision 2
 //! (`linux/capability.h`, `struct vfs_cap_data`; little-endian on every machine).
 
+use crate::base::capability::capability_number;
+
 /// Name of the attribute.
 pub(super) const XATTR: &[u8] = b"security.capability";
 
@@ -8,56 +10,11 @@ const REVISION_2: u32 = 0x0200_0000;
 /// All permitted capabilities are effective when the program starts.
 const EFFECTIVE: u32 = 1;
 
-/// By number (`linux/capability.h`, Linux 5.9 to 6.12).
-const NAMES: [&str; 41] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
-
 /// Encodes capabilities as permitted and effective, none inheritable. Fails with the first unknown name.
 pub(super) fn encode(names: &[String]) -> Result<[u8; 20], &str> {
     let mut permitted = 0u64;
     for name in names {
-        let number = NAMES.iter().position(|known| known == name).ok_or(name.as_str())?;
+        let number = capability_number(name).ok_or(name.as_str())?;
         permitted |= 1 << number;
     }
     let mut value = [0; 20];

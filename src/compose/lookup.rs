@@ -2,45 +2,15 @@
 
 use super::error::Problem;
 use crate::base::{ImagePath, Name};
-use crate::tree::merge::follow;
+use crate::tree::follow::{self, follow};
 use crate::tree::{Directory, Metadata, Node};
-
-/// Most symlinks on the way to one node, as in Linux.
-const LINKS_MAX: usize = 40;
 
 /// Returns the node that a path leads to, following symlinks at its end too, and hard links.
 pub(super) fn resolve<'t>(tree: &'t Directory, path: &ImagePath) -> Option<&'t Node> {
-    let mut waiting: Vec<Vec<u8>> = path.names().rev().map(<[u8]>::to_vec).collect();
-    let mut at = ImagePath::root();
-    let mut links = 0;
-    while let Some(name) = waiting.pop() {
-        match &name[..] {
-            b"" | b"." => continue,
-            b".." => {
-                at = at.parent().unwrap_or_else(ImagePath::root);
-                continue;
-            }
-            _ => {}
-        }
-        let next = at.join(&Name::new(&name).ok()?);
-        match tree.get(&next)? {
-            Node::Symlink(symlink) => {
-                links += 1;
-                if links > LINKS_MAX {
-                    return None;
-                }
-                if symlink.target.first() == Some(&b'/') {
-                    at = ImagePath::root();
-                }
-                waiting.extend(symlink.target.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec));
-            }
-            Node::Directory(_) => at = next,
-            _ if !waiting.is_empty() => return None,
-            Node::HardLink(target) => return tree.get(target),
-            node => return Some(node),
-        }
+    match follow::resolve(tree, path)?.1? {
+        Node::HardLink(target) => tree.get(target),
+        node => Some(node),
     }
-    tree.get(&at)
 }
 
 /// Returns where a path's last name really stands: its parent with all symlinks followed, made where it

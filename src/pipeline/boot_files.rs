@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use super::error::{PipelineError, Result};
 use super::packages::Unpacking;
 use super::step::KeyBuilder;
-use crate::archive::{Limits, scan};
+use crate::archive::{Digesting, Limits, scan};
 use crate::base::job::Unit;
-use crate::base::{FileError, ImagePath, Job, StepKey, fs};
+use crate::base::{Digest, FileError, ImagePath, Job, StepKey, fs};
 use crate::boot::initrd::{self, InitrdParts};
 use crate::boot::modules;
 use crate::boot::pe::PeImage;
@@ -89,7 +89,7 @@ pub fn make(
     job: &Job,
 ) -> Result<TreeRef> {
     let sources = Sources::open(request, packages)?;
-    let key = sources.key(request);
+    let key = sources.key(request, job)?;
     let step = job.step("boot files", None, Unit::Items);
     if let Some(tree) = packages.memo.tree(&key) {
         step.cached();
@@ -135,7 +135,7 @@ impl Sources {
         Ok(Sources { kernel, loader, modules, keys })
     }
 
-    fn key(&self, request: &Request<'_>) -> StepKey {
+    fn key(&self, request: &Request<'_>, job: &Job) -> Result<StepKey> {
         let mut key = KeyBuilder::new(STEP);
         key.bytes("init", request.init);
         if let Some(bytes) = &self.kernel {
@@ -149,12 +149,14 @@ impl Sources {
         }
         let service = serde_json::to_vec(request.service).expect("because a service has string keys only");
         key.bytes("service", &service);
-        key.bytes("modules folder", format!("{:?}", self.modules).as_bytes());
+        if let Some(folder) = &self.modules {
+            key.bytes("modules", modules_digest(folder, job)?.as_bytes());
+        }
         for word in request.kernel.modules.iter().chain(request.command_line) {
             key.bytes("word", word.as_bytes());
         }
         key.bytes("epoch", &request.epoch.to_le_bytes());
-        key.finish()
+        Ok(key.finish())
     }
 
     fn assemble(
@@ -241,20 +243,26 @@ impl Sources {
     }
 }
 
-/// Reads the host files that boot, where the plan names some: for the key of the whole.
-pub fn host_files(plan: &Plan) -> Result<Vec<Vec<u8>>> {
-    let mut files = Vec::new();
-    if let Some(kernel) = &plan.kernel
-        && let KernelSource::Host { image, .. } = &kernel.source
-    {
-        files.push(read(image, Some(&kernel.origin))?);
-    }
+/// Digests what boots and comes from the host, where the plan names such: for the key of the whole.
+pub fn host_digests(plan: &Plan, job: &Job) -> Result<Vec<Digest>> {
+    let mut digests = Vec::new();
     if let LoaderSource::Host { loader, stub } = &plan.boot.loader {
         for path in [loader, stub] {
-            files.push(read(path, plan.boot.origin.as_ref())?);
+            digests.push(Digest::of(&read(path, plan.boot.origin.as_ref())?));
         }
     }
-    Ok(files)
+    if let Some(kernel) = &plan.kernel
+        && let KernelSource::Host { image, modules } = &kernel.source
+    {
+        digests.push(Digest::of(&read(image, Some(&kernel.origin))?));
+        digests.extend(modules.as_ref().map(|folder| modules_digest(folder, job)).transpose()?);
+    }
+    Ok(digests)
+}
+
+fn modules_digest(folder: &Path, job: &Job) -> Result<Digest> {
+    let (_, inputs) = scan(folder, &Limits::default(), &Digesting, job).map_err(PipelineError::Archive)?;
+    Ok(inputs.digest())
 }
 
 /// Reads a UEFI program of the host: kernel, loader or stub.

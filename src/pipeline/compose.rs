@@ -151,8 +151,8 @@ impl Work<'_> {
         key.bytes("epoch", &self.epoch().to_le_bytes());
         if plan.kernel.is_some() {
             key.bytes("init", &self.init()?);
-            for bytes in boot_files::host_files(plan)? {
-                key.bytes("boot file", &bytes);
+            for digest in boot_files::host_digests(plan, self.job)? {
+                key.bytes("boot file", digest.as_bytes());
             }
         }
         Ok(key.finish())

@@ -11,11 +11,10 @@ pub struct HostLoader;
 
 impl Loader for HostLoader {
     fn read(&self, path: &str) -> std::result::Result<String, LoadError> {
-        let bytes =
-            fs::read_at_most(Path::new(path), TEXT_BYTES_MAX as u64).map_err(|error| match error {
-                error if error.is_missing() => LoadError::Missing,
-                error => LoadError::Unreadable(error.source.to_string()),
-            })?;
+        let bytes = fs::read_at_most(Path::new(path), TEXT_BYTES_MAX).map_err(|error| match error {
+            error if error.is_missing() => LoadError::Missing,
+            error => LoadError::Unreadable(error.source.to_string()),
+        })?;
         String::from_utf8(bytes)
             .map_err(|error| LoadError::NotText { offset: error.utf8_error().valid_up_to() })
     }

@@ -127,6 +127,13 @@ impl Media {
         self.change("write", change, || file.write_all_at(bytes, offset))
     }
 
+    /// Has the kernel begin to write bytes out, so that the sync at the end finds little left to do. No
+    /// change of what is there, hence nothing for a watcher.
+    pub fn begin_writing_out(&self, file: &File, offset: u64, length: u64) {
+        let length = std::num::NonZero::new(length);
+        let _ = rustix::fs::fadvise(file, offset, length, rustix::fs::Advice::DontNeed);
+    }
+
     /// Gives the room of bytes back that nobody will read, where the file system can.
     pub fn discard(&self, file: &File, path: &Path, offset: u64, length: u64) {
         use rustix::fs::{FallocateFlags, fallocate};

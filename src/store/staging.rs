@@ -28,6 +28,10 @@ pub(super) struct Staging {
     _lock: Lock,
 }
 
+/// The pack is sent to the disk in pieces of this length while it grows, so that the sync at its end has
+/// little left to do: some milliseconds for 60 MiB.
+const WRITE_OUT_BYTES: u64 = 8 << 20;
+
 impl Staging {
     /// Makes the store where there is none, clears away what dead writers left, and begins a pack.
     pub fn begin(store: &Store, job: &Job) -> Result<Staging> {
@@ -51,6 +55,11 @@ impl Staging {
     pub fn append(&self, bytes: &[u8]) -> std::result::Result<u64, FileError> {
         let offset = self.end.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.media.write_at(&self.pack, &self.path, offset, bytes)?;
+        let end = offset + bytes.len() as u64;
+        if offset / WRITE_OUT_BYTES != end / WRITE_OUT_BYTES {
+            let whole = end / WRITE_OUT_BYTES * WRITE_OUT_BYTES;
+            self.media.begin_writing_out(&self.pack, whole - WRITE_OUT_BYTES, WRITE_OUT_BYTES);
+        }
         Ok(offset)
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::error::TreeError;
+use super::follow::follow;
 use super::node::{Directory, Node};
 use crate::base::ImagePath;
 
@@ -122,40 +123,6 @@ impl Layer<'_> {
             Err(error) => self.errors.push(error),
         }
     }
-}
-
-/// Returns the directory that a path leads to, following symlinks inside the tree (at most 40, as
-/// Linux does); `None` where it leads to nothing or to something else.
-pub fn follow(root: &Directory, path: &ImagePath) -> Option<ImagePath> {
-    let mut waiting: Vec<Vec<u8>> = path.names().rev().map(<[u8]>::to_vec).collect();
-    let mut at = ImagePath::root();
-    let mut links = 0;
-    while let Some(name) = waiting.pop() {
-        match &name[..] {
-            b"" | b"." => continue,
-            b".." => {
-                at = at.parent().unwrap_or_else(ImagePath::root);
-                continue;
-            }
-            _ => {}
-        }
-        let next = at.join(&crate::base::Name::new(&name).ok()?);
-        match root.get(&next)? {
-            Node::Directory(_) => at = next,
-            Node::Symlink(symlink) => {
-                links += 1;
-                if links > 40 {
-                    return None;
-                }
-                if symlink.target.first() == Some(&b'/') {
-                    at = ImagePath::root();
-                }
-                waiting.extend(symlink.target.split(|&byte| byte == b'/').rev().map(<[u8]>::to_vec));
-            }
-            _ => return None,
-        }
-    }
-    Some(at)
 }
 
 /// Says in what two nodes at one path differ, both values shown.

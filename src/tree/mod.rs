@@ -21,6 +21,7 @@ pub mod diff;
 pub mod dump;
 mod edit;
 mod error;
+pub mod follow;
 pub mod merge;
 pub mod node;
 mod seal;

@@ -117,3 +117,15 @@ fn events_are_json_lines() {
         assert!(event["event"].is_string(), "{line}");
     }
 }
+
+#[test]
+fn the_recipe_of_the_readme_is_right_and_formatted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let readme = std::fs::read_to_string(crate::tool::root().join("README.md")).expect("the README");
+    let text = readme.split("```hcl\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a recipe");
+    std::fs::write(folder.path().join("greeter.hcl"), text).expect("a file");
+    succeed(&mut with_store(folder.path(), &["check", "greeter.hcl"]));
+    succeed(&mut with_store(folder.path(), &["fmt", "--check", "greeter.hcl"]));
+    let demo = crate::tool::root().join("recipes/hello/hello.hcl");
+    succeed(mkimage(["fmt", "--check"]).arg(demo));
+}

@@ -584,6 +584,22 @@ mod volume {
     }
 
     #[test]
+    fn directories_in_directories_do_not_fill_the_memory_with_paths() {
+        let name = "n".repeat(200);
+        let nested = |depth: usize| {
+            let items: Vec<Item> =
+                (1..=depth).map(|depth| directory(&vec![&*name; depth].join("/"))).collect();
+            let volume = volume(&items, 0);
+            let device = MemoryDevice::new(volume.geometry.size_bytes());
+            volume.write(&device, &[]).expect("write");
+            fat::read(&device).map(|listing| listing.entries.len())
+        };
+        assert_eq!(nested(100).expect("100 levels are 1 MB of paths"), 100);
+        let error = nested(450).expect_err("450 levels are 20 MB of paths").to_string();
+        assert!(error.contains("paths of more than"), "{error}");
+    }
+
+    #[test]
     fn the_reader_says_what_is_wrong() {
         let volume = volume(&[directory("D"), file("D/A", 600), file("D/B", 600)], 0);
         let geometry = volume.geometry;

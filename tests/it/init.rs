@@ -2,7 +2,7 @@
 //! has no test harness).
 
 #[path = "../../src/init/logic/mod.rs"]
-mod logic;
+pub mod logic;
 
 #[test]
 fn names_that_others_chose_are_theirs() {

@@ -7,6 +7,7 @@ mod compose;
 mod day;
 mod disk;
 mod ext4;
+mod fuzz;
 mod house;
 mod init;
 mod judge;

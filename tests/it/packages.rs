@@ -5,7 +5,7 @@
 
 mod archives;
 mod fetching;
-mod keys;
+pub mod keys;
 mod parsers;
 mod payloads;
 mod server;

@@ -90,14 +90,14 @@ pub fn hello_image() -> PathBuf {
         .clone()
 }
 
-/// Returns what `mkimage inspect --json` says of an image.
+/// Returns what `mkimage inspect --json --verify` says of an image whose slots must be sound.
 pub fn inspect(image: &Path) -> serde_json::Value {
-    let text = succeed(&mut mkimage([
-        "inspect".as_ref(),
-        "--json".as_ref(),
-        "--verify".as_ref(),
-        image.as_os_str(),
-    ]));
+    inspect_with(&["--verify"], image)
+}
+
+/// Returns what `mkimage inspect --json` says of an image.
+pub fn inspect_with(more: &[&str], image: &Path) -> serde_json::Value {
+    let text = succeed(mkimage(["inspect", "--json"]).args(more).arg(image));
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 

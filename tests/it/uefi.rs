@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::tool::{hello_image, inspect, kept, mkimage, succeed, tool};
+use crate::tool::{hello_image, inspect, inspect_with, kept, mkimage, succeed, tool};
 use crate::trial::{damage_second_slot, install_second_slot};
 
 fn copy(image: &Path, name: &str) -> PathBuf {
@@ -55,15 +55,17 @@ fn data(image: &Path) -> (u64, u64) {
 
 #[test]
 fn a_whole_system_with_its_own_init_boots() {
-    let tar = kept("systemd").join("rootfs.tar");
+    let packages = "systemd-sysv,dbus,udev";
+    let folder = kept(&format!("systemd-{packages}"));
+    let tar = folder.join("rootfs.tar");
     if !tar.exists() {
-        let made = tar.with_extension("new");
-        let packages = "--include=systemd-sysv,dbus";
-        let mut command = tool("mmdebstrap", ["--variant=minbase", packages, "--format=tar", "bookworm"]);
+        let made = folder.join("rootfs.new.tar");
+        let include = format!("--include={packages}");
+        let mut command = tool("mmdebstrap", ["--variant=minbase", &include, "--format=tar", "bookworm"]);
         succeed(command.arg(&made));
-        std::fs::rename(&made, &tar).expect("renamed");
+        mkimage::base::fs::rename(&made, &tar).expect("renamed");
     }
-    let recipe = kept("systemd").join("systemd.hcl");
+    let recipe = folder.join("systemd.hcl");
     std::fs::write(&recipe, SYSTEMD).expect("the recipe");
     let image = kept("images").join("systemd.img");
     succeed(&mut mkimage(["build".as_ref(), recipe.as_os_str(), "-o".as_ref(), image.as_os_str()]));
@@ -110,7 +112,7 @@ fn a_slot_that_can_not_boot_gives_way_to_the_one_before() {
     install_second_slot(&image, 1);
     damage_second_slot(&image);
     fetch(&image, &[]);
-    let facts = inspect(&image);
+    let facts = inspect_with(&[], &image);
     assert_eq!(facts["slots"][1]["tries_left"], 0, "{facts}");
     assert_eq!(facts["next"]["slot"], "slot-a", "{facts}");
 }

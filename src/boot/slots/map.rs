@@ -70,10 +70,11 @@ impl SlotMap {
         let [a, b] = &self.slots;
         let end = |extent: &SlotExtent| extent.start_cluster.checked_add(extent.clusters);
         let directory = u64::from(self.directory_cluster.saturating_sub(2));
+        let bytes_to = |cluster: u32| self.data_offset.checked_add(u64::from(cluster) * CLUSTER_BYTES);
         if self.layout != 1 {
             Some(format!("it is of layout {}, not 1", self.layout))
-        } else if end(a).is_none_or(|end| end > b.start_cluster) || end(b).is_none() {
-            Some("the extents of the slots overlap".to_owned())
+        } else if end(a).is_none_or(|end| end > b.start_cluster) || end(b).and_then(bytes_to).is_none() {
+            Some("the extents of the slots overlap, or pass the end of every disk".to_owned())
         } else if u64::from(a.start_cluster) <= MAP_CLUSTER || a.clusters == 0 || b.clusters == 0 {
             Some("an extent has no place".to_owned())
         } else if self.directory_cluster < 2

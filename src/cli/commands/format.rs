@@ -37,13 +37,13 @@ pub fn run(context: &Context, arguments: &Format) -> Done {
 
 fn read_stdin() -> Result<String, Failure> {
     let mut text = String::new();
-    let read = std::io::stdin().lock().take(recipe::TEXT_BYTES_MAX as u64 + 1).read_to_string(&mut text);
+    let read = std::io::stdin().lock().take(recipe::TEXT_BYTES_MAX + 1).read_to_string(&mut text);
     read.map_err(|error| Failure::new(Kind::Input, format!("cannot read standard input: {error}")))?;
     Ok(text)
 }
 
 fn read_text(path: &Path) -> Result<String, Failure> {
-    let bytes = fs::read_at_most(path, recipe::TEXT_BYTES_MAX as u64 + 1).map_err(Failure::from)?;
+    let bytes = fs::read_at_most(path, recipe::TEXT_BYTES_MAX + 1).map_err(Failure::from)?;
     String::from_utf8(bytes)
         .map_err(|_| Failure::new(Kind::Recipe, format!("{} is no UTF-8 text", path.display())))
 }

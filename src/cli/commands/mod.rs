@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use super::Context;
 use super::args::{Command, PackageArgs, RecipeArgs};
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, Kind, Report};
 use crate::base::clock::unix_seconds;
 use crate::packages;
 use crate::pipeline::{self, Options, PipelineError};
@@ -83,15 +83,12 @@ impl Context {
         let report = match &error {
             PipelineError::Recipe(diagnostics) => {
                 let details = serde_json::to_value(diagnostics.entries()).unwrap_or_default();
-                Some((diagnostics.render(self.printer.wants_color()), details))
+                Some(Report { text: diagnostics.render(self.printer.wants_color()), details })
             }
             _ => None,
         };
         let mut failure = Failure::from(error);
-        if let Some((report, details)) = report {
-            failure.report = Some(report);
-            failure.details = details;
-        }
+        failure.report = report.map(Box::new);
         failure
     }
 

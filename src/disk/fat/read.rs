@@ -13,6 +13,8 @@ use crate::disk::BlockDevice;
 /// Entries that a volume may have before we refuse it, and bytes that one directory may have.
 const MOST_ENTRIES: usize = 1 << 20;
 const MOST_DIRECTORY_BYTES: u64 = 2 << 20;
+/// Bytes of all paths together. Directories in directories make each path longer than the one above it.
+const MOST_PATH_BYTES: usize = 16 << 20;
 /// Bytes of the second FAT that are compared at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -67,6 +69,7 @@ pub fn read(device: &dyn BlockDevice) -> Result<Listing, FatError> {
         chains: Chains::read(device, &geometry)?,
         entries: Vec::new(),
         pending: Vec::new(),
+        path_bytes: 0,
         label: None,
     };
     reader.walk()?;
@@ -198,6 +201,7 @@ struct Reader<'a> {
     chains: Chains,
     entries: Vec<Listed>,
     pending: Vec<Pending>,
+    path_bytes: usize,
     label: Option<String>,
 }
 
@@ -283,6 +287,10 @@ impl Reader<'_> {
             return Err(FatError::damaged(format!("{name:?} in {directory:?}: {problem}")));
         }
         let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
+        self.path_bytes += path.len();
+        if self.path_bytes > MOST_PATH_BYTES {
+            return Err(FatError::damaged(format!("paths of more than {MOST_PATH_BYTES} bytes in all")));
+        }
         let (first, size_bytes) = (cluster(entry), u32_at(entry, 28));
         let is_directory = entry[11] & DIRECTORY != 0;
         let extents = if is_directory {

@@ -96,17 +96,22 @@ impl Table {
     }
 
     /// Plans to extend partition `number` to the end of a disk of `sectors` sectors, and to repair a damaged
-    /// copy. `None`: nothing is to be gained, or the partition isn't the last one.
+    /// copy. `None`: nothing is to be gained, the partition isn't the last one, or one lies where no partition
+    /// can be.
     pub fn grow(&self, sectors: u64, number: u32) -> Option<Growth> {
         let partitions = self.partitions();
         let mut partition = partitions.iter().find(|partition| partition.number == number)?.clone();
-        if partitions.iter().any(|other| other.last_sector > partition.last_sector) {
+        let entries_sectors = (self.entries.len() as u64).div_ceil(SECTOR_BYTES);
+        let (first_usable, last_usable) = (entries_sectors + 2, sectors.checked_sub(entries_sectors + 2)?);
+        let fits = |other: &Partition| {
+            (first_usable..=other.last_sector).contains(&other.first_sector)
+                && other.last_sector <= partition.last_sector
+        };
+        if partition.last_sector > last_usable || !partitions.iter().all(fits) {
             return None;
         }
-        let entries_sectors = (self.entries.len() as u64).div_ceil(SECTOR_BYTES);
-        let last_usable = sectors.checked_sub(entries_sectors + 2)?;
         let aligned_end = (last_usable + 1) / ALIGNMENT_SECTORS * ALIGNMENT_SECTORS;
-        let gains = aligned_end >= partition.last_sector + 1 + ALIGNMENT_SECTORS;
+        let gains = aligned_end > partition.last_sector + ALIGNMENT_SECTORS;
         if !gains && !self.from_backup {
             return None;
         }

@@ -1,5 +1,7 @@
 //! Names that a recipe writes and the kernel numbers: signals and capabilities.
 
+use mkimage::base::capability::capability_number;
+
 /// Signals by number, as x86 and arm64 have them (signal(7)).
 const SIGNALS: [(&str, i32); 20] = [
     ("HUP", 1),
@@ -24,51 +26,6 @@ const SIGNALS: [(&str, i32); 20] = [
     ("PWR", 30),
 ];
 
-/// Capabilities in the order of their numbers, from 0 on (capabilities(7)).
-const CAPABILITIES: [&str; 41] = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "SETGID",
-    "SETUID",
-    "SETPCAP",
-    "LINUX_IMMUTABLE",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_ADMIN",
-    "NET_RAW",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "SYS_MODULE",
-    "SYS_RAWIO",
-    "SYS_CHROOT",
-    "SYS_PTRACE",
-    "SYS_PACCT",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_NICE",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "MKNOD",
-    "LEASE",
-    "AUDIT_WRITE",
-    "AUDIT_CONTROL",
-    "SETFCAP",
-    "MAC_OVERRIDE",
-    "MAC_ADMIN",
-    "SYSLOG",
-    "WAKE_ALARM",
-    "BLOCK_SUSPEND",
-    "AUDIT_READ",
-    "PERFMON",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-];
-
 /// Returns a signal's number: `SIGTERM` or `TERM`.
 pub fn signal_number(name: &str) -> Option<i32> {
     let bare = name.strip_prefix("SIG").unwrap_or(name);
@@ -87,8 +44,7 @@ pub fn signal_name(number: i32) -> String {
 pub fn capability_set(names: &[String]) -> Result<u64, &str> {
     let mut set = 0;
     for name in names {
-        let bare = name.strip_prefix("CAP_").ok_or(name.as_str())?;
-        let number = CAPABILITIES.iter().position(|&known| known == bare).ok_or(name.as_str())?;
+        let number = capability_number(name).ok_or(name.as_str())?;
         set |= 1 << number;
     }
     Ok(set)

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Most fields of one paragraph; Debian's have some thirty. Each new one is compared with all before it.
+const FIELDS_MAX: usize = 1000;
+
 /// Says in which line of a control text what is wrong.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
 #[error("line {line}: {problem}")]
@@ -96,6 +99,10 @@ impl<'a> Scan<'a> {
                 let problem = format!("field {} stands twice in a paragraph", field.0);
                 return Err(ControlError { line: number, problem });
             }
+            if stanza.fields.len() == FIELDS_MAX {
+                let problem = format!("a paragraph of more than {FIELDS_MAX} fields");
+                return Err(ControlError { line: number, problem });
+            }
             stanza.fields.push(field);
         }
         Ok((!stanza.fields.is_empty()).then_some(stanza))
@@ -151,6 +158,9 @@ mod tests {
         {
             assert_eq!(stanzas(text).expect_err(text).line, line, "{text}");
         }
+        let fields = |count: usize| (0..count).map(|number| format!("F{number}:\n")).collect::<String>();
+        assert!(stanza(&fields(FIELDS_MAX)).is_ok());
+        assert_eq!(stanza(&fields(FIELDS_MAX + 1)).expect_err("too many").line, FIELDS_MAX + 1);
         assert!(stanza("A: 1\n\nB: 2\n").is_err());
         assert!(stanza("\n\n").is_err());
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use super::super::diagnostics::{Code, Problem};
 use super::super::evaluate::Evaluator;
 use super::super::hint::{closest, suggest};
-use super::super::keywords::{ACCOUNT_NAME, CAPABILITIES, Kind, Pattern};
+use super::super::keywords::{ACCOUNT_NAME, Kind, Pattern};
 use super::super::plan::Account;
 use super::super::value::{Data, Member, Value};
 use super::fields::Typed;
+use crate::base::capability::CAPABILITIES;
 use crate::base::{Bytes, ImagePath};
 
 /// Most bytes of the value of an extended attribute: Linux' `XATTR_SIZE_MAX`.

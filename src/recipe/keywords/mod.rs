@@ -3,7 +3,7 @@
 mod patterns;
 mod table;
 
-pub(super) use patterns::{ACCOUNT_NAME, CAPABILITIES, Pattern, health_address};
+pub(super) use patterns::{ACCOUNT_NAME, Pattern, health_address};
 pub(super) use table::BLOCKS;
 
 /// A kind of block.

@@ -32,6 +32,8 @@ pub struct Make {
     pub subkey_revoked: bool,
     pub back_signature: bool,
     pub made: u32,
+    /// The same seed makes the same key; without one each key is another.
+    pub seed: Option<u64>,
 }
 
 pub const GOOD: Make = Make {
@@ -45,6 +47,7 @@ pub const GOOD: Make = Make {
     subkey_revoked: false,
     back_signature: true,
     made: MADE,
+    seed: None,
 };
 
 pub struct TestKey {
@@ -101,7 +104,7 @@ pub fn make(how: Make) -> TestKey {
         .subkey(subkey.expect("a subkey"))
         .build()
         .expect("parameters")
-        .generate(random())
+        .generate(how.seed.map_or_else(random, rand::rngs::StdRng::seed_from_u64))
         .expect("a key");
     let mut public = secret.to_public_key();
     let primary = &secret.primary_key;

@@ -146,3 +146,87 @@ impl<'a> Ext4Reader<'a> {
         map::read(self, inode)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::device::MemoryDevice;
+    use crate::disk::ext4::{Ext4Options, plan};
+    use crate::tree::{ContentSink, Directory, File, MemoryContents, Metadata, Node, Symlink};
+
+    /// An image with extent blocks, an indexed directory, attributes in inode and block, a long symlink.
+    fn image() -> Vec<u8> {
+        let contents = MemoryContents::default();
+        let mut root = Directory::default();
+        let mut put = |path: &str, node: Node| {
+            root.insert(&crate::base::ImagePath::new(path.as_bytes()).expect("a path"), node)
+                .expect("inserted");
+        };
+        let mut islands = vec![0; 12 * 8192];
+        islands.iter_mut().step_by(8192).for_each(|byte| *byte = 1);
+        let content = contents.put(&islands).expect("put");
+        let mut metadata = Metadata::root(0o644);
+        metadata.xattrs.insert(b"user.small"[..].into(), b"x"[..].into());
+        put("/islands", Node::File(File { metadata: metadata.clone(), content }));
+        metadata.xattrs.insert(b"user.large"[..].into(), vec![1; 300].into());
+        let target = vec![b'x'; 100].into();
+        put("/long", Node::Symlink(Symlink { metadata, target }));
+        for n in 0..100 {
+            put(&format!("/many/a-name-that-is-not-short-{n}"), Node::Fifo(Metadata::root(0o600)));
+        }
+        let tree = root.seal().expect("sealed");
+        let options = Ext4Options {
+            uuid: [1; 16],
+            hash_seed: [2; 16],
+            label: Vec::new(),
+            epoch_seconds: 0,
+            size: None,
+            journal: false,
+            growable: false,
+        };
+        let job = Job::quiet(1);
+        let layout = plan(&tree, &contents, &options, &job).expect("planned");
+        let device = MemoryDevice::new(layout.size().0);
+        layout.write(&device, &contents, None, &job).expect("written");
+        device.into_bytes()
+    }
+
+    /// Checksums stop almost every damage; whoever forges them must meet the checks behind.
+    #[test]
+    fn damage_with_right_checksums_neither_panics_nor_runs_away() {
+        let bytes = image();
+        let job = Job::quiet(1);
+        let used: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] != 0).collect();
+        let mut state = 88_172_645_463_325_252u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize
+        };
+        let (mut read, mut refused) = (0, 0);
+        for _ in 0..4000 {
+            let mut copy = bytes.clone();
+            for _ in 0..1 + random() % 3 {
+                // Beside what is in use as well: a zero byte there is a length or a number too.
+                let at = (used[random() % used.len()] + random() % 4).min(copy.len() - 1);
+                copy[at] = random() as u8;
+            }
+            let device = MemoryDevice::new(copy.len() as u64);
+            device.write_at(0, &copy).expect("written");
+            let listing = Ext4Reader::open_with(&device, false).and_then(|reader| {
+                let listing = reader.walk(&job)?;
+                for entry in listing.entries.iter().filter(|entry| matches!(entry.kind, Ext4Kind::File(1..)))
+                {
+                    reader.read_at(entry, 0, &mut [0])?;
+                }
+                Ok(listing)
+            });
+            match listing {
+                Ok(_) => read += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        assert!(read > 100 && refused > 100, "{read} read, {refused} refused");
+    }
+}

@@ -48,7 +48,7 @@ pub struct Ext4Listing {
 
 /// Deepest directory that is followed. Deeper trees are legal, but nobody makes them to be of use.
 const DEPTH_MAX: usize = 4096;
-/// Attributes and symlink targets may take this many times the length of the filesystem, and this many
+/// Attributes, symlink targets and paths of hard links may take this many times the length of the filesystem, and this many
 /// bytes more: inodes share blocks, and names share inodes, but not without end.
 const SHARED_TIMES: u64 = 8;
 const SHARED_BYTES: u64 = 64 << 20;
@@ -58,11 +58,14 @@ pub fn walk(reader: &Ext4Reader, job: &Job) -> Result<Ext4Listing> {
     let blocks = Cell::new(length);
     let mut room = length.saturating_mul(BLOCK as u64 * SHARED_TIMES).saturating_add(SHARED_BYTES);
     let mut seen = HashSet::new();
+    // Path lengths of the first names of inodes: each further name becomes a link to that path.
+    let mut first_names = HashMap::new();
     let mut entries = Vec::new();
-    // What is still to be visited: depth, parent, name, inode; the next one last.
-    let mut waiting = vec![(0, 0, None, ROOT_INODE)];
-    while let Some((depth, parent, name, number)) = waiting.pop() {
+    // What is still to be visited: depth, bytes of its path, parent, name, inode; the next one last.
+    let mut waiting: Vec<(usize, usize, usize, Option<Name>, u32)> = vec![(0, 0, 0, None, ROOT_INODE)];
+    while let Some((depth, above, parent, name, number)) = waiting.pop() {
         job.check()?;
+        let path_bytes = above + name.as_ref().map_or(0, |name| 1 + name.as_bytes().len());
         let inode = reader.inode(number)?;
         let kind = kind(reader, &inode)?;
         if kind == Ext4Kind::Directory {
@@ -75,14 +78,19 @@ pub fn walk(reader: &Ext4Reader, job: &Job) -> Result<Ext4Listing> {
             }
             let position = entries.len();
             let names = entries::read(reader, &inode, &blocks)?.into_iter().rev();
-            waiting.extend(names.map(|(name, number)| (depth + 1, position, Some(name), number)));
+            let below = |(name, number)| (depth + 1, path_bytes, position, Some(name), number);
+            waiting.extend(names.map(below));
         } else if depth == 0 {
             return damaged("inode", number, "the root is no directory");
         }
         let metadata = metadata(reader, &inode)?;
-        room = match room.checked_sub(shared_bytes(&kind, &metadata)) {
+        let linked = first_names.get(&number).copied().unwrap_or(0);
+        if kind != Ext4Kind::Directory {
+            first_names.entry(number).or_insert(path_bytes as u64);
+        }
+        room = match room.checked_sub(shared_bytes(&kind, &metadata).saturating_add(linked)) {
             Some(room) => room,
-            None => return damaged("inode", number, "attributes and targets pass all bounds"),
+            None => return damaged("inode", number, "attributes, targets and links pass all bounds"),
         };
         let (links, modified) = (inode.links, inode.modified);
         entries.push(Ext4Entry { parent, name, inode: number, links, kind, metadata, modified });
@@ -124,6 +132,10 @@ fn target(reader: &Ext4Reader, inode: &Inode) -> Result<Box<[u8]>> {
     }
     let mut target = vec![0; inode.size as usize];
     if inode.flags & INODE_EXTENTS != 0 {
+        // One block needs no tree, and every name of the symlink would read it again.
+        if get16(&inode.block, 6) != 0 {
+            return damaged("inode", inode.number, "the extents of a symlink have levels");
+        }
         reader.read_mapped(&reader.mapping(inode)?, 0, &mut target)?;
     } else if target.len() < inode.block.len() {
         target.copy_from_slice(&inode.block[..inode.size as usize]);

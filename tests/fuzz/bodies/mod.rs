@@ -1,0 +1,149 @@
+//! What each fuzz target does with its bytes, and the seeds that it starts from.
+//!
+//! One list serves two drivers: `cargo fuzz` (a binary a target, `targets/`) and `tests/it/fuzz.rs`, which
+//! runs every body over its seeds and a few thousand mutations with the stable compiler. Errors of a parser
+//! are fine. A panic is a bug, and so is a value that does not come back from its own encoding.
+//!
+//! Where a checksum guards a format, the body repairs it first: bit flips alone would never get behind it.
+
+mod archive;
+mod boot;
+mod build;
+mod device;
+mod ext4;
+mod init;
+mod openpgp;
+mod packages;
+mod partitions;
+mod recipe;
+mod store;
+mod volume;
+
+use std::sync::LazyLock;
+
+use mkimage::base::Job;
+
+/// A parser of foreign bytes under test.
+pub struct Target {
+    /// That of the binary under `targets/`.
+    pub name: &'static str,
+    /// Feeds the parser; panics where it has a bug.
+    pub run: fn(&[u8]),
+    /// Sound inputs, built in process, and those that once found a bug.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Words of the format, for mutations.
+    pub words: &'static [&'static str],
+    /// Mutations that the test run makes of each seed: fewer for slow parsers.
+    pub rounds: usize,
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "archive",
+        run: archive::tar,
+        seeds: archive::tar_seeds,
+        words: archive::WORDS,
+        rounds: 400,
+    },
+    Target {
+        name: "decompress",
+        run: archive::decompressed,
+        seeds: archive::packed_seeds,
+        words: &[],
+        rounds: 1500,
+    },
+    Target { name: "ar", run: archive::ar, seeds: archive::ar_seeds, words: archive::WORDS, rounds: 2000 },
+    Target {
+        name: "deb",
+        run: packages::deb,
+        seeds: packages::deb_seeds,
+        words: archive::WORDS,
+        rounds: 300,
+    },
+    Target {
+        name: "lock",
+        run: packages::lock,
+        seeds: packages::lock_seeds,
+        words: packages::WORDS,
+        rounds: 5000,
+    },
+    Target {
+        name: "control",
+        run: packages::control,
+        seeds: packages::control_seeds,
+        words: packages::WORDS,
+        rounds: 1200,
+    },
+    Target {
+        name: "sources",
+        run: packages::sources,
+        seeds: packages::source_seeds,
+        words: packages::WORDS,
+        rounds: 2500,
+    },
+    Target {
+        name: "version",
+        run: packages::version,
+        seeds: packages::version_seeds,
+        words: packages::WORDS,
+        rounds: 2000,
+    },
+    Target {
+        name: "inrelease",
+        run: openpgp::inrelease,
+        seeds: openpgp::inrelease_seeds,
+        words: openpgp::WORDS,
+        rounds: 400,
+    },
+    Target {
+        name: "keyring",
+        run: openpgp::keyring,
+        seeds: openpgp::keyring_seeds,
+        words: openpgp::WORDS,
+        rounds: 400,
+    },
+    Target { name: "recipe", run: recipe::run, seeds: recipe::seeds, words: recipe::WORDS, rounds: 350 },
+    Target { name: "partitions", run: partitions::run, seeds: partitions::seeds, words: &[], rounds: 150 },
+    Target { name: "volume", run: volume::run, seeds: volume::seeds, words: volume::WORDS, rounds: 100 },
+    Target { name: "ext4", run: ext4::run, seeds: ext4::seeds, words: &[], rounds: 250 },
+    Target { name: "verity", run: device::verity, seeds: device::verity_seeds, words: &[], rounds: 1000 },
+    Target { name: "slots", run: boot::slots, seeds: boot::slots_seeds, words: boot::WORDS, rounds: 2500 },
+    Target { name: "pe", run: boot::pe, seeds: boot::pe_seeds, words: boot::WORDS, rounds: 1500 },
+    Target { name: "module", run: boot::module, seeds: boot::module_seeds, words: boot::WORDS, rounds: 1500 },
+    Target {
+        name: "command_line",
+        run: boot::command_line,
+        seeds: boot::line_seeds,
+        words: boot::WORDS,
+        rounds: 3000,
+    },
+    Target {
+        name: "credentials",
+        run: init::credentials,
+        seeds: init::credential_seeds,
+        words: boot::WORDS,
+        rounds: 3000,
+    },
+    Target { name: "dhcp", run: init::dhcp, seeds: init::dhcp_seeds, words: &[], rounds: 4000 },
+    Target { name: "loader", run: init::loader, seeds: init::loader_seeds, words: boot::WORDS, rounds: 2000 },
+    Target {
+        name: "directory",
+        run: store::directory,
+        seeds: store::directory_seeds,
+        words: &[],
+        rounds: 4000,
+    },
+    Target { name: "commit", run: store::commit, seeds: store::commit_seeds, words: &[], rounds: 4000 },
+    Target { name: "names", run: store::names, seeds: store::name_seeds, words: store::WORDS, rounds: 3000 },
+];
+
+/// One job for all runs: starting threads would be most of a run.
+static JOB: LazyLock<Job> = LazyLock::new(|| Job::quiet(1));
+
+/// Takes a number off the front; 0 where the bytes have ended.
+fn take(bytes: &mut &[u8], length: usize) -> u64 {
+    let (number, rest) = bytes.split_at(length.min(bytes.len()));
+    *bytes = rest;
+    number.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
+}
