@@ -63,10 +63,8 @@ impl Publication {
             self.file = Some(file);
             return done;
         }
-        match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => fs::sync_directory(parent),
-            _ => fs::sync_directory(Path::new(".")),
-        }
+        let synced = fs::sync_directory(folder_of(&self.path));
+        synced.map_err(|error| FileError::at("sync the directory of", &self.path)(error.source))
     }
 }
 
@@ -89,6 +87,13 @@ fn target(path: &Path) -> Result<(PathBuf, Option<Permissions>)> {
         }
         Err(_) if path.is_symlink() => Err(refused(path, "it is a symbolic link that leads nowhere")),
         Err(_) => Ok((path.to_owned(), None)),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 
@@ -125,10 +130,7 @@ fn create_locked(path: &Path) -> std::io::Result<Option<File>> {
 
 /// Removes what processes left that were killed while they wrote this file. What can't be looked at stays.
 fn clear_away(path: &Path, name: &OsStr) {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let prefix = temporary_prefix(name);
     let is_ours = |other: &OsString| {
         let middle = other.as_bytes().strip_prefix(prefix.as_bytes());

@@ -125,7 +125,10 @@ impl Failure {
         let mut next = Some(error);
         while let Some(error) = next {
             if error.is::<crate::base::Cancelled>() {
+                // What was being done just then is nobody's fault and helps nobody.
                 self.kind = Kind::Interrupted;
+                self.message = error.to_string();
+                self.causes.clear();
             }
             let io = error.downcast_ref::<std::io::Error>();
             match io.map(std::io::Error::kind) {
@@ -219,7 +222,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::NoKernel
         | PipelineError::NotInPackage { .. }
         | PipelineError::CommandLine(_)
-        | PipelineError::Ext4(_)
+        | PipelineError::Ext4 { .. }
         | PipelineError::Layout(_) => Kind::Recipe,
         PipelineError::Compose(errors) => match errors.first() {
             _ if errors.iter().any(ComposeError::is_cancelled) => Kind::Interrupted,
@@ -232,6 +235,9 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Init { .. }
         | PipelineError::Lock { .. } => Kind::Input,
         PipelineError::Image { source, .. } => pipeline_kind(source),
+        // What was to be written was right: the host did not take it.
+        PipelineError::Writing { source, .. } if comes_from_host(&**source) => Kind::Failed,
+        PipelineError::Writing { source, .. } => pipeline_kind(source),
         PipelineError::Output { .. } | PipelineError::Epoch { .. } => Kind::Usage,
         PipelineError::NoInit { .. } => Kind::NotFound,
         PipelineError::NotAnImage { .. }
@@ -245,6 +251,18 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Cancelled(_) => Kind::Interrupted,
         PipelineError::Store(_) | PipelineError::File(_) | PipelineError::Device { .. } => Kind::Failed,
     }
+}
+
+/// Tells whether the host's answer to a system call is behind an error.
+fn comes_from_host(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn compose_kind(problem: &Problem) -> Kind {

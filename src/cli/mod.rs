@@ -43,7 +43,13 @@ pub fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let printer = Printer::new(&cli.global);
-    let done = context(cli.global, &printer).and_then(|context| commands::run(&context, cli.command));
+    let done = context(cli.global, &printer).and_then(|context| {
+        let done = commands::run(&context, cli.command);
+        // What failed then was stopped, wherever it was just then.
+        done.map_err(|failure| {
+            context.job.check().map_or_else(|stop| Failure::of(Kind::Interrupted, &stop), |()| failure)
+        })
+    });
     match done {
         Ok(code) => code,
         Err(failure) => {

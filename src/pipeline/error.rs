@@ -57,6 +57,8 @@ pub enum PipelineError {
     NotAnImage { path: PathBuf, problem: String },
     #[error("{} can't be read as an image", path.display())]
     Image { path: PathBuf, source: Box<PipelineError> },
+    #[error("cannot write the image to {}", path.display())]
+    Writing { path: PathBuf, source: Box<PipelineError> },
     #[error("cannot write the image to {}: {problem}", path.display())]
     Output { path: PathBuf, problem: &'static str },
     #[error("the slot sector")]
@@ -67,8 +69,8 @@ pub enum PipelineError {
     Boot(#[from] BootError),
     #[error("the kernel's command line")]
     CommandLine(#[from] CommandLineError),
-    #[error("the filesystem")]
-    Ext4(#[from] Ext4Error),
+    #[error("the filesystem of {partition}")]
+    Ext4 { partition: &'static str, source: Ext4Error },
     #[error("the verity tree")]
     Verity(#[from] VerityError),
     #[error("the EFI system partition")]

@@ -12,7 +12,7 @@ use crate::base::{Bytes, CommitId, Digest, FileError, Job};
 use crate::boot::command_line::{self, VerityRoot};
 use crate::boot::slots::{SlotMap, SlotSector};
 use crate::boot::uki::{self, UkiParts};
-use crate::disk::ext4::{self, Ext4Layout, Ext4Options};
+use crate::disk::ext4::{self, Ext4Error, Ext4Layout, Ext4Options};
 use crate::disk::layout::{self, Architecture, DiskLayout, DiskRequest, Role};
 use crate::disk::verity::{self, VerityBuilder};
 use crate::disk::{BlockDevice, FileDevice};
@@ -48,7 +48,9 @@ pub fn write(store: &Store, id: CommitId, output: &Path, job: &Job) -> Result<Wr
         let file = publication.file();
         file.set_len(length).map_err(FileError::at("set the length of", output))?;
         let file = file.try_clone().map_err(FileError::at("open", output))?;
-        image.write(&plan, &FileDevice::new(file, length), job)?;
+        let written = image.write(&plan, &FileDevice::new(file, length), job);
+        written
+            .map_err(|source| PipelineError::Writing { path: output.to_owned(), source: Box::new(source) })?;
         length
     };
     let changed = output::publish(publication, output, job)?;
@@ -91,7 +93,7 @@ impl<'a> Image<'a> {
     }
 
     fn place(&self, job: &Job) -> Result<Placed<'_>> {
-        let root = ext4::plan(&self.root, self.store, &self.root_options(), job)?;
+        let root = ext4::plan(&self.root, self.store, &self.root_options(), job).map_err(in_slot)?;
         let uki_size = self.uki(&self.verity_root(&root, [0; 32]))?.len() as u64;
         let tree_bytes = verity::tree_bytes(root.blocks().0);
         let disk = layout::place(&DiskRequest {
@@ -106,7 +108,7 @@ impl<'a> Image<'a> {
             slot_size: self.commit.disk.slot_size.map(Bytes),
             data_size: Bytes(self.commit.disk.data_size),
         })?;
-        let data = ext4::plan(empty_tree(), self.store, &self.data_options(&disk), job)?;
+        let data = ext4::plan(empty_tree(), self.store, &self.data_options(&disk), job).map_err(in_data)?;
         Ok(Placed { root, data, disk })
     }
 
@@ -115,7 +117,7 @@ impl<'a> Image<'a> {
         let slot = plan.disk.window(device, Role::SlotA).map_err(failed)?;
         let salt = self.salt();
         let builder = VerityBuilder::new(plan.root.blocks().0, &salt);
-        plan.root.write(&slot, self.store, Some(&builder), job)?;
+        plan.root.write(&slot, self.store, Some(&builder), job).map_err(in_slot)?;
         let tree = builder.finish(job)?;
         tree.write(&slot, plan.root.size().0)?;
 
@@ -127,7 +129,7 @@ impl<'a> Image<'a> {
         plan.disk.esp.write(&esp, &self.boot.loader, &uki, &sector.encode())?;
 
         let data = plan.disk.window(device, Role::Data).map_err(failed)?;
-        plan.data.write(&data, self.store, None, job)?;
+        plan.data.write(&data, self.store, None, job).map_err(in_data)?;
         plan.disk.write_table(device)?;
         Ok(())
     }
@@ -182,6 +184,14 @@ impl<'a> Image<'a> {
             commit: &self.encoded,
         })?)
     }
+}
+
+fn in_slot(source: Ext4Error) -> PipelineError {
+    PipelineError::Ext4 { partition: "the slot (disk.slot_size)", source }
+}
+
+fn in_data(source: Ext4Error) -> PipelineError {
+    PipelineError::Ext4 { partition: "the data partition (disk.data_size)", source }
 }
 
 fn architecture(commit: &Commit) -> Architecture {

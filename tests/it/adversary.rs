@@ -44,7 +44,7 @@ impl Site {
         let text = "image \"disk\" {\n  version = \"1\"\n}\n\napp \"app\" {\n  source = \"app\"\n  ports = [80]\n}\n\n\
             kernel \"file\" {\n  image = \"kernel\"\n}\n\n\
             boot {\n  loader_file = \"loader\"\n  stub_file   = \"stub\"\n}\n\n\
-            disk {\n  slot_size = \"1MiB\"\n  data_size = \"4MiB\"\n}\n";
+            disk {\n  slot_size = \"1MiB\"\n  data_size = \"8MiB\"\n}\n";
         site.write("disk.hcl", text.as_bytes());
         site
     }

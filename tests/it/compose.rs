@@ -317,7 +317,7 @@ fn sources_that_are_not_what_they_should_be_are_refused_with_the_block() {
         (source(Path::new("/dev/null"), "/x"), "/dev/null is a device; only files"),
         (source(&broken, "/x"), "cut off (a header"),
         (source(&cut, "/x"), "\"x\" at byte 700: the archive ends here, cut off"),
-        (source(&host.at("notes"), "/"), "target: "),
+        (source(&host.at("notes"), "/"), "path: "),
         (
             SourcePlan { strip_components: 1, ..source(&host.at("site"), "/x") },
             "strip_components: only the paths of",
@@ -893,7 +893,7 @@ fn places_that_are_taken_and_programs_that_are_not_there_are_all_reported() {
         (run(app(|_| ()), &[link("gone")]), "command: nothing stands at /hello"),
         (
             run(app(|_| ()), &[file_part(inode("/hello", 0o644), "x")]),
-            "command: /hello is not executable (its mode is 0644); mode = 0755 makes it so",
+            "command: /hello is not executable (its mode is 0644); mode = \"0755\" makes it so",
         ),
         (
             run(app(|_| ()), &[directory_part(inode("/hello", 0o755))]),

@@ -88,7 +88,9 @@ impl Context {
             _ => None,
         };
         let mut failure = Failure::from(error);
-        failure.report = report.map(Box::new);
+        if let Some(report) = report {
+            failure.report = Some(Box::new(report));
+        }
         failure
     }
 

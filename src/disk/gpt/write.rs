@@ -34,14 +34,25 @@ fn put(device: &dyn BlockDevice, table: &PartitionTable) -> io::Result<()> {
     let mut stream = Stream { device, position: 0 };
     let protected = u32::try_from(table.disk_sectors - 1).unwrap_or(u32::MAX);
     let record = ::gpt::mbr::ProtectiveMBR::with_lb_size(protected);
-    record.overwrite_lba0(&mut stream).map_err(io::Error::other)?;
+    record.overwrite_lba0(&mut stream).map_err(|error| match error {
+        ::gpt::mbr::MBRError::Io(error) => error,
+        error => io::Error::other(error),
+    })?;
     let config = ::gpt::GptConfig::new().writable(true);
     let disk = crate_guid(table.disk);
-    let mut writer = config.create_from_device(stream, Some(disk)).map_err(io::Error::other)?;
+    let mut writer = config.create_from_device(stream, Some(disk)).map_err(as_io_error)?;
     let entries: BTreeMap<u32, _> =
         table.partitions.iter().map(|partition| (partition.number, entry(partition))).collect();
-    writer.update_partitions(entries).map_err(io::Error::other)?;
-    writer.write_inplace().map_err(io::Error::other)
+    writer.update_partitions(entries).map_err(as_io_error)?;
+    writer.write_inplace().map_err(as_io_error)
+}
+
+/// Takes the host's own answer out of the crate's error, so that a full disk is known as one.
+fn as_io_error(error: ::gpt::GptError) -> io::Error {
+    match error {
+        ::gpt::GptError::Io(error) | ::gpt::GptError::Header(::gpt::header::HeaderError::Io(error)) => error,
+        error => io::Error::other(error),
+    }
 }
 
 fn entry(partition: &Partition) -> ::gpt::partition::Partition {

@@ -30,7 +30,7 @@ fn with_fault(site: &Site, call: &str, fault: Fault, nth: usize, arguments: &[&s
     let before = ["-f", "-qq", "-o", "calls", "-e", trace.as_str(), "-e", inject.as_str()];
     let output = run(&mut site.through("strace", &before, arguments));
     let calls = std::fs::read_to_string(site.path("calls")).expect("what strace wrote: is strace there?");
-    (calls.contains("(INJECTED)") || calls.contains("killed by")).then_some(output)
+    (calls.contains("(INJECTED)") || output.status.code().is_none()).then_some(output)
 }
 
 fn said(output: &Output) -> String {
@@ -51,7 +51,8 @@ fn check(fault: Fault, output: &Output, what: &str, place: &str) {
                 said.contains("No space left") && said.contains("hint: free some space"),
                 "{what}: {said}"
             );
-            assert!(said.contains(place), "{what} names no place: {said}");
+            let places = [place, "standard output", "/tmp"];
+            assert!(places.iter().any(|place| said.contains(place)), "{what} names no place: {said}");
         }
         Fault::Broken => {
             assert!(matches!(code, Some(1 | 4)), "{what}: {code:?} {said}");
@@ -66,10 +67,13 @@ fn faults_of_compose(expected: &str, call: &str, fault: Fault) {
     for nth in 1.. {
         assert!(nth < 200, "{call} seems to have no end");
         let _ = std::fs::remove_dir_all(site.path("store"));
-        let Some(output) = with_fault(&site, call, fault, nth, &["compose", "small.hcl"]) else { break };
+        let Some(output) = with_fault(&site, call, fault, nth, &["compose", "small.hcl"]) else {
+            assert!(nth > 1, "no {call} was ever made for {fault:?}: does strace see the calls?");
+            break;
+        };
         let what = format!("{call} {nth}, {fault:?}");
         check(fault, &output, &what, "store");
-        if fault != Fault::Killed {
+        if fault != Fault::Killed && !["unlink", "rmdir", "chmod", "fchmod"].contains(&call) {
             site.assert_tidy();
         }
         succeed(&mut site.mkimage(&["refs"]));
@@ -132,7 +136,11 @@ fn an_image_appears_whole_or_not_at_all() {
     }) {
         for nth in (1..400).step_by(step) {
             let arguments = ["build", "disk.hcl", "-o", "out.img"];
-            let Some(output) = with_fault(&site, call, fault, nth, &arguments) else { break };
+            let _ = std::fs::remove_file(site.path("out.img"));
+            let Some(output) = with_fault(&site, call, fault, nth, &arguments) else {
+                assert!(nth > 1, "no {call} was ever made for {fault:?}: does strace see the calls?");
+                break;
+            };
             let what = format!("{call} {nth}, {fault:?}");
             check(fault, &output, &what, "out.img");
             if output.status.code() != Some(0) && fault != Fault::Killed {
