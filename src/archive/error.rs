@@ -56,10 +56,17 @@ pub struct Place {
     pub path: Option<Box<[u8]>>,
 }
 
+/// Bytes of a path that a message shows: an archive may spell one of a mebibyte.
+const PATH_BYTES_SHOWN: usize = 256;
+
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.path {
-            Some(path) => write!(f, "{:?} at byte {}", escaped(path), self.offset),
+            Some(path) => {
+                let shown = &path[..path.len().min(PATH_BYTES_SHOWN)];
+                let more = if shown.len() < path.len() { "…" } else { "" };
+                write!(f, "{:?}{more} at byte {}", escaped(shown), self.offset)
+            }
             None => write!(f, "byte {}", self.offset),
         }
     }

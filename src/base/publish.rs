@@ -115,10 +115,9 @@ fn temporary_name(name: &OsStr) -> OsString {
 fn create_locked(path: &Path) -> std::io::Result<Option<File>> {
     use std::os::unix::fs::MetadataExt;
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
-        // A file system without locks can't say who lives: nothing is cleared away there.
-        Err(_) | Ok(()) => {}
+    // Any other error: a file system without locks can't say who lives, and nothing is cleared away there.
+    if let Err(rustix::io::Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        return Ok(None);
     }
     let is_there = file.metadata()?.nlink() > 0;
     Ok(is_there.then_some(file))
@@ -190,7 +189,9 @@ mod tests {
         let dead = folder.path().join(temporary_name(OsStr::new("out")));
         let others = [".out.tmp", ".out2.00000000000000000000000000000000.tmp"];
         std::fs::write(&dead, b"torn").expect("written");
-        others.map(|other| std::fs::write(folder.path().join(other), b"not ours").expect("written"));
+        others
+            .iter()
+            .for_each(|other| std::fs::write(folder.path().join(other), b"not ours").expect("written"));
         publish_bytes(&path, b"new").expect("published");
         assert!(!dead.exists() && living.temporary().exists());
         drop(living);

@@ -5,7 +5,7 @@ use std::error::Error;
 use crate::archive::ArchiveError;
 use crate::base::FileError;
 use crate::compose::{ComposeError, Problem};
-use crate::packages::PackagesError;
+use crate::packages::{FetchProblem, PackagesError};
 use crate::pipeline::{self, PipelineError};
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
@@ -104,6 +104,10 @@ impl Failure {
         let mut failure = Failure::new(kind, error.to_string());
         for error in all {
             failure.refine(*error);
+        }
+        if let PipelineError::Packages(_) = error {
+            let lines: String = all.iter().map(|error| format!("\n  {}", pipeline::whole(*error))).collect();
+            failure.message = format!("some packages can't be had:{lines}");
         }
         let details = all.iter().map(|error| pipeline::whole(*error)).collect();
         failure.report = Some(Box::new(Report { text: String::new(), details }));
@@ -225,6 +229,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Archive(_)
         | PipelineError::Boot(_)
         | PipelineError::BootFile { .. }
+        | PipelineError::Init { .. }
         | PipelineError::Lock { .. } => Kind::Input,
         PipelineError::Image { source, .. } => pipeline_kind(source),
         PipelineError::Output { .. } | PipelineError::Epoch { .. } => Kind::Usage,
@@ -264,14 +269,21 @@ fn packages_kind(error: &PackagesError) -> Kind {
             Kind::Recipe
         }
         PackagesError::Cancelled(_) => Kind::Interrupted,
+        PackagesError::Several(errors) => errors.first().map_or(Kind::Input, packages_kind),
         _ => Kind::Input,
     }
 }
 
 fn hint(error: &PipelineError) -> Option<&'static str> {
     match error {
-        PipelineError::NoInit { .. } => {
+        PipelineError::NoInit { .. } | PipelineError::Init { .. } => {
             Some("`make all` puts mkimage-init beside mkimage; --init FILE or MKIMAGE_INIT names another")
+        }
+        PipelineError::Packages(PackagesError::Fetch { problem: FetchProblem::Offline, .. }) => {
+            Some("run once without --offline; `mkimage lock` does no more than pin the versions")
+        }
+        PipelineError::Packages(PackagesError::Fetch { .. }) => {
+            Some("name another mirror with --mirror URL or MKIMAGE_MIRROR, a directory as file:/path")
         }
         PipelineError::Lock { .. } => Some("`mkimage lock --update` writes it anew"),
         PipelineError::Image { source, .. } => hint(source),

@@ -19,6 +19,7 @@ use crate::base::job::Unit;
 use crate::base::{Digest, FileError, ImagePath, Job, StepKey, fs};
 use crate::boot::initrd::{self, InitrdParts};
 use crate::boot::modules;
+use crate::boot::pe::PeImage;
 use crate::boot::service::Service;
 use crate::recipe::plan::{KernelPlan, KernelSource, LoaderSource, Origin, PackagesPlan, Plan};
 use crate::store::{Objects, Store, Transaction, TreeRef};
@@ -264,18 +265,43 @@ fn modules_digest(folder: &Path, job: &Job) -> Result<Digest> {
     Ok(inputs.digest())
 }
 
-/// Reads a file of the host that boots. What is no file is refused unopened: a fifo would make us wait.
+/// Reads a UEFI program of the host: kernel, loader or stub.
 fn read(path: &Path, origin: Option<&Origin>) -> Result<Vec<u8>> {
+    let checked = read_file_of_host(path).and_then(|bytes| {
+        PeImage::parse(&bytes)?;
+        Ok(bytes)
+    });
+    checked.map_err(|source| match origin {
+        Some(origin) => PipelineError::BootFile {
+            path: path.to_owned(),
+            origin: origin.clone(),
+            source: Box::new(source),
+        },
+        None => source,
+    })
+}
+
+/// Reads a file of the host that boots. What is no file is refused unopened: a fifo would make us wait.
+fn read_file_of_host(path: &Path) -> Result<Vec<u8>> {
     let checked = std::fs::metadata(path).and_then(|metadata| match metadata.is_file() {
         true => Ok(()),
         false => Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file")),
     });
-    let checked = checked.map_err(FileError::at("read", path));
-    let bytes = checked.and_then(|()| fs::read_at_most(path, FILE_BYTES_MAX));
-    bytes.map_err(|source| match origin {
-        Some(origin) => PipelineError::BootFile { path: path.to_owned(), origin: origin.clone(), source },
-        None => source.into(),
-    })
+    checked.map_err(FileError::at("read", path))?;
+    Ok(fs::read_at_most(path, FILE_BYTES_MAX)?)
+}
+
+/// Reads the binary of PID 1.
+pub fn read_init(path: &Path) -> Result<Vec<u8>> {
+    let bytes = read_file_of_host(path).map_err(|error| match error {
+        PipelineError::File(error) if error.is_missing() => PipelineError::NoInit { path: path.to_owned() },
+        error => error,
+    })?;
+    if !bytes.starts_with(b"\x7fELF") {
+        let problem = "it is no Linux program (it does not begin as an ELF file does)";
+        return Err(PipelineError::Init { path: path.to_owned(), problem });
+    }
+    Ok(bytes)
 }
 
 fn path_of(text: &str) -> ImagePath {

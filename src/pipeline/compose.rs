@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::boot_files;
-use super::error::{PipelineError, Result};
+use super::error::{PipelineError, Result, whole};
 use super::packages::{self, Unpacking};
 use super::service;
 use super::step::{KeyBuilder, Memo};
 use crate::archive::{InputKind, Inputs, Limits};
 use crate::base::job::Unit;
-use crate::base::{CommitId, Digest, Job, StepKey, fs};
+use crate::base::{CommitId, Digest, Job, StepKey};
 use crate::compose::{self, Accounts, Context, Identities, Prepared};
 use crate::packages::{Lock, Settings};
 use crate::recipe::plan::{self, Architecture, Part, Plan};
@@ -98,7 +98,10 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
     let reference = RefName::new(&plan.image.name).map_err(store::StoreError::from)?;
     let update = RefUpdate { name: reference.clone(), expected: Expected::Any, new: id };
     let committed = transaction.commit(&[update], "compose")?;
-    memo.write()?;
+    // The commit is in the store for good, and its ref leads to it: what is lost is time, the next time.
+    if let Err(error) = memo.write() {
+        job.warn(format!("the store can't remember the steps of this build: {}", whole(&error)));
+    }
     let moved = committed.refs.iter().any(|change| change.moved);
     Ok(Composed { commit: id, reference, moved, inputs })
 }
@@ -296,11 +299,7 @@ impl Work<'_> {
     }
 
     fn init(&self) -> Result<Vec<u8>> {
-        let path = &self.options.init;
-        fs::read(path).map_err(|error| match error.is_missing() {
-            true => PipelineError::NoInit { path: path.clone() },
-            false => error.into(),
-        })
+        boot_files::read_init(&self.options.init)
     }
 
     fn epoch(&self) -> u64 {

@@ -45,12 +45,14 @@ pub enum PipelineError {
     Lock { path: PathBuf, problem: String },
     #[error("{}: PID 1 of app images is not there", path.display())]
     NoInit { path: PathBuf },
+    #[error("{} can't be PID 1 of app images: {problem}", path.display())]
+    Init { path: PathBuf, problem: &'static str },
     #[error("SOURCE_DATE_EPOCH is {value:?}, expected a number of seconds from 0 to {limit}")]
     Epoch { value: String, limit: u64 },
     #[error("cannot {doing}")]
     Device { doing: &'static str, source: std::io::Error },
     #[error("{origin}: cannot take {}", path.display())]
-    BootFile { path: PathBuf, origin: Origin, source: FileError },
+    BootFile { path: PathBuf, origin: Origin, source: Box<PipelineError> },
     #[error("{}: {problem}", path.display())]
     NotAnImage { path: PathBuf, problem: String },
     #[error("{} can't be read as an image", path.display())]
@@ -95,6 +97,7 @@ impl PipelineError {
             PipelineError::Compose(errors) => all(errors),
             PipelineError::Tree(errors) => all(errors),
             PipelineError::Archive(errors) => all(errors),
+            PipelineError::Packages(PackagesError::Several(errors)) => all(errors),
             _ => Vec::new(),
         }
     }

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::boot_files::BootFiles;
-use super::error::{PipelineError, Result};
+use super::error::{PipelineError, Result, whole};
 use super::output;
 use crate::base::job::Unit;
 use crate::base::publish::Publication;
@@ -52,7 +52,10 @@ pub fn write(store: &Store, id: CommitId, output: &Path, job: &Job) -> Result<Wr
         length
     };
     let changed = output::publish(publication, output, job)?;
-    output::remember(store, id, output)?;
+    // Only so that the next build need not compare: a store that may not be written is no reason to fail.
+    if let Err(error) = output::remember(store, id, output) {
+        job.warn(format!("the store can't note what {} holds: {}", output.display(), whole(&error)));
+    }
     Ok(Written { commit: id, changed, size_bytes: size, allocated_bytes: output::allocated(output)? })
 }
 

@@ -11,7 +11,7 @@ pub struct HostLoader;
 
 impl Loader for HostLoader {
     fn read(&self, path: &str) -> std::result::Result<String, LoadError> {
-        let bytes = fs::read_at_most(Path::new(path), TEXT_BYTES_MAX + 1).map_err(|error| match error {
+        let bytes = fs::read_at_most(Path::new(path), TEXT_BYTES_MAX).map_err(|error| match error {
             error if error.is_missing() => LoadError::Missing,
             error => LoadError::Unreadable(error.source.to_string()),
         })?;

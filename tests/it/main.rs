@@ -1,5 +1,6 @@
 //! Integration tests: one binary, one module a room.
 
+mod adversary;
 mod archive;
 mod boot;
 mod compose;

@@ -32,7 +32,8 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Fmt(arguments) => format::run(context, &arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
         Command::Reference => {
-            context.printer.bytes(crate::recipe::reference().as_bytes())?;
+            let text = crate::recipe::reference();
+            context.printer.data(&text, || text.clone())?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Run(arguments) => run::run(context, arguments),
