@@ -50,7 +50,7 @@ bench: install-bench $(SMALL)/mkimage-init hello ## Compare with the peers on th
 
 fuzz: ## Run every fuzz target for a minute (needs cargo-fuzz and a nightly toolchain)
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
-		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10; done
+		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --debug-assertions $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10; done
 
 # Cargo knows best what is out of date: these are asked every time.
 .PHONY: $(RELEASE)/mkimage $(SMALL)/mkimage-init

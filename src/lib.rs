@@ -31,6 +31,7 @@
 //! PID 1 of app images is the binary `mkimage-init` (`src/init/`). It is built without the feature
 //! `tool` and shares [`base`] and parts of [`boot`].
 #![forbid(unsafe_code)]
+#![allow(rustdoc::private_intra_doc_links, reason = "the cards of the rooms name their sub-modules")]
 
 pub mod base;
 pub mod boot;

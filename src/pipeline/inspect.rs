@@ -103,17 +103,17 @@ fn inspect_disk(device: &FileDevice, path: &Path, check: bool, job: &Job) -> Res
     let mut sector = [0; 512];
     read(&esp, map.directory_offset, &mut sector)?;
     let sector = SlotSector::decode(&sector, &map).map_err(PipelineError::Slots)?;
+    let disk = Disk { device, table: &table, esp: &esp, sector: &sector };
     let mut slots = Vec::new();
     for slot in Slot::BOTH {
         let mut facts = state_facts(&sector, slot);
-        if sector.state(slot).size_bytes() > 0 {
-            let described = describe(device, &table, &esp, &sector, slot, check, &mut facts, job);
-            if let Err(error) = described {
-                if let PipelineError::Cancelled(_) = error {
-                    return Err(error);
-                }
-                facts.problem = Some(whole(&error));
+        if sector.state(slot).size_bytes() > 0
+            && let Err(error) = disk.describe(slot, check, &mut facts, job)
+        {
+            if let PipelineError::Cancelled(_) = error {
+                return Err(error);
             }
+            facts.problem = Some(whole(&error));
         }
         slots.push(facts);
     }
@@ -215,47 +215,61 @@ fn state_facts(sector: &SlotSector, slot: Slot) -> SlotFacts {
     }
 }
 
-#[allow(clippy::too_many_arguments, reason = "one slot of one disk, looked at from all sides")]
-fn describe(
-    device: &dyn BlockDevice,
-    table: &PartitionTable,
-    esp: &dyn BlockDevice,
-    sector: &SlotSector,
-    slot: Slot,
-    check: bool,
-    facts: &mut SlotFacts,
-    job: &Job,
-) -> Result<()> {
-    let size = sector.state(slot).size_bytes();
-    facts.uki_bytes = Some(u64::from(size));
-    let mut image = vec![0; size as usize];
-    read(esp, sector.map().uki_offset(slot), &mut image)?;
-    let sections = uki::read(&image)?;
-    facts.kernel = Some(sections.uname.to_owned());
-    facts.command_line = Some(sections.command_line.to_owned());
-    if let Ok(commit) = Commit::decode(sections.commit) {
-        facts.commit = Some(commit.id());
-        facts.name = Some(commit.name);
-        facts.version = commit.version;
-        facts.epoch = Some(commit.epoch);
-        let ports = commit.annotations.get(PORTS).map(String::as_str).unwrap_or_default();
-        facts.ports = ports.split(' ').filter_map(|port| port.parse().ok()).collect();
+/// A disk whose table, ESP and slot sector were read.
+struct Disk<'a> {
+    device: &'a FileDevice,
+    table: &'a PartitionTable,
+    esp: &'a Window<'a>,
+    sector: &'a SlotSector,
+}
+
+impl Disk<'_> {
+    /// Adds what a slot's UKI and filesystem say. What was found before a failure stays.
+    fn describe(&self, slot: Slot, check: bool, facts: &mut SlotFacts, job: &Job) -> Result<()> {
+        let image = self.uki(slot)?;
+        facts.uki_bytes = Some(image.len() as u64);
+        let sections = uki::read(&image)?;
+        facts.kernel = Some(sections.uname.to_owned());
+        facts.command_line = Some(sections.command_line.to_owned());
+        if let Ok(commit) = Commit::decode(sections.commit) {
+            commit_facts(commit, facts);
+        }
+        let verity = command_line::parse(sections.command_line)?.verity;
+        facts.root_hash = Some(verity.root_hash_hex());
+        facts.salt = Some(verity.salt_hex());
+        facts.data_blocks = Some(verity.data_blocks);
+        facts.hash_start_block = Some(verity.hash_start_block);
+        let partition = &self.sector.map().slots[slot.index()].partition;
+        let root = window(self.device, self.table, partition, Path::new(partition))?;
+        if check {
+            let offset = verity.hash_start_block.saturating_mul(command_line::VERITY_BLOCK_BYTES as u64);
+            facts.verified = Some(false);
+            verity::verify(&root, verity.data_blocks, offset, &verity.salt, &verity.root_hash, job)?;
+            facts.verified = Some(true);
+        }
+        facts.filesystem = Some(filesystem(&root)?);
+        Ok(())
     }
-    let verity = command_line::parse(sections.command_line)?.verity;
-    facts.root_hash = Some(verity.root_hash_hex());
-    facts.salt = Some(verity.salt_hex());
-    facts.data_blocks = Some(verity.data_blocks);
-    facts.hash_start_block = Some(verity.hash_start_block);
-    let partition = &sector.map().slots[slot.index()].partition;
-    let root = window(device, table, partition, Path::new(partition))?;
-    if check {
-        let offset = verity.hash_start_block.saturating_mul(command_line::VERITY_BLOCK_BYTES as u64);
-        facts.verified = Some(false);
-        verity::verify(&root, verity.data_blocks, offset, &verity.salt, &verity.root_hash, job)?;
-        facts.verified = Some(true);
+
+    /// Reads the UKI of a slot, whose size must lie inside the ESP before anything is allocated for it.
+    fn uki(&self, slot: Slot) -> Result<Vec<u8>> {
+        let size = self.sector.state(slot).size_bytes();
+        let offset = self.sector.map().uki_offset(slot);
+        let failed = |source| PipelineError::Device { doing: "read the UKI of a slot", source };
+        Window::new(self.esp, offset, u64::from(size)).map_err(failed)?;
+        let mut image = vec![0; size as usize];
+        read(self.esp, offset, &mut image)?;
+        Ok(image)
     }
-    facts.filesystem = Some(filesystem(&root)?);
-    Ok(())
+}
+
+fn commit_facts(commit: Commit, facts: &mut SlotFacts) {
+    facts.commit = Some(commit.id());
+    let ports = commit.annotations.get(PORTS).map(String::as_str).unwrap_or_default();
+    facts.ports = ports.split(' ').filter_map(|port| port.parse().ok()).collect();
+    facts.name = Some(commit.name);
+    facts.version = commit.version;
+    facts.epoch = Some(commit.epoch);
 }
 
 fn filesystem(device: &dyn BlockDevice) -> Result<FilesystemFacts> {

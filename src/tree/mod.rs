@@ -12,7 +12,7 @@
 //! Not here: how a tree is stored (`store/`), written to a disk (`disk/`) or read from an archive
 //! (`archive/`).
 //!
-//! Read first: [`node`], [`content`], [`merge`].
+//! Read first: [`node`], [`content`], [`mod@merge`].
 
 #![forbid(unsafe_code)]
 

@@ -204,13 +204,15 @@ fn rayon_is_named_in_one_file_and_every_dependency_says_why() {
         let uses = code.iter().any(|line| line.contains("rayon::"));
         assert!(!uses || path.ends_with("base/parallel.rs"), "{} names rayon", path.display());
     }
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
-    let mut inside = false;
-    for line in manifest.lines() {
-        if line.starts_with('[') {
-            inside = line.contains("dependencies");
-        } else if inside && line.contains(" = ") {
-            assert!(line.contains(" # "), "Cargo.toml: {line:?} does not say why");
+    for name in ["Cargo.toml", "tests/fuzz/Cargo.toml"] {
+        let manifest = fs::read_to_string(root().join(name)).expect(name);
+        let mut inside = false;
+        for line in manifest.lines() {
+            if line.starts_with('[') {
+                inside = line.contains("dependencies");
+            } else if inside && line.contains(" = ") {
+                assert!(line.contains(" # "), "{name}: {line:?} does not say why");
+            }
         }
     }
 }

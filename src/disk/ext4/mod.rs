@@ -20,7 +20,7 @@
 //!
 //! Not here: partitions (`gpt`), hashing (`verity`), where the tree comes from.
 //!
-//! Read first: [`layout`], [`place`], [`write`](self::write).
+//! Read first: [`layout`], [`place`], `write.rs`.
 
 mod attributes;
 mod catalogue;

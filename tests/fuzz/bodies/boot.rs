@@ -136,7 +136,10 @@ pub fn pe_seeds() -> Vec<Vec<u8>> {
         commit: b"c",
     };
     let uki = uki::build(&parts).expect("built");
-    vec![build::pe(&[(".text", b"code")], 512), build::pe(&[], 512), stub, uki]
+    // A section that lies among the headers.
+    let mut among = stub.clone();
+    among[328 + 20..328 + 24].fill(0);
+    vec![build::pe(&[(".text", b"code")], 512), build::pe(&[], 512), stub.clone(), uki, among]
 }
 
 /// Reads a module plain, and finds it in a tree under a name that says how it is packed.
