@@ -55,7 +55,7 @@ file "/usr/local/bin/answer" {
   content = <<-EOT
     #!/bin/sh
     while read -r line && [ "$line" != "$(printf '\r')" ]; do :; done
-    state=$(systemctl is-system-running)
+    state=$(systemctl is-system-running --wait)
     failed=$(systemctl --failed --plain --no-legend)
     printf 'HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nsystemd is up: %s\n%s\n' "$state" "$failed"
   EOT
