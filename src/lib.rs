@@ -21,6 +21,9 @@
 //! | [`archive`] | tar, ar and compressed streams, parsed strictly into trees, never unpacked onto the host |
 //! | [`store`] | objects, packs, trees, commits, refs: content-addressed, durable, git-like |
 //! | [`packages`] | names become verified, locked, unpacked packages |
+//! | [`elf`] | what a dynamic program needs |
+//! | [`finalize`] | what maintainer scripts would have done to a tree, without running them |
+//! | [`sandbox`] | commands that run on a tree: unprivileged, without network, repeatable |
 //! | [`compose`] | the parts of a recipe become trees, each under the digest of all that it reads |
 //! | [`disk`] | bytes of block images: GPT, FAT32, ext4, dm-verity |
 //! | [`boot`] | what firmware, loader and PID 1 see: UKI, initrd, slot sector, service description |
@@ -30,7 +33,7 @@
 //!
 //! PID 1 of app images is the binary `mkimage-init` (`src/init/`). It is built without the feature
 //! `tool` and shares [`base`] and parts of [`boot`].
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![allow(rustdoc::private_intra_doc_links, reason = "the cards of the rooms name their sub-modules")]
 
 pub mod base;
@@ -46,6 +49,10 @@ pub mod compose;
 #[cfg(feature = "tool")]
 pub mod disk;
 #[cfg(feature = "tool")]
+pub mod elf;
+#[cfg(feature = "tool")]
+pub mod finalize;
+#[cfg(feature = "tool")]
 pub mod machine;
 #[cfg(feature = "tool")]
 pub mod packages;
@@ -53,5 +60,7 @@ pub mod packages;
 pub mod pipeline;
 #[cfg(feature = "tool")]
 pub mod recipe;
+#[cfg(feature = "tool")]
+pub mod sandbox;
 #[cfg(feature = "tool")]
 pub mod store;

@@ -12,6 +12,7 @@
 //! Not here: formats, policies, printing.
 //!
 //! Read first: [`id`], [`path`], [`job`].
+#![forbid(unsafe_code)]
 
 pub mod base64;
 pub mod capability;

@@ -11,6 +11,7 @@
 //! Not here: work. A verb translates arguments, calls the pipeline or a room, and prints.
 //!
 //! Read first: [`args`], [`commands`], `failure.rs`.
+#![forbid(unsafe_code)]
 
 mod args;
 mod commands;

@@ -32,15 +32,17 @@ mod digest;
 mod error;
 pub mod fetch;
 mod http;
+pub mod install;
 mod keyring;
 pub mod lock;
 mod mirror;
 mod proxy;
 mod request;
+pub mod rpm;
 pub mod solve;
 mod sources;
 mod trust;
-mod universe;
+pub mod universe;
 pub mod unpack;
 
 pub use digest::Sha256;

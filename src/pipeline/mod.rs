@@ -19,6 +19,7 @@
 //! Not here: formats (`disk/`, `boot/`, `store/`), policy of parts (`compose/`), printing (`cli/`).
 //!
 //! Read first: this page, `compose.rs`, `image.rs`.
+#![forbid(unsafe_code)]
 
 mod boot_files;
 mod compose;

@@ -1,0 +1,1 @@
+//! Packages become one tree.

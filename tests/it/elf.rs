@@ -1,0 +1,1 @@
+//! Libraries that programs need, and the caches of a finished tree, against the C tools.

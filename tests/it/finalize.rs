@@ -1,0 +1,1 @@
+//! Finalizers against what Debian's own tools make.

@@ -1,0 +1,1 @@
+//! The recipes that people use, built and booted.

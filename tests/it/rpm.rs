@@ -1,0 +1,1 @@
+//! RPM packages and repositories against the stock tools.
