@@ -4,7 +4,7 @@
 //! packages may share a path where both bring the same: directories always, files of equal content, mode, owner and
 //! capabilities.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
@@ -317,10 +317,4 @@ pub(super) fn real_path(
         }
     }
     Ok(at)
-}
-
-/// Returns the directories at which the files of packages lie, for triggers.
-pub(super) fn directories(read: &[Read<'_>]) -> BTreeSet<Vec<u8>> {
-    let all = read.iter().flat_map(|package| package.header.texts(tags::DIRNAMES));
-    all.map(<[u8]>::to_vec).collect()
 }

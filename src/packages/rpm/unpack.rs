@@ -19,7 +19,7 @@ use super::payload::{self, Cpio, Next};
 use super::tags;
 use crate::archive::Limits;
 use crate::base::id::hex;
-use crate::base::{Digest, ImagePath, Job, Name, StepKey};
+use crate::base::{Digest, Job, Name, StepKey};
 use crate::tree::node::SYMLINK_BYTES_MAX;
 use crate::tree::{Content, ContentSink, ContentSource, Directory, File, Metadata, Node, Symlink};
 
@@ -308,9 +308,4 @@ fn metadata(file: &FileEntry) -> Metadata {
         metadata.xattrs.insert(capability::XATTR.into(), (&value[..]).into());
     }
     metadata
-}
-
-/// Returns the path of a text that a header gives, where it is one.
-pub fn path(text: &[u8]) -> Option<ImagePath> {
-    ImagePath::new(text).ok()
 }
