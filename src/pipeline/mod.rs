@@ -27,10 +27,14 @@ mod error;
 mod image;
 mod inspect;
 mod load;
+mod numbers;
 mod output;
 mod packages;
+mod requests;
+mod run;
 mod service;
 mod step;
+mod system;
 
 use std::path::Path;
 
@@ -67,7 +71,7 @@ pub fn build(
 /// Pins the packages of a plan beside its recipe. Versions that are pinned already stay, unless `update`
 /// is set.
 pub fn lock(plan: &Plan, options: &Options, store: &Store, update: bool, job: &Job) -> Result<Locked> {
-    let requests = packages::requests(plan);
+    let requests = requests::requests(plan);
     let path = options.lock_path();
     let written = packages::write_lock(store, &requests, &options.packages, &path, update, job)?;
     Ok(written.1)
