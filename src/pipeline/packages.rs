@@ -1,6 +1,7 @@
 //! Packages of a plan: locked, fetched into the store, unpacked into trees that are kept.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -12,42 +13,75 @@ use crate::base::{Digest, Job, StepKey, fs};
 use crate::packages::lock::LOCK_BYTES_MAX;
 use crate::packages::unpack::{self, Options};
 use crate::packages::{
-    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Wanted, unpack_key,
+    self, DEFAULT_PRIORITY, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Root,
+    Settings, SourceRequest, Update, Wanted, unpack_key,
 };
 use crate::recipe::plan::{Architecture, KernelSource, LoaderSource, PackagesPlan, Part, Plan};
 use crate::store::{Objects, Store, Transaction, TreeRef};
+use crate::tree::content::ContentReader;
 use crate::tree::{Content, ContentError, ContentSink, ContentSource, Directory};
 
-/// Lists what a plan asks of package archives, in recipe order.
+/// Lists what a plan asks of package archives: one request for each distribution, in recipe order.
 pub fn requests(plan: &Plan) -> Vec<Request> {
-    let mut plans: Vec<&PackagesPlan> = Vec::new();
+    let mut requests = Vec::new();
     for part in &plan.parts {
         if let Part::Packages(packages) = part {
-            plans.push(packages);
+            let roots = packages.names.iter();
+            let roots = roots.map(|name| Root { name: name.clone(), version: None, suite: None });
+            unite(&mut requests, packages, plan).roots.extend(roots);
         }
     }
     if let Some(KernelSource::Package(packages)) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
-        plans.push(packages);
+        unite(&mut requests, packages, plan).bare.extend(packages.names.iter().cloned());
     }
     if let LoaderSource::Package(packages) = &plan.boot.loader {
-        plans.push(packages);
+        unite(&mut requests, packages, plan).bare.extend(packages.names.iter().cloned());
     }
-    plans.into_iter().map(|packages| request(packages, plan.image.architecture)).collect()
+    requests
 }
 
-fn request(plan: &PackagesPlan, architecture: Architecture) -> Request {
-    let architecture = match architecture {
+/// Returns the request of a distribution, with the source of a block among its sources.
+fn unite<'a>(requests: &'a mut Vec<Request>, packages: &PackagesPlan, plan: &Plan) -> &'a mut Request {
+    let index = requests.iter().position(|request| request.distribution == packages.distribution);
+    let index = index.unwrap_or_else(|| {
+        requests.push(Request {
+            distribution: packages.distribution.clone(),
+            architecture: architecture(plan).to_owned(),
+            ..Request::default()
+        });
+        requests.len() - 1
+    });
+    let request = &mut requests[index];
+    let PackagesPlan { suite, components, mirror, signed_by, .. } = packages;
+    let is_same = |source: &&mut SourceRequest| {
+        source.suite == *suite && source.mirror == *mirror && source.signed_by == *signed_by
+    };
+    match request.sources.iter_mut().find(is_same) {
+        Some(source) => {
+            let new = components.iter().filter(|component| !source.components.contains(component));
+            let new: Vec<String> = new.cloned().collect();
+            source.components.extend(new);
+        }
+        None => {
+            let of_suite = request.sources.iter().filter(|source| source.suite == *suite).count();
+            let name = if of_suite == 0 { suite.clone() } else { format!("{suite}.{}", of_suite + 1) };
+            request.sources.push(SourceRequest {
+                name,
+                suite: suite.clone(),
+                components: components.clone(),
+                mirror: mirror.clone(),
+                signed_by: signed_by.clone(),
+                priority: DEFAULT_PRIORITY,
+            });
+        }
+    }
+    request
+}
+
+fn architecture(plan: &Plan) -> &'static str {
+    match plan.image.architecture {
         Architecture::X86_64 => "amd64",
         Architecture::Aarch64 => "arm64",
-    };
-    Request {
-        distribution: plan.distribution.clone(),
-        suite: plan.suite.clone(),
-        components: plan.components.clone(),
-        architecture: architecture.to_owned(),
-        names: plan.names.clone(),
-        mirror: plan.mirror.clone(),
-        signed_by: plan.signed_by.clone(),
     }
 }
 
@@ -71,21 +105,20 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>> {
     Lock::parse(&text).map(Some).map_err(|error| problem(error.to_string()))
 }
 
-/// Asks the archives what there is and writes the lock. Packages that are locked stay as they are, unless
-/// `update` is set; what the plan no longer asks for is dropped.
+/// Asks the archives what there is and writes the lock. Packages that are locked stay as far as `update` says;
+/// what the plan no longer asks for is dropped.
 pub fn write_lock(
     store: &Store,
     requests: &[Request],
     settings: &Settings,
     path: &Path,
-    update: bool,
+    update: &Update,
     job: &Job,
 ) -> Result<(Lock, Locked)> {
     let previous = read_lock(path)?;
     let cache = StoreCache::new(store, job);
     let fetcher = Fetcher::new(settings.clone(), &cache)?;
-    let keep = previous.as_ref().filter(|_| !update);
-    let lock = packages::resolve(requests, keep, previous.as_ref(), &fetcher, job)?;
+    let lock = packages::resolve(requests, previous.as_ref(), update, &fetcher, job)?;
     drop(fetcher);
     cache.finish()?;
     let changed = previous.as_ref() != Some(&lock);
@@ -102,15 +135,27 @@ pub struct Unpacking<'a> {
     pub memo: &'a Memo<'a>,
     pub lock: &'a Lock,
     pub settings: &'a Settings,
-    pub architecture: Architecture,
 }
 
 impl Unpacking<'_> {
     /// Returns the keys of unpacking the packages of a plan, in its order.
     pub fn keys(&self, plan: &PackagesPlan) -> Result<Vec<StepKey>> {
-        let requests = [request(plan, self.architecture)];
-        let wanted = self.lock.select(&requests)?;
-        Ok(wanted.iter().map(|wanted| key(wanted.package)).collect())
+        Ok(self.packages(plan)?.into_iter().map(key).collect())
+    }
+
+    /// Returns the packages of a block of the plan, in its order.
+    fn packages(&self, plan: &PackagesPlan) -> Result<Vec<&LockedPackage>> {
+        let find = |name: &String| {
+            let bare = self.lock.bare(&plan.distribution, name);
+            bare.or_else(|| self.lock.find(&plan.distribution, name)).ok_or_else(|| {
+                let (name, distribution) = (name.clone(), plan.distribution.clone());
+                let architecture =
+                    self.lock.request(&distribution).map(|request| request.architecture.clone());
+                let architecture = architecture.unwrap_or_default();
+                PackagesError::NotLocked { name, distribution, architecture }.into()
+            })
+        };
+        plan.names.iter().map(find).collect()
     }
 
     /// Brings everything into the store that is neither there nor unpacked already, over several
@@ -142,13 +187,12 @@ impl Unpacking<'_> {
         transaction: &Transaction<'_>,
         job: &Job,
     ) -> Result<Vec<(String, Directory)>> {
-        let requests = [request(plan, self.architecture)];
-        let mut wanted: Vec<(usize, Wanted<'_>)> =
-            self.lock.select(&requests)?.into_iter().enumerate().collect();
-        wanted.sort_by_key(|(_, wanted)| std::cmp::Reverse(wanted.package.size_bytes));
-        let unpacked = job.workers.try_map(wanted, |(index, wanted)| {
-            let tree = self.unpacked(wanted.package, transaction, job)?;
-            Ok((index, wanted.package.to_string(), transaction.read_tree(job, &tree)?))
+        let mut packages: Vec<(usize, &LockedPackage)> =
+            self.packages(plan)?.into_iter().enumerate().collect();
+        packages.sort_by_key(|(_, package)| std::cmp::Reverse(package.size_bytes));
+        let unpacked = job.workers.try_map(packages, |(index, package)| {
+            let tree = self.unpacked(package, transaction, job)?;
+            Ok((index, package.to_string(), transaction.read_tree(job, &tree)?))
         });
         let mut trees = unpacked.map_err(PipelineError::first)?;
         trees.sort_by_key(|tree| tree.0);
@@ -200,8 +244,10 @@ fn key(package: &LockedPackage) -> StepKey {
 struct StoreCache<'a> {
     store: &'a Store,
     transaction: Transaction<'a>,
-    new: Mutex<HashMap<[u8; 32], Content>>,
+    new: Mutex<HashMap<StepKey, Content>>,
 }
+
+type ContentResult<T> = std::result::Result<T, ContentError>;
 
 impl<'a> StoreCache<'a> {
     fn new(store: &'a Store, job: &Job) -> Self {
@@ -209,26 +255,38 @@ impl<'a> StoreCache<'a> {
     }
 
     fn find(&self, sha256: &[u8; 32], size_bytes: u64) -> Option<Content> {
+        self.look_up(&table_key(sha256)).filter(|content| content.size == size_bytes)
+    }
+
+    fn look_up(&self, key: &StepKey) -> Option<Content> {
         let new = self.new.lock().expect("because nothing panics while it holds the table");
-        if let Some(content) = new.get(sha256) {
+        if let Some(content) = new.get(key) {
             return Some(*content);
         }
-        let record = self.store.memo_get(&table_key(sha256))?;
+        let record = self.store.memo_get(key)?;
         let (id, size) = record.split_first_chunk::<32>()?;
         let content = Content { id: (*id).into(), size: u64::from_le_bytes(size.try_into().ok()?) };
-        (content.size == size_bytes && self.store.has(&content.id.0)).then_some(content)
+        self.store.has(&content.id.0).then_some(content)
+    }
+
+    fn enter(&self, key: StepKey, content: Content) {
+        self.new.lock().expect("because nothing panics while it holds the table").insert(key, content);
     }
 
     /// Makes what was put durable, then enters it into the table.
     fn finish(self) -> Result<()> {
         let new = self.new.into_inner().expect("because nothing panics while it holds the table");
         self.transaction.commit(&[], "packages")?;
-        for (sha256, content) in new {
+        for (key, content) in new {
             let record = [&content.id.as_bytes()[..], &content.size.to_le_bytes()].concat();
-            self.store.memo_put(&table_key(&sha256), &record)?;
+            self.store.memo_put(&key, &record)?;
         }
         Ok(())
     }
+}
+
+fn derived_key(key: &[u8; 32]) -> StepKey {
+    StepKey(Digest::derive("mkimage 2026 derived table v1", key))
 }
 
 fn table_key(sha256: &[u8; 32]) -> StepKey {
@@ -247,9 +305,31 @@ impl PackageCache for StoreCache<'_> {
         }
     }
 
-    fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> std::result::Result<(), ContentError> {
+    fn open(&self, sha256: &[u8; 32], size_bytes: u64) -> ContentResult<Option<Box<dyn Read + '_>>> {
+        let content = self.find(sha256, size_bytes);
+        Ok(content.map(|content| Box::new(ContentReader::new(&self.transaction, content)) as Box<dyn Read>))
+    }
+
+    fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> ContentResult<()> {
+        self.put_stream(sha256, &mut &*bytes)
+    }
+
+    fn put_stream(&self, sha256: &[u8; 32], reader: &mut dyn Read) -> ContentResult<()> {
+        let content = self.transaction.put_reader(reader)?;
+        self.enter(table_key(sha256), content);
+        Ok(())
+    }
+
+    fn derived(&self, key: &[u8; 32]) -> ContentResult<Option<Vec<u8>>> {
+        match self.look_up(&derived_key(key)) {
+            Some(content) => self.transaction.read_all(&content).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn put_derived(&self, key: &[u8; 32], bytes: &[u8]) -> ContentResult<()> {
         let content = self.transaction.put(bytes)?;
-        self.new.lock().expect("because nothing panics while it holds the table").insert(*sha256, content);
+        self.enter(derived_key(key), content);
         Ok(())
     }
 }
