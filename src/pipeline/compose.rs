@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::boot_files;
 use super::error::{PipelineError, Result, whole};
 use super::numbers;
-use super::packages::{self, Unpacking};
+use super::packages::{self, Locking, Unpacking};
 use super::requests::requests;
 use super::run::{self, Steps};
 use super::service;
@@ -17,7 +17,7 @@ use crate::archive::{InputKind, Inputs, Limits};
 use crate::base::job::Unit;
 use crate::base::{CommitId, Digest, Job, StepKey};
 use crate::compose::{self, Accounts, Context, Identities, Prepared};
-use crate::packages::{Lock, Request, Settings};
+use crate::packages::{Lock, Request, Settings, Update};
 use crate::recipe::plan::{self, Architecture, PackagesPlan, Part, Plan};
 use crate::store::{
     self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefName, RefUpdate, Store, Transaction,
@@ -122,14 +122,16 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
 }
 
 /// Returns the lock that the build goes by. Where there is none beside the recipe, one is written.
-fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Lock> {
+pub(super) fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Lock> {
     let requests = requests(plan);
     let path = options.lock_path();
     let lock = match packages::read_lock(&path)? {
         Some(lock) => lock,
         None if requests.is_empty() => return Ok(Lock::default()),
         None => {
-            let written = packages::write_lock(store, &requests, &options.packages, &path, false, job)?;
+            let settings = &options.packages;
+            let locking = Locking { settings, path: &path, update: Update::None, write: true };
+            let written = packages::write_lock(store, &requests, &locking, job)?;
             job.note(format!("wrote the lock {}", path.display()));
             written.0
         }
@@ -193,8 +195,8 @@ impl Work<'_> {
     }
 
     fn run(&self, transaction: &Transaction<'_>) -> Result<CommitId> {
-        let needed = |request: &&Request| !self.system(request).is_known();
-        self.unpacking.fetch(self.requests.iter().map(|request| (request, needed(&request))), self.job)?;
+        let is_known = |request: &Request| self.system(request).is_known();
+        self.unpacking.fetch(self.requests, is_known, self.job)?;
         let (tree, identities) = self.root(transaction)?;
         let boot = self.boot(&identities, transaction)?;
         let commit = self.commit(tree, boot, transaction)?;

@@ -76,6 +76,8 @@ pub enum PipelineError {
     NotInPackage { path: String, packages: String, origin: Origin },
     #[error("the lock {}: {problem}", path.display())]
     Lock { path: PathBuf, problem: String },
+    #[error("{} is not there: run `mkimage lock` first", path.display())]
+    NoLock { path: PathBuf },
     #[error("{}: PID 1 of app images is not there", path.display())]
     NoInit { path: PathBuf },
     #[error("{} can't be PID 1 of app images: {problem}", path.display())]
