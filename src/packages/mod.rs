@@ -40,9 +40,11 @@ mod proxy;
 mod request;
 mod resolve;
 pub mod rpm;
+pub mod solve;
 mod sources;
 mod suite;
 mod trust;
+pub mod universe;
 pub mod unpack;
 
 pub use digest::Sha256;
