@@ -48,9 +48,11 @@ mod request;
 mod resolve;
 pub mod rpm;
 mod settings;
+pub mod solve;
 mod sources;
 mod suite;
 mod trust;
+pub mod universe;
 pub mod unpack;
 pub mod vendor;
 
