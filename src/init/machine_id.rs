@@ -2,7 +2,8 @@
 //!
 //! An image has no id, as all machines of it would share it; and `/etc` is read-only, so that a system would
 //! take a new one at each boot, and its journal and its address with it. So where the image has an empty
-//! `/etc/machine-id` (machine-id(5)), the kept id is mounted over it.
+//! `/etc/machine-id` (machine-id(5)), a copy of the kept id is mounted over it: a copy, so that nothing of the
+//! data partition is in use when the system unmounts it.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write;
@@ -19,6 +20,8 @@ const SEEN_AT: &str = "/etc/machine-id";
 /// Where it is kept, below the data partition's mount. On disks in the field: changing it renames machines.
 const KEPT_IN: &str = ".mkimage";
 const KEPT_AS: &str = "machine-id";
+/// The copy that is mounted.
+const SHOWN: &str = "/run/mkimage/machine-id";
 /// A random UUID that the kernel makes at each read.
 const RANDOM: &str = "/proc/sys/kernel/random/uuid";
 
@@ -28,11 +31,18 @@ pub fn give(data_path: &str) {
     if !empty {
         return;
     }
-    let kept = keep(Path::new(data_path)).and_then(|kept| mounts::bind(&kept, Path::new(SEEN_AT)));
-    match kept.and_then(|()| mounts::close_bind(SEEN_AT)) {
-        Ok(()) => {}
-        Err(error) => say!("{}", chain(&error)),
+    let shown = keep(Path::new(data_path)).and_then(|kept| show(&kept));
+    if let Err(error) = shown {
+        say!("{}", chain(&error));
     }
+}
+
+fn show(kept: &Path) -> Result<()> {
+    let shown = Path::new(SHOWN);
+    create_directories(shown.parent().expect("because it has one"))?;
+    fs::copy(kept, shown).doing("copy the machine's id to", SHOWN)?;
+    mounts::bind(shown, Path::new(SEEN_AT))?;
+    mounts::close_bind(SEEN_AT)
 }
 
 fn keep(data: &Path) -> Result<PathBuf> {

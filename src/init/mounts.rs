@@ -100,7 +100,7 @@ pub fn data(device: &str, path: &str) -> Result<()> {
 
 /// Mounts a file or directory at a second place, too.
 pub fn bind(from: &Path, to: &Path) -> Result<()> {
-    mount_bind(from, to).doing("mount the image's own", to.display())
+    mount_bind(from, to).doing("mount a second time at", to.display())
 }
 
 /// Makes a second mount read-only, while the first one stays as it is.

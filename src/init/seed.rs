@@ -174,3 +174,128 @@ fn remove(path: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Pair {
+        folder: tempfile::TempDir,
+    }
+
+    impl Pair {
+        /// Makes an image with a few files, and an empty partition.
+        fn new() -> Pair {
+            let folder = tempfile::tempdir().expect("a folder");
+            let pair = Pair { folder };
+            for (path, mode) in [("lib", 0o755), ("lib/app", 0o2750), ("lib/dpkg", 0o755), ("tmp", 0o1777)] {
+                fs::create_dir_all(pair.image(path)).expect("a directory");
+                fs::set_permissions(pair.image(path), Permissions::from_mode(mode)).expect("a mode");
+            }
+            for (path, mode) in [("note", 0o640), ("lib/app/state", 0o600), ("lib/dpkg/status", 0o644)] {
+                fs::write(pair.image(path), path).expect("a file");
+                fs::set_permissions(pair.image(path), Permissions::from_mode(mode)).expect("a mode");
+            }
+            symlink("/run", pair.image("run")).expect("a link");
+            fs::create_dir(pair.data("")).expect("a directory");
+            fs::create_dir(pair.data("lost+found")).expect("a directory");
+            pair
+        }
+
+        fn image(&self, path: &str) -> PathBuf {
+            self.folder.path().join("image").join(path)
+        }
+
+        fn data(&self, path: &str) -> PathBuf {
+            self.folder.path().join("data").join(path)
+        }
+
+        fn lay(&self, first: bool) -> usize {
+            let (image, data) = (self.image(""), self.data(""));
+            let seed = Seed { image: &image, data: &data, hollow: &["lib/dpkg"], first };
+            seed.lay().expect("laid")
+        }
+
+        fn mode(&self, path: &str) -> u32 {
+            fs::symlink_metadata(self.data(path)).expect(path).mode() & 0o7777
+        }
+    }
+
+    #[test]
+    fn an_empty_partition_gets_all_that_the_image_holds() {
+        let pair = Pair::new();
+        rustix::fs::setxattr(pair.image("lib/app/state"), "user.note", b"kept", XattrFlags::empty())
+            .expect("set");
+        rustix::fs::mknodat(CWD, pair.image("lib/pipe"), FileType::Fifo, Mode::RUSR, 0).expect("a fifo");
+        assert_eq!(pair.lay(true), 4);
+        assert_eq!(fs::read_to_string(pair.data("lib/app/state")).expect("a file"), "lib/app/state");
+        let modes = ["lib/app", "lib/app/state", "tmp", "note", "lib/pipe"].map(|path| pair.mode(path));
+        assert_eq!(modes, [0o2750, 0o600, 0o1777, 0o640, 0o400]);
+        assert_eq!(fs::read_link(pair.data("run")).expect("a link"), Path::new("/run"));
+        let mut value = [0; 8];
+        let length = rustix::fs::getxattr(pair.data("lib/app/state"), "user.note", &mut value).expect("kept");
+        assert_eq!(&value[..length], b"kept");
+        assert!(pair.data("lib/dpkg").is_dir() && !pair.data("lib/dpkg/status").exists());
+        assert!(!pair.data(STAGING).exists());
+    }
+
+    #[test]
+    fn what_the_machine_removed_or_changed_stays_so() {
+        let pair = Pair::new();
+        pair.lay(true);
+        fs::write(pair.data("lib/app/state"), "of the machine").expect("written");
+        fs::set_permissions(pair.data("lib/app"), Permissions::from_mode(0o700)).expect("a mode");
+        fs::remove_file(pair.data("note")).expect("removed");
+        fs::write(pair.image("lib/app/late"), "").expect("a file");
+        assert_eq!(pair.lay(false), 0);
+        assert_eq!(fs::read_to_string(pair.data("lib/app/state")).expect("a file"), "of the machine");
+        assert_eq!(pair.mode("lib/app"), 0o700);
+        assert!(!pair.data("note").exists() && !pair.data("lib/app/late").exists());
+    }
+
+    #[test]
+    fn a_later_image_brings_its_new_directories_whole() {
+        let pair = Pair::new();
+        pair.lay(true);
+        fs::create_dir_all(pair.image("lib/app/cache/deep")).expect("a directory");
+        fs::write(pair.image("lib/app/cache/deep/file"), "new").expect("a file");
+        symlink("../app", pair.image("lib/link")).expect("a link");
+        assert_eq!(pair.lay(false), 2);
+        assert_eq!(fs::read_to_string(pair.data("lib/app/cache/deep/file")).expect("a file"), "new");
+        assert_eq!(pair.lay(false), 0);
+    }
+
+    #[test]
+    fn a_link_on_the_partition_is_never_followed() {
+        let pair = Pair::new();
+        let elsewhere = pair.folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).expect("a directory");
+        symlink(&elsewhere, pair.data("lib")).expect("a link");
+        fs::write(pair.data("tmp"), "a file where the image has a directory").expect("a file");
+        pair.lay(true);
+        assert_eq!(list(&elsewhere).expect("listed"), Vec::<std::ffi::OsString>::new());
+        assert!(pair.data("tmp").is_file());
+    }
+
+    #[test]
+    fn what_a_power_failure_left_is_removed_and_made_anew() {
+        let pair = Pair::new();
+        fs::create_dir_all(pair.data(".mkimage-seed/0")).expect("a directory");
+        fs::write(pair.data(".mkimage-seed/0/half"), "").expect("a file");
+        // Two of four had been renamed when the power failed.
+        fs::create_dir(pair.data("tmp")).expect("a directory");
+        symlink("/run", pair.data("run")).expect("a link");
+        assert_eq!(pair.lay(true), 2);
+        assert!(pair.data("lib/app/state").exists() && pair.data("note").exists());
+        assert!(!pair.data(STAGING).exists());
+    }
+
+    #[test]
+    fn a_partition_that_takes_nothing_says_what_could_not_be_made() {
+        let pair = Pair::new();
+        let (image, missing) = (pair.image(""), pair.data("missing"));
+        let error =
+            Seed { image: &image, data: &missing, hollow: &[], first: true }.lay().expect_err("failed");
+        assert!(error.to_string().contains("missing"), "{error}");
+    }
+}
