@@ -18,6 +18,11 @@ file "/etc/hosts" {
   replace = true
 }
 
+file "/etc/default/locale" {
+  content = "LANG=C.UTF-8\n"
+  replace = true
+}
+
 # Network: every wired interface by DHCP and router advertisements.
 
 file "/etc/systemd/network/80-wired.network" {
@@ -84,6 +89,36 @@ file "/usr/local/lib/image/ssh-keys" {
 
 symlink "/etc/systemd/system/ssh.service.requires/ssh-keys.service" {
   target = "/etc/systemd/system/ssh-keys.service"
+}
+
+# Health: a new version is a trial until this file is gone (see mkimage's PID 1). It goes when systemd has
+# started everything and nothing failed; a reboot before that uses up a try.
+
+file "/etc/tmpfiles.d/image.conf" {
+  content = <<-EOT
+    d /run/mkimage      0755
+    f /run/mkimage/hold 0644
+  EOT
+}
+
+file "/etc/systemd/system/image-health.service" {
+  content = <<-EOT
+    [Unit]
+    Description=Says that this version of the system is healthy
+
+    [Service]
+    Type=exec
+    ExecStart=/usr/local/lib/image/health
+  EOT
+}
+
+file "/usr/local/lib/image/health" {
+  source = "health"
+  mode   = "0755"
+}
+
+symlink "/etc/systemd/system/multi-user.target.wants/image-health.service" {
+  target = "/etc/systemd/system/image-health.service"
 }
 
 # Logs: kept over reboots, at most a tenth of the data partition.

@@ -38,6 +38,8 @@ file "/etc/nginx/sites-enabled/default" {
       listen 80 default_server;
       listen [::]:80 default_server;
       root /srv/www;
+      # To the journal, which is bounded.
+      access_log syslog:server=unix:/dev/log;
     }
   EOT
   replace = true
