@@ -14,40 +14,56 @@ use crate::packages::unpack::{self, Options};
 use crate::packages::{
     self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Wanted, unpack_key,
 };
-use crate::recipe::plan::{Architecture, KernelSource, LoaderSource, PackagesPlan, Part, Plan};
+use crate::recipe::plan::{
+    Architecture, ArchivePlan, BarePackagePlan, KernelSource, LoaderSource, PackagesPlan, Part, Plan,
+};
 use crate::store::{Objects, Store, Transaction, TreeRef};
 use crate::tree::{Content, ContentError, ContentSink, ContentSource, Directory};
 
 /// Lists what a plan asks of package archives, in recipe order.
 pub fn requests(plan: &Plan) -> Vec<Request> {
-    let mut plans: Vec<&PackagesPlan> = Vec::new();
+    let mut requests = Vec::new();
     for part in &plan.parts {
         if let Part::Packages(packages) = part {
-            plans.push(packages);
+            requests.push(request_of(packages, plan.image.architecture));
         }
     }
-    if let Some(KernelSource::Package(packages)) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
-        plans.push(packages);
+    if let Some(KernelSource::Package(package)) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
+        requests.push(bare_request(package, plan.image.architecture));
     }
-    if let LoaderSource::Package(packages) = &plan.boot.loader {
-        plans.push(packages);
+    if let LoaderSource::Package(package) = &plan.boot.loader {
+        requests.push(bare_request(package, plan.image.architecture));
     }
-    plans.into_iter().map(|packages| request(packages, plan.image.architecture)).collect()
+    requests
 }
 
-fn request(plan: &PackagesPlan, architecture: Architecture) -> Request {
+fn request_of(plan: &PackagesPlan, architecture: Architecture) -> Request {
+    let names = plan.names.iter().map(|name| name.name.clone()).collect();
+    request(&plan.distribution, &plan.archives[0], names, architecture)
+}
+
+fn bare_request(plan: &BarePackagePlan, architecture: Architecture) -> Request {
+    request(&plan.distribution, &plan.archive, vec![plan.name.clone()], architecture)
+}
+
+fn request(
+    distribution: &str,
+    archive: &ArchivePlan,
+    names: Vec<String>,
+    architecture: Architecture,
+) -> Request {
     let architecture = match architecture {
         Architecture::X86_64 => "amd64",
         Architecture::Aarch64 => "arm64",
     };
     Request {
-        distribution: plan.distribution.clone(),
-        suite: plan.suite.clone(),
-        components: plan.components.clone(),
+        distribution: distribution.to_owned(),
+        suite: archive.suite.clone(),
+        components: archive.components.clone(),
         architecture: architecture.to_owned(),
-        names: plan.names.clone(),
-        mirror: plan.mirror.clone(),
-        signed_by: plan.signed_by.clone(),
+        names,
+        mirror: archive.mirror.clone(),
+        signed_by: archive.signed_by.clone(),
     }
 }
 
@@ -107,8 +123,8 @@ pub struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     /// Returns the keys of unpacking the packages of a plan, in its order.
-    pub fn keys(&self, plan: &PackagesPlan) -> Result<Vec<StepKey>> {
-        let requests = [request(plan, self.architecture)];
+    pub fn keys(&self, plan: &BarePackagePlan) -> Result<Vec<StepKey>> {
+        let requests = [bare_request(plan, self.architecture)];
         let wanted = self.lock.select(&requests)?;
         Ok(wanted.iter().map(|wanted| key(wanted.package)).collect())
     }
@@ -142,7 +158,16 @@ impl Unpacking<'_> {
         transaction: &Transaction<'_>,
         job: &Job,
     ) -> Result<Vec<(String, Directory)>> {
-        let requests = [request(plan, self.architecture)];
+        self.trees_of(request_of(plan, self.architecture), transaction, job)
+    }
+
+    fn trees_of(
+        &self,
+        request: Request,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Vec<(String, Directory)>> {
+        let requests = [request];
         let mut wanted: Vec<(usize, Wanted<'_>)> =
             self.lock.select(&requests)?.into_iter().enumerate().collect();
         wanted.sort_by_key(|(_, wanted)| std::cmp::Reverse(wanted.package.size_bytes));
@@ -155,18 +180,15 @@ impl Unpacking<'_> {
         Ok(trees.into_iter().map(|(_, name, tree)| (name, tree)).collect())
     }
 
-    /// Returns the packages of a plan in one tree, for looking into: what several bring is the last one's.
-    pub fn tree(&self, plan: &PackagesPlan, transaction: &Transaction<'_>, job: &Job) -> Result<Directory> {
-        let mut trees = self.trees(plan, transaction, job)?.into_iter().map(|(_, tree)| tree);
-        let mut united = trees.next().unwrap_or_default();
-        for tree in trees {
-            for (path, node) in tree.paths() {
-                if !matches!(node, crate::tree::Node::Directory(_)) {
-                    united.replace(&path, node.clone()).map_err(|error| PipelineError::Tree(vec![error]))?;
-                }
-            }
-        }
-        Ok(united)
+    /// Returns the tree of one package, for looking into.
+    pub fn tree(
+        &self,
+        plan: &BarePackagePlan,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Directory> {
+        let trees = self.trees_of(bare_request(plan, self.architecture), transaction, job)?;
+        Ok(trees.into_iter().next().map(|(_, tree)| tree).unwrap_or_default())
     }
 
     fn unpacked(&self, package: &LockedPackage, transaction: &Transaction<'_>, job: &Job) -> Result<TreeRef> {
