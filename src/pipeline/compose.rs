@@ -49,7 +49,7 @@ pub struct Options {
 impl Options {
     /// Returns where the lock of the recipe lies.
     pub fn lock_path(&self) -> PathBuf {
-        self.recipe.with_extension("lock")
+        lock_path(&self.recipe)
     }
 
     /// Returns a host path as seen from the recipe's folder, so that it means the same elsewhere.
@@ -57,6 +57,11 @@ impl Options {
         let folder = self.recipe.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path).display().to_string()
     }
+}
+
+/// Returns where the lock of a recipe lies: beside it.
+pub fn lock_path(recipe: &Path) -> PathBuf {
+    recipe.with_extension("lock")
 }
 
 /// What composing made.
@@ -207,11 +212,7 @@ impl Work<'_> {
     fn root(&self, transaction: &Transaction<'_>) -> Result<(TreeRef, Identities)> {
         let contributions = self.contributions(transaction)?;
         let step = self.job.step("merge", None, Unit::Items);
-        let steps = Steps {
-            memo: self.unpacking.memo,
-            epoch: self.epoch(),
-            scratch: &self.options.scratch,
-        };
+        let steps = Steps { memo: self.unpacking.memo, epoch: self.epoch(), scratch: &self.options.scratch };
         let mut merging = Merging::default();
         for (index, contributions) in contributions.into_iter().enumerate() {
             if let Part::Run(plan) = &self.plan.parts[index] {

@@ -39,7 +39,7 @@ mod system;
 
 use std::path::Path;
 
-pub use compose::{Composed, DEFAULT_EPOCH, Options, compose};
+pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path};
 pub use error::{PipelineError, whole};
 pub use image::{Written, write};
 pub use inspect::{Inspection, SlotFacts, dump, inspect, open as open_image};
@@ -88,20 +88,14 @@ pub fn lock(
 
 /// Gathers all packages that a recipe's lock pins in a folder, so that a builder without a network can build.
 /// A lock is written first where there is none.
-pub fn vendor(
-    plan: &Plan,
-    options: &Options,
-    store: &Store,
-    folder: &Path,
-    job: &Job,
-) -> Result<Vendored> {
+pub fn vendor(plan: &Plan, options: &Options, store: &Store, folder: &Path, job: &Job) -> Result<Vendored> {
     let lock = compose::lock(plan, options, store, job)?;
     packages::vendor(store, &lock, &requests(plan), &options.packages, folder, job)
 }
 
-/// Says why a package is in a recipe's lock, in sentences.
-pub fn why(options: &Options, package: &str) -> Result<Vec<String>> {
-    let path = options.lock_path();
-    let lock = packages::read_lock(&path)?.ok_or(PipelineError::NoLock { path })?;
+/// Says why a package is in a lock, in sentences.
+pub fn why(lock: &Path, package: &str) -> Result<Vec<String>> {
+    let path = lock.to_owned();
+    let lock = packages::read_lock(lock)?.ok_or(PipelineError::NoLock { path })?;
     Ok(lock.why(package)?)
 }

@@ -19,7 +19,9 @@ pub fn check(
     let Ok(reference) = RefName::new(name) else { return Ok(()) };
     let Some(value) = store.read_ref(&reference)? else { return Ok(()) };
     let Ok(commit) = store.read_commit(&value.commit) else {
-        job.note(format!("the commit that {name} leads to can't be read: numbers of accounts are not compared"));
+        job.note(format!(
+            "the commit that {name} leads to can't be read: numbers of accounts are not compared"
+        ));
         return Ok(());
     };
     for (path, what, key) in TABLES {

@@ -16,8 +16,8 @@ use crate::packages::{
 };
 use crate::recipe::plan::BarePackagePlan;
 use crate::store::{Objects, Store, Transaction, TreeRef};
+use crate::tree::Directory;
 use crate::tree::content::ContentReader;
-use crate::tree::{ContentSink, Directory};
 
 /// What became of a lock.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -26,6 +26,8 @@ pub struct Locked {
     pub packages: Vec<String>,
     /// False where the file said this already: then it was not touched.
     pub changed: bool,
+    /// Whether there was no lock before.
+    pub is_new: bool,
     /// What differs from the lock that was there, a line each, as a changelog would say it.
     pub changes: Vec<String>,
 }
@@ -70,8 +72,10 @@ pub fn write_lock(
     if changed && locking.write {
         publish_bytes(locking.path, lock.to_string().as_bytes())?;
     }
+    let is_new = previous.is_none();
     let changes = Lock::changes(&previous.unwrap_or_default(), &lock);
     let locked = Locked {
+        is_new,
         packages: lock.packages().map(ToString::to_string).collect(),
         changed,
         changes: changes.iter().map(ToString::to_string).collect(),
@@ -181,7 +185,8 @@ impl Unpacking<'_> {
         let tree = self.kept(package, share, transaction, job)?;
         let kept = transaction.read_tree(job, &tree)?;
         let unpacked = Unpacked::from_tree(kept, transaction);
-        let problem = |problem| PackagesError::Unpack { package: package.to_string(), problem: Box::new(problem) };
+        let problem =
+            |problem| PackagesError::Unpack { package: package.to_string(), problem: Box::new(problem) };
         Ok(unpacked.map_err(problem)?)
     }
 

@@ -80,7 +80,9 @@ impl Steps<'_> {
                 return Err(PipelineError::InputChanged { path: path.clone(), origin: plan.origin.clone() });
             }
             match (tree, at.parent(), at.name()) {
-                (Node::Directory(tree), ..) => inputs.entry(at.clone()).or_default().entries.extend(tree.entries),
+                (Node::Directory(tree), ..) => {
+                    inputs.entry(at.clone()).or_default().entries.extend(tree.entries)
+                }
                 (file, Some(parent), Some(name)) => {
                     inputs.entry(parent).or_default().entries.insert(name, file);
                 }
@@ -128,7 +130,8 @@ fn read(path: &Path, sink: &dyn ContentSink, job: &Job) -> Result<(Node, Inputs)
     }
     let one = |error| PipelineError::Archive(vec![error]);
     let inputs = archive::read_host_file(path, sink, job).map_err(one)?;
-    let Some(archive::InputKind::File { content, executable }) = inputs.entries.first().map(|input| &input.kind)
+    let Some(archive::InputKind::File { content, executable }) =
+        inputs.entries.first().map(|input| &input.kind)
     else {
         unreachable!("because the inputs of a file are that file");
     };

@@ -16,7 +16,7 @@ use crate::packages::{Request, Unpacked};
 use crate::recipe::plan::{self, PackageDatabase, PackagesPlan, Plan};
 use crate::sandbox::{self, MaintainerPackage};
 use crate::store::{Objects, Transaction};
-use crate::tree::{ContentSink, Directory};
+use crate::tree::Directory;
 
 /// Name and version of this step: a change of what laying or finishing does needs a new one.
 const STEP: &str = "system 1";
