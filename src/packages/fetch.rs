@@ -10,7 +10,7 @@ use super::http::Http;
 use super::lock::{LockedPackage, Wanted};
 use super::mirror::{self, Location, Mirror};
 use super::request::{Request, Settings};
-use super::universe::Universe;
+use super::suite::Suite;
 use crate::base::job::Unit;
 use crate::base::parallel::Workers;
 use crate::base::{Job, fs};
@@ -224,7 +224,7 @@ impl<'a> Fetcher<'a> {
             if gone.is_empty() {
                 continue;
             }
-            let Ok(universe) = Universe::load(request, None, self, job) else { continue };
+            let Ok(universe) = Suite::load(request, None, self, job) else { continue };
             let names = gone.iter().map(|gone| gone.0).collect();
             let Ok(found) = universe.find(&names) else { continue };
             for (name, now) in &mut gone {

@@ -18,7 +18,7 @@
 //! - The address of a mirror reaches neither the lock nor a tree: it is the machine's affair.
 //! - No host name is built in. The room has no clock: time comes in through [`Settings`].
 //!
-//! Not here: dependencies (a kernel's metapackage apart, see [`solve`]), maintainer scripts (they come
+//! Not here: dependencies (a kernel's metapackage apart, see [`resolve`]), maintainer scripts (they come
 //! back as bytes), the layout of the cache, the merging of trees.
 //!
 //! Read first: [`lock`], [`fetch`], [`unpack`].
@@ -38,11 +38,11 @@ pub mod lock;
 mod mirror;
 mod proxy;
 mod request;
+mod resolve;
 pub mod rpm;
-pub mod solve;
 mod sources;
+mod suite;
 mod trust;
-pub mod universe;
 pub mod unpack;
 
 pub use digest::Sha256;
@@ -52,8 +52,8 @@ pub use http::Patience;
 pub use keyring::Keyring;
 pub use lock::{Lock, LockError, LockedPackage, LockedSuite, Wanted};
 pub use proxy::Proxies;
-pub use request::{Request, Settings};
-pub use solve::resolve;
+pub use request::{Request, Root, Rules, Settings};
+pub use resolve::resolve;
 pub use sources::{SignedBy, Source, parse_deb822, parse_one_line};
 pub use trust::{SignatureProblem, Verified, verify_cleartext};
 pub use unpack::{Unpacked, unpack_key};

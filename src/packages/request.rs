@@ -1,5 +1,6 @@
 //! What the caller asks for, and what the machine and the command line say about how to get it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::deb::name;
@@ -16,7 +17,7 @@ pub struct Request {
     pub components: Vec<String>,
     /// Debian's name of the architecture: `amd64`, `arm64`.
     pub architecture: String,
-    /// Exact names; a kernel's metapackage stands for the kernel (see [`super::solve`]).
+    /// Exact names; a kernel's metapackage stands for the kernel (see [`super::resolve`]).
     pub names: Vec<String>,
     /// The mirror that the recipe names.
     pub mirror: Option<String>,
@@ -47,6 +48,36 @@ impl Request {
             None => Ok(()),
         }
     }
+}
+
+/// Names a package to install.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Root {
+    /// `name` or `name:architecture`.
+    pub name: String,
+    /// A pattern that the version must match, such as `1.2*`.
+    pub version: Option<String>,
+    /// The suite from which it must come.
+    pub suite: Option<String>,
+}
+
+/// Says how packages are chosen.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Rules {
+    /// What a package depends on comes with it.
+    pub dependencies: bool,
+    /// Every package marked `Essential: yes` comes too.
+    pub essential: bool,
+    /// What a package recommends comes with it, where it can.
+    pub recommends: bool,
+    /// Packages that are never installed.
+    pub exclude: Vec<String>,
+    /// A pattern of the version for each pinned package, such as `1.2*`.
+    pub pins: BTreeMap<String, String>,
+    /// Packages that stay at the locked version when the others are renewed.
+    pub holds: Vec<String>,
+    /// Package files of the host: part of the choice, and preferred.
+    pub local: Vec<PathBuf>,
 }
 
 /// Holds what the machine and the command line say.

@@ -10,14 +10,16 @@ use crate::base::job::Unit;
 use crate::base::publish::publish_bytes;
 use crate::base::{Digest, Job, StepKey, fs};
 use crate::packages::lock::LOCK_BYTES_MAX;
-use crate::packages::unpack::{self, Options};
+use crate::packages::unpack::{self, Share};
 use crate::packages::{
-    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Wanted, unpack_key,
+    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Unpacked, Wanted,
+    unpack_key,
 };
 use crate::recipe::plan::{
     Architecture, ArchivePlan, BarePackagePlan, KernelSource, LoaderSource, PackagesPlan, Part, Plan,
 };
 use crate::store::{Objects, Store, Transaction, TreeRef};
+use crate::tree::content::ContentReader;
 use crate::tree::{Content, ContentError, ContentSink, ContentSource, Directory};
 
 /// Lists what a plan asks of package archives, in recipe order.
@@ -168,16 +170,19 @@ impl Unpacking<'_> {
         job: &Job,
     ) -> Result<Vec<(String, Directory)>> {
         let requests = [request];
-        let mut wanted: Vec<(usize, Wanted<'_>)> =
-            self.lock.select(&requests)?.into_iter().enumerate().collect();
-        wanted.sort_by_key(|(_, wanted)| std::cmp::Reverse(wanted.package.size_bytes));
-        let unpacked = job.workers.try_map(wanted, |(index, wanted)| {
-            let tree = self.unpacked(wanted.package, transaction, job)?;
-            Ok((index, wanted.package.to_string(), transaction.read_tree(job, &tree)?))
+        let wanted = self.lock.select(&requests)?;
+        let size = |wanted: &Wanted<'_>| wanted.package.size_bytes;
+        let trees = unpack::largest_first(wanted, size, job, |wanted, share| {
+            let tree = self.unpacked(wanted.package, share, transaction, job)?;
+            let kept = transaction.read_tree(job, &tree)?;
+            let unpacked = Unpacked::from_tree(kept, transaction);
+            let unpacked = unpacked.map_err(|problem| PackagesError::Unpack {
+                package: wanted.package.to_string(),
+                problem: Box::new(problem),
+            })?;
+            Ok((wanted.package.to_string(), unpacked.tree))
         });
-        let mut trees = unpacked.map_err(PipelineError::first)?;
-        trees.sort_by_key(|tree| tree.0);
-        Ok(trees.into_iter().map(|(_, name, tree)| (name, tree)).collect())
+        trees.map_err(PipelineError::first)
     }
 
     /// Returns the tree of one package, for looking into.
@@ -191,22 +196,29 @@ impl Unpacking<'_> {
         Ok(trees.into_iter().next().map(|(_, tree)| tree).unwrap_or_default())
     }
 
-    fn unpacked(&self, package: &LockedPackage, transaction: &Transaction<'_>, job: &Job) -> Result<TreeRef> {
+    fn unpacked(
+        &self,
+        package: &LockedPackage,
+        share: Share,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<TreeRef> {
         let key = key(package);
         if let Some(tree) = self.memo.tree(&key) {
             return Ok(tree);
         }
         let step = job.step(format!("unpack {package}"), Some(package.size_bytes), Unit::Bytes);
         let cache = StoreCache::new(self.store, job);
-        let bytes = cache.get(&package.sha256.0, package.size_bytes)?;
-        let bytes = bytes.ok_or_else(|| PackagesError::Offline {
+        let content = cache.find(&package.sha256.0, package.size_bytes);
+        let content = content.ok_or_else(|| PackagesError::Offline {
             name: package.name.clone(),
             version: package.version.clone(),
             sha256: package.sha256,
             filename: package.filename.clone(),
         })?;
-        let unpacked = unpack::locked_deb(&bytes, package, &Options::default(), transaction, job)?;
-        let sealed = unpacked.tree.seal().map_err(PipelineError::Tree)?;
+        let reader = ContentReader::new(transaction, content);
+        let unpacked = unpack::locked_deb(reader, package, share, transaction, job)?;
+        let sealed = unpacked.to_tree().seal().map_err(PipelineError::Tree)?;
         let tree = transaction.put_tree(job, &sealed)?;
         step.advance(package.size_bytes);
         self.memo.later(key, tree);
@@ -215,7 +227,7 @@ impl Unpacking<'_> {
 }
 
 fn key(package: &LockedPackage) -> StepKey {
-    unpack_key(&package.sha256, &Options::default())
+    unpack_key(&package.sha256)
 }
 
 /// Keeps what was fetched in the store: objects by their ids, and a table from SHA-256 to id.

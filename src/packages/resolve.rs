@@ -14,7 +14,7 @@ use super::error::PackagesError;
 use super::fetch::Fetcher;
 use super::lock::{Lock, LockedPackage};
 use super::request::Request;
-use super::universe::Universe;
+use super::suite::Suite;
 use crate::base::Job;
 use crate::base::job::Unit;
 
@@ -84,7 +84,7 @@ fn resolve_group(
         return Ok(());
     }
     let step = job.step(format!("lock {distribution} {suite}"), Some(new.len() as u64), Unit::Items);
-    let universe = Universe::load(first, previous, fetcher, job)?;
+    let universe = Suite::load(first, previous, fetcher, job)?;
     lock.put_suite(distribution, suite, universe.state);
     let wanted = new.iter().map(|name| name.as_str()).collect();
     let (mut found, kernels) = look_up(&wanted, &universe)?;
@@ -102,7 +102,7 @@ fn resolve_group(
 type Entries = BTreeMap<String, IndexEntry>;
 
 /// Finds packages, and the kernels for which metapackages among them stand.
-fn look_up(names: &BTreeSet<&str>, universe: &Universe) -> Result<(Entries, Entries), PackagesError> {
+fn look_up(names: &BTreeSet<&str>, universe: &Suite) -> Result<(Entries, Entries), PackagesError> {
     let found = universe.find(names)?;
     let kernels: BTreeSet<&str> = found.values().filter_map(kernel).map(|kernel| kernel.name).collect();
     let kernels = if kernels.is_empty() { Entries::new() } else { universe.find(&kernels)? };
@@ -120,7 +120,7 @@ fn pick(
     found: &mut Entries,
     kernels: &Entries,
     request: &Request,
-    universe: &Universe,
+    universe: &Suite,
 ) -> Result<IndexEntry, PackagesError> {
     let Some(entry) = found.remove(name) else {
         return Err(PackagesError::Unknown {

@@ -24,7 +24,7 @@ const PACKED_BYTES_MAX: u64 = 256 << 20;
 const FORMS: [&str; 3] = [".xz", ".gz", ""];
 
 /// Holds the indexes of one suite, for one architecture and some components.
-pub(super) struct Universe {
+pub(super) struct Suite {
     pub state: LockedSuite,
     /// Text of each component's index, in the order of the request.
     indexes: Vec<(String, String)>,
@@ -32,7 +32,7 @@ pub(super) struct Universe {
     suite: String,
 }
 
-impl Universe {
+impl Suite {
     /// Loads what a request may choose from, from the first mirror that serves it. A previous lock bounds how
     /// old the suite may be.
     pub fn load(
@@ -40,7 +40,7 @@ impl Universe {
         previous: Option<&Lock>,
         fetcher: &Fetcher<'_>,
         job: &Job,
-    ) -> Result<Universe, PackagesError> {
+    ) -> Result<Suite, PackagesError> {
         let mut errors = Vec::new();
         for mirror in mirror::candidates(request, fetcher.settings())? {
             match Self::load_from(&mirror, request, previous, fetcher, job) {
@@ -61,8 +61,8 @@ impl Universe {
         previous: Option<&Lock>,
         fetcher: &Fetcher<'_>,
         job: &Job,
-    ) -> Result<Universe, PackagesError> {
-        let suite = Suite { mirror, request, fetcher };
+    ) -> Result<Suite, PackagesError> {
+        let suite = Loading { mirror, request, fetcher };
         let keyring = Keyring::of(request, mirror, fetcher.settings())?;
         let path = format!("dists/{}/InRelease", request.suite);
         let bytes = fetcher.ask(mirror, &path, None, RELEASE_BYTES_MAX, job)?;
@@ -75,7 +75,7 @@ impl Universe {
         let load = |component: &String| suite.load_index(component, &release, job);
         let indexes =
             job.workers.try_map(request.components.iter().collect(), load).map_err(PackagesError::of)?;
-        Ok(Universe { state, indexes, mirror: mirror.shown(), suite: request.suite.clone() })
+        Ok(Suite { state, indexes, mirror: mirror.shown(), suite: request.suite.clone() })
     }
 
     /// Returns the highest version of each package that is there, by name; among equal ones the first. Costs one
@@ -112,7 +112,7 @@ fn verified(bytes: &[u8], keyring: &Keyring, now: u64) -> Result<Verified<Releas
 
 /// Checks that the Release is of the suite that was asked for, and of a time at which it may be used. What
 /// apt's sources offer under the suite's name from other archives is passed over.
-fn check(release: &Verified<Release>, suite: &Suite<'_>, now: u64) -> Result<(), SuiteProblem> {
+fn check(release: &Verified<Release>, suite: &Loading<'_>, now: u64) -> Result<(), SuiteProblem> {
     let Request { suite: name, distribution, .. } = suite.request;
     if !release.is_suite(name) {
         let names = [&release.suite, &release.codename].into_iter().flatten();
@@ -149,13 +149,13 @@ fn check_age(state: &LockedSuite, locked: Option<&LockedSuite>) -> Result<(), Su
 }
 
 /// A suite on a mirror, as it is being loaded.
-struct Suite<'a> {
+struct Loading<'a> {
     mirror: &'a Mirror,
     request: &'a Request,
     fetcher: &'a Fetcher<'a>,
 }
 
-impl Suite<'_> {
+impl Loading<'_> {
     fn problem(&self, problem: SuiteProblem) -> PackagesError {
         let (suite, mirror) = (self.request.suite.clone(), self.mirror.shown());
         PackagesError::Suite { suite, mirror, problem: Box::new(problem) }
