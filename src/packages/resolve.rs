@@ -1,41 +1,46 @@
-//! From names to pinned packages. So far a name means exactly the package of that name, in its highest
-//! version; what a package depends on is the recipe's affair.
-//!
-//! One exception: a kernel's metapackage (`linux-image-cloud-amd64`) stands for the kernel that it depends on
-//! (`linux-image-6.1.0-50-cloud-amd64`), one step and no further. The lock then holds the kernel, with the
-//! metapackage's name among those that it was asked by; the metapackage itself has no content and is
-//! not fetched.
+//! From requests to a lock: what stays, what is asked, what is chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::deb::index::IndexEntry;
-use super::deb::relation::{self, Relation};
 use super::error::PackagesError;
+use super::exact;
 use super::fetch::Fetcher;
-use super::lock::{Lock, LockedPackage};
-use super::request::Request;
-use super::suite::Suite;
+use super::local::{self, LocalDeb};
+use super::lock::{Lock, LockedPackage, LockedRequest, Reason};
+use super::request::{Request, Root};
+use super::suite;
 use crate::base::Job;
 use crate::base::job::Unit;
 
-/// Starts the name of every kernel package, metapackages too.
-const KERNEL: &str = "linux-image-";
+/// Says which locked versions may change.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Update {
+    /// None but those that the recipe no longer allows.
+    #[default]
+    None,
+    /// All but those that the recipe holds.
+    All,
+    /// Those of some packages, and what these need then; the recipe's holds stay.
+    Packages(BTreeSet<String>),
+}
 
-/// Locks all requests. What `keep` has locked stays as it is, and suites from which nothing else is wanted are
-/// not even asked; pass `None` to take the newest of all. `previous` is the lock to be replaced: a suite
-/// older than what it was made from is refused.
+/// Locks all requests. What the previous lock has stays, as far as `update` and the recipe allow; a distribution
+/// of which nothing can change is not even asked. A suite older than what the previous lock was made from is
+/// refused.
 pub fn resolve(
     requests: &[Request],
-    keep: Option<&Lock>,
     previous: Option<&Lock>,
+    update: &Update,
     fetcher: &Fetcher<'_>,
     job: &Job,
 ) -> Result<Lock, PackagesError> {
     requests.iter().try_for_each(Request::check)?;
+    check_update(update, previous)?;
     let mut lock = Lock::default();
     let mut errors = Vec::new();
-    for group in groups(requests) {
-        if let Err(error) = resolve_group(&group, keep, previous, fetcher, job, &mut lock) {
+    for request in requests {
+        let resolving = Resolving { request, previous, update, fetcher, job };
+        if let Err(error) = resolving.run(&mut lock) {
             errors.push(error);
         }
         job.check()?;
@@ -43,119 +48,118 @@ pub fn resolve(
     if errors.is_empty() { Ok(lock) } else { Err(PackagesError::of(errors)) }
 }
 
-/// Groups requests that ask the same indexes of the same mirror, in the order of the first of each.
-fn groups(requests: &[Request]) -> Vec<Vec<&Request>> {
-    let mut order = Vec::new();
-    let mut groups: BTreeMap<_, Vec<&Request>> = BTreeMap::new();
-    for request in requests {
-        let Request { distribution, suite, components, architecture, mirror, signed_by, .. } = request;
-        let key = (distribution, suite, components, architecture, mirror, signed_by);
-        if !groups.contains_key(&key) {
-            order.push(key);
-        }
-        groups.entry(key).or_default().push(request);
-    }
-    order.into_iter().filter_map(|key| groups.remove(&key)).collect()
-}
-
-fn resolve_group(
-    group: &[&Request],
-    keep: Option<&Lock>,
-    previous: Option<&Lock>,
-    fetcher: &Fetcher<'_>,
-    job: &Job,
-    lock: &mut Lock,
-) -> Result<(), PackagesError> {
-    let Some(first) = group.first() else { return Ok(()) };
-    let Request { distribution, suite, architecture, .. } = first;
-    let kept = |name: &String| keep?.find(distribution, suite, architecture, name);
-    let mut names: Vec<&String> = group.iter().flat_map(|request| &request.names).collect();
-    names.sort();
-    names.dedup();
-    let (old, new): (Vec<&String>, Vec<&String>) = names.into_iter().partition(|name| kept(name).is_some());
-    if let Some(state) = keep.and_then(|keep| keep.suite(distribution, suite)) {
-        lock.put_suite(distribution, suite, *state);
-    }
-    for name in old {
-        let package = kept(name).expect("because the partition asked");
-        lock.put_package(LockedPackage { asked: [name.clone()].into(), ..package.clone() });
-    }
-    if new.is_empty() {
-        return Ok(());
-    }
-    let step = job.step(format!("lock {distribution} {suite}"), Some(new.len() as u64), Unit::Items);
-    let universe = Suite::load(first, previous, fetcher, job)?;
-    lock.put_suite(distribution, suite, universe.state);
-    let wanted = new.iter().map(|name| name.as_str()).collect();
-    let (mut found, kernels) = look_up(&wanted, &universe)?;
-    let mut errors = Vec::new();
-    for name in new {
-        match pick(name, &mut found, &kernels, first, &universe) {
-            Ok(entry) => lock.put_package(locked(entry, name, first)),
-            Err(error) => errors.push(error),
-        }
-        step.advance(1);
-    }
-    if errors.is_empty() { Ok(()) } else { Err(PackagesError::of(errors)) }
-}
-
-type Entries = BTreeMap<String, IndexEntry>;
-
-/// Finds packages, and the kernels for which metapackages among them stand.
-fn look_up(names: &BTreeSet<&str>, universe: &Suite) -> Result<(Entries, Entries), PackagesError> {
-    let found = universe.find(names)?;
-    let kernels: BTreeSet<&str> = found.values().filter_map(kernel).map(|kernel| kernel.name).collect();
-    let kernels = if kernels.is_empty() { Entries::new() } else { universe.find(&kernels)? };
-    Ok((found, kernels))
-}
-
-/// Returns the kernel for which a metapackage stands; `None` for every other package.
-fn kernel(entry: &IndexEntry) -> Option<Relation<'_>> {
-    let needed = relation::first_alternatives(&entry.depends);
-    needed.into_iter().find(|needed| entry.name.starts_with(KERNEL) && needed.name.starts_with(KERNEL))
-}
-
-fn pick(
-    name: &str,
-    found: &mut Entries,
-    kernels: &Entries,
-    request: &Request,
-    universe: &Suite,
-) -> Result<IndexEntry, PackagesError> {
-    let Some(entry) = found.remove(name) else {
-        return Err(PackagesError::Unknown {
-            name: name.to_owned(),
-            place: format!("{} ({})", request.suite, request.components.join(" ")),
-            architecture: request.architecture.clone(),
-            similar: universe.similar(name),
-        });
+/// Refuses to update what is not locked.
+fn check_update(update: &Update, previous: Option<&Lock>) -> Result<(), PackagesError> {
+    let Update::Packages(names) = update else { return Ok(()) };
+    let is_locked = |name: &String| {
+        let mut packages = previous.into_iter().flat_map(Lock::packages);
+        packages.any(|package| is_named(package, name))
     };
-    let Some(kernel) = kernel(&entry) else { return Ok(entry) };
-    let fits = |found: &&IndexEntry| kernel.exactly.is_none_or(|version| version == found.version);
-    match kernels.get(kernel.name).filter(fits) {
-        Some(found) => Ok(found.clone()),
-        None => {
-            let exactly = kernel.exactly.map(|version| format!(" {version}")).unwrap_or_default();
-            Err(PackagesError::Metapackage {
-                name: entry.name.clone(),
-                version: entry.version.clone(),
-                needs: format!("{}{exactly}", kernel.name),
-                suite: request.suite.clone(),
-            })
-        }
+    match names.iter().find(|name| !is_locked(name)) {
+        Some(name) => Err(PackagesError::NotInLock { name: name.clone(), similar: Vec::new() }),
+        None => Ok(()),
     }
 }
 
-fn locked(entry: IndexEntry, asked: &str, request: &Request) -> LockedPackage {
-    LockedPackage {
-        distribution: request.distribution.clone(),
-        suite: request.suite.clone(),
-        architecture: entry.architecture,
-        name: entry.name,
-        version: entry.version,
-        size_bytes: entry.size_bytes,
-        sha256: entry.sha256,
-        filename: entry.filename,
-        asked: [asked.to_owned()].into(),
+/// Tells whether a name is that of a package, or one by which it is asked for.
+fn is_named(package: &LockedPackage, name: &str) -> bool {
+    let (plain, architecture) = name.split_once(':').map_or((name, None), |split| (split.0, Some(split.1)));
+    let is_it = package.name == plain && architecture.is_none_or(|it| it == package.architecture);
+    is_it
+        || package.why.iter().any(|reason| match reason {
+            Reason::Asked(asked) | Reason::Bare(asked) => asked == name,
+            _ => false,
+        })
+}
+
+/// One request that is being resolved.
+struct Resolving<'a> {
+    request: &'a Request,
+    previous: Option<&'a Lock>,
+    update: &'a Update,
+    fetcher: &'a Fetcher<'a>,
+    job: &'a Job,
+}
+
+impl Resolving<'_> {
+    fn run(&self, lock: &mut Lock) -> Result<(), PackagesError> {
+        let distribution = &self.request.distribution;
+        let locals = local::read_all(self.request, self.job)?;
+        if let Some(previous) = self.previous
+            && *self.update == Update::None
+            && previous.fits(self.request)
+            && are_locked(&locals, previous, distribution)
+        {
+            lock.copy(previous, distribution);
+            return Ok(());
+        }
+        lock.put_request(distribution, LockedRequest::of(self.request));
+        let names = (self.request.roots.len() + self.request.bare.len()) as u64;
+        let _step = self.job.step(format!("lock {distribution}"), Some(names), Unit::Items);
+        let suites = suite::load_all(self.request, self.previous, self.fetcher, self.job)?;
+        for (source, suite) in self.request.sources.iter().zip(&suites) {
+            lock.put_source(distribution, &source.name, suite.state.clone());
+        }
+        let mut errors = Vec::new();
+        for (root, reason) in self.exact_roots() {
+            let kept = self.kept(&root, &reason).filter(|kept| self.has_source(kept));
+            let local = locals.iter().find(|local| local.is(&root, self.request));
+            let picked = match (local, kept) {
+                (Some(local), _) => Ok(local.locked(self.request, reason)),
+                (None, Some(kept)) => Ok(LockedPackage { why: [reason].into(), ..kept.clone() }),
+                (None, None) => exact::pick(&root, self.request, &suites, reason),
+            };
+            match picked {
+                Ok(package) => lock.put_package(package),
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() { Ok(()) } else { Err(PackagesError::of(errors)) }
     }
+
+    /// Returns what is asked for by exact names, with why.
+    fn exact_roots(&self) -> Vec<(Root, Reason)> {
+        let roots = self.request.roots.iter();
+        let roots = roots.map(|root| (root.clone(), Reason::Asked(root.name.clone())));
+        let bare = self.request.bare.iter();
+        let bare = bare.map(|name| {
+            (Root { name: name.clone(), version: None, suite: None }, Reason::Bare(name.clone()))
+        });
+        roots.chain(bare).collect()
+    }
+
+    /// Returns the package that the previous lock has for a name and that must stay.
+    fn kept(&self, root: &Root, reason: &Reason) -> Option<&LockedPackage> {
+        let mut packages = self.previous?.packages();
+        let kept = packages.find(|package| {
+            package.distribution == self.request.distribution
+                && package.why.contains(reason)
+                && self.request.is_of_its_architectures(&package.architecture)
+        })?;
+        let may_change = match self.update {
+            Update::None => false,
+            Update::All => true,
+            Update::Packages(names) => names.iter().any(|name| is_named(kept, name)),
+        };
+        let is_held = self.request.rules.holds.iter().any(|name| is_named(kept, name));
+        let pin = self.request.rules.pins.get(&kept.name);
+        let is_allowed =
+            root.version.iter().chain(pin).all(|pattern| super::request::fits(pattern, &kept.version));
+        ((is_held || !may_change) && is_allowed && kept.local_name().is_none()).then_some(kept)
+    }
+
+    fn has_source(&self, package: &LockedPackage) -> bool {
+        let suite = self.previous.and_then(|lock| lock.source(&package.distribution, &package.source));
+        let source = self.request.source(&package.source);
+        source.zip(suite).is_some_and(|(source, locked)| source.suite == locked.suite)
+    }
+}
+
+/// Tells whether a lock has the local files as they are.
+fn are_locked(locals: &[LocalDeb], lock: &Lock, distribution: &str) -> bool {
+    let is_locked = |local: &LocalDeb| {
+        let mut packages = lock.packages().filter(|package| package.distribution == distribution);
+        packages.all(|package| package.local_name() != Some(&local.file) || package.sha256 == local.sha256)
+    };
+    locals.iter().all(is_locked)
 }
