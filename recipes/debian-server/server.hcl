@@ -131,7 +131,6 @@ file "/etc/systemd/journald.conf.d/image.conf" {
 }
 
 kernel "debian" {
-  suite   = "bookworm"
   package = "linux-image-cloud-amd64"
 }
 

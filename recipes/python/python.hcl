@@ -35,10 +35,4 @@ app "guestbook" {
   }
 }
 
-kernel "debian" {
-  suite = "bookworm"
-
-  source "security" {
-    suite = "bookworm-security"
-  }
-}
+kernel "debian" {}
