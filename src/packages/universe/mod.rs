@@ -36,7 +36,7 @@ const NONE: u32 = u32::MAX;
 
 /// Numbers a package of a universe: a name in a version for an architecture, from one source.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PackageId(pub(super) u32);
+pub struct PackageId(pub(in crate::packages) u32);
 
 /// Numbers a name of a universe, of real and virtual packages alike.
 pub(super) type NameId = u32;

@@ -106,8 +106,11 @@ const TOLERATED: &[(&str, &str)] = &[];
 /// Where the random sets start; printed with every failure.
 const SEED: u64 = 0x6d6b_696d_6167_6503;
 
+fn words(text: &str) -> Vec<String> {
+    text.split(' ').map(str::to_owned).collect()
+}
+
 fn fixed() -> Vec<Case> {
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let mut cases = Vec::new();
     for (number, text) in FIXED.iter().enumerate() {
         cases.push(Case { names: words(text), essential: false, recommends: false });
@@ -165,7 +168,17 @@ fn solutions_are_those_of_apt() {
     let universe = apt::universe();
     let count = std::env::var("MKIMAGE_PARITY_SETS").ok().and_then(|text| text.parse().ok()).unwrap_or(24);
     let seed = std::env::var("MKIMAGE_PARITY_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(SEED);
-    let mut cases = fixed();
+    let mut cases = match std::env::var("MKIMAGE_PARITY_NAMES") {
+        Ok(names) => names
+            .split(',')
+            .map(|names| Case {
+                names: words(names.trim_end_matches('+')),
+                essential: false,
+                recommends: names.ends_with('+'),
+            })
+            .collect(),
+        Err(_) => fixed(),
+    };
     cases.extend(random(universe, seed, count));
     let essentials: Vec<String> = universe.essential_names().into_iter().map(str::to_owned).collect();
     apt::solution(&["base-files".to_owned()], false).expect("apt installs base-files");
