@@ -55,7 +55,8 @@ pub struct Accounts {
 impl Accounts {
     /// Reads what the tree has.
     pub fn of(tree: &Directory, source: &dyn ContentSource) -> Result<Accounts, FinalizeError> {
-        let read = |path: &str| Ok::<_, FinalizeError>(Table::parse(&text(tree, path, source)?.unwrap_or_default()));
+        let read =
+            |path: &str| Ok::<_, FinalizeError>(Table::parse(&text(tree, path, source)?.unwrap_or_default()));
         let mut accounts = Accounts {
             passwd: read("/etc/passwd")?,
             group: read("/etc/group")?,
@@ -64,7 +65,13 @@ impl Accounts {
             ..Accounts::default()
         };
         accounts.groups.insert("root".to_owned(), Some(0));
-        let root = User { id: Some(0), comment: "root".into(), home: "/root".into(), shell: "/bin/sh".into(), group: None };
+        let root = User {
+            id: Some(0),
+            comment: "root".into(),
+            home: "/root".into(),
+            shell: "/bin/sh".into(),
+            group: None,
+        };
         accounts.users.insert("root".to_owned(), root);
         Ok(accounts)
     }
@@ -92,7 +99,11 @@ impl Accounts {
     }
 
     /// Takes the files of `sysusers.d` of a tree. A name that stands in `/etc` hides the same below `/usr`.
-    pub fn read_sysusers(&mut self, tree: &Directory, source: &dyn ContentSource) -> Result<(), FinalizeError> {
+    pub fn read_sysusers(
+        &mut self,
+        tree: &Directory,
+        source: &dyn ContentSource,
+    ) -> Result<(), FinalizeError> {
         let mut files: BTreeMap<Name, (String, Node)> = BTreeMap::new();
         for folder in ["/usr/lib/sysusers.d", "/etc/sysusers.d"] {
             let Some(directory) = directory(tree, folder) else { continue };
@@ -130,7 +141,9 @@ impl Accounts {
             (Some("u"), Some(name)) => {
                 let (id, group) = match word(2).map(|id| id.split_once(':').unwrap_or((id, ""))) {
                     None => (None, None),
-                    Some((id, group)) => (number(id).ok_or_else(wrong)?, Some(group).filter(|g| !g.is_empty())),
+                    Some((id, group)) => {
+                        (number(id).ok_or_else(wrong)?, Some(group).filter(|g| !g.is_empty()))
+                    }
                 };
                 let known = self.users.entry(name).or_default();
                 known.id = known.id.or(id);
@@ -217,7 +230,8 @@ impl Accounts {
             let group = group.unwrap_or(0);
             let id = user.id.or(user.group.is_none().then_some(group)).unwrap_or_else(|| id_of(&name));
             check_free("user", &self.passwd, id, &name)?;
-            let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+            let or =
+                |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
             let (home, shell) = (or(&user.home, "/"), or(&user.shell, NOLOGIN));
             self.passwd.lines.push(format!("{name}:x:{id}:{group}:{}:{home}:{shell}", user.comment));
             if self.shadow.line(&name).is_none() {
@@ -331,7 +345,9 @@ impl Table {
     }
 
     fn add_member(&mut self, group: &str, member: &str) {
-        let Some(line) = self.lines.iter_mut().find(|line| line.split(':').next() == Some(group)) else { return };
+        let Some(line) = self.lines.iter_mut().find(|line| line.split(':').next() == Some(group)) else {
+            return;
+        };
         let (front, members) = line.rsplit_once(':').unwrap_or((line, ""));
         let mut members: Vec<&str> = members.split(',').filter(|member| !member.is_empty()).collect();
         if !members.contains(&member) {
@@ -379,12 +395,20 @@ mod tests {
 
     #[test]
     fn numbers_follow_from_lines_or_names_alone() {
-        let all = accounts(&["u nginx - \"Nginx web server\" /var/lib/nginx", "g video 39", "u tss 59:video", "m nginx video"])
-            .expect("accounts");
+        let all = accounts(&[
+            "u nginx - \"Nginx web server\" /var/lib/nginx",
+            "g video 39",
+            "u tss 59:video",
+            "m nginx video",
+        ])
+        .expect("accounts");
         let one = accounts(&["u nginx -"]).expect("accounts");
         assert_eq!(all.id("user", "nginx"), one.id("user", "nginx"));
         assert_eq!(all.id("user", "nginx"), all.id("group", "nginx"));
-        assert_eq!((all.id("user", "tss"), all.id("group", "video"), all.id("group", "tss")), (Some(59), Some(39), None));
+        assert_eq!(
+            (all.id("user", "tss"), all.id("group", "video"), all.id("group", "tss")),
+            (Some(59), Some(39), None)
+        );
         let nginx = all.passwd.line("nginx").expect("a line");
         assert!(nginx.ends_with(":Nginx web server:/var/lib/nginx:/usr/sbin/nologin"), "{nginx}");
         assert_eq!(all.group.line("video").expect("a line"), "video:x:39:nginx");

@@ -30,13 +30,8 @@ pub fn encode(text: &str) -> Result<Option<[u8; 20]>, String> {
         return Err(format!("{text:?}: a file's capabilities are all effective, or none is"));
     }
     let flags = REVISION_2 | if effective != 0 { EFFECTIVE } else { 0 };
-    let words = [
-        flags,
-        permitted as u32,
-        inheritable as u32,
-        (permitted >> 32) as u32,
-        (inheritable >> 32) as u32,
-    ];
+    let words =
+        [flags, permitted as u32, inheritable as u32, (permitted >> 32) as u32, (inheritable >> 32) as u32];
     let mut value = [0; 20];
     for (slot, word) in value.chunks_exact_mut(4).zip(words) {
         slot.copy_from_slice(&word.to_le_bytes());
@@ -94,10 +89,7 @@ mod tests {
         let both = Ok(Some("0100000200240000000000000000000000000000".to_owned()));
         assert_eq!(value("cap_net_raw,cap_net_bind_service=ep"), both);
         assert_eq!(value("cap_net_raw=ep cap_net_bind_service+pe"), both);
-        assert_eq!(
-            value("= cap_net_raw+p"),
-            Ok(Some("0000000200200000000000000000000000000000".to_owned()))
-        );
+        assert_eq!(value("= cap_net_raw+p"), Ok(Some("0000000200200000000000000000000000000000".to_owned())));
         assert_eq!(value("="), Ok(None));
         for wrong in ["cap_x=ep", "cap_net_raw", "cap_net_raw=x", "cap_net_raw=ep cap_setuid=p"] {
             assert!(value(wrong).is_err(), "{wrong}");

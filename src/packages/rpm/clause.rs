@@ -78,7 +78,8 @@ fn packages(rich: &Rich, set: &dyn Fn(&Plain) -> Set) -> Result<Set, String> {
     match rich {
         Rich::Plain(plain) => Ok(set(plain)),
         Rich::With(parts) => {
-            let mut sets = parts.iter().map(|part| packages(part, set)).collect::<Result<Vec<_>, String>>()?.into_iter();
+            let mut sets =
+                parts.iter().map(|part| packages(part, set)).collect::<Result<Vec<_>, String>>()?.into_iter();
             let first = sets.next().unwrap_or_default();
             Ok(sets.fold(first, |kept, set| kept.into_iter().filter(|id| set.contains(id)).collect()))
         }

@@ -81,7 +81,14 @@ pub fn write(packages: &[Installed<'_>], epoch_seconds: u64, architecture: &str)
     sqlite::write(&tables)
 }
 
-fn table(name: &str, tag: u32, form: Form, indexes: &[&str], packages: &[Installed<'_>], epoch: u32) -> Table {
+fn table(
+    name: &str,
+    tag: u32,
+    form: Form,
+    indexes: &[&str],
+    packages: &[Installed<'_>],
+    epoch: u32,
+) -> Table {
     let kind = if form == Form::Text { "TEXT" } else { "BLOB" };
     let sql = format!(
         "CREATE TABLE '{name}' (key '{kind}' NOT NULL, hnum INTEGER NOT NULL, idx INTEGER NOT NULL, FOREIGN KEY \
@@ -90,7 +97,10 @@ fn table(name: &str, tag: u32, form: Form, indexes: &[&str], packages: &[Install
     let mut rows = Vec::new();
     for (number, package) in (1..).zip(packages) {
         for (key, index) in keys(package, tag, form, epoch) {
-            rows.push((rows.len() as i64 + 1, vec![key, Value::Integer(number), Value::Integer(index as i64)]));
+            rows.push((
+                rows.len() as i64 + 1,
+                vec![key, Value::Integer(number), Value::Integer(index as i64)],
+            ));
         }
     }
     let index = |column: &&str| Index {
@@ -180,20 +190,31 @@ fn blob(package: &Installed<'_>, epoch: u32, color: u32) -> Vec<u8> {
 }
 
 fn added(package: &Installed<'_>, epoch: u32, color: u32) -> Vec<Added> {
-    let number = |tag: u32, number: u32| Added { tag, kind: Kind::Int32, count: 1, bytes: number.to_be_bytes().into() };
+    let number = |tag: u32, number: u32| Added {
+        tag,
+        kind: Kind::Int32,
+        count: 1,
+        bytes: number.to_be_bytes().into(),
+    };
     let mut all = vec![
         number(tags::INSTALLTIME, epoch),
         number(tags::INSTALLCOLOR, color),
         number(tags::INSTALLTID, epoch),
     ];
     for (from, tag) in tags::SIGNATURES {
-        if let Some((kind, count, bytes)) = package.signatures.raw(from).filter(|_| !package.header.has(tag)) {
+        if let Some((kind, count, bytes)) = package.signatures.raw(from).filter(|_| !package.header.has(tag))
+        {
             all.push(Added { tag, kind, count, bytes: bytes.to_vec() });
         }
     }
     let files = package.states.len();
     if files != 0 {
-        all.push(Added { tag: tags::FILESTATES, kind: Kind::Char, count: files, bytes: package.states.clone() });
+        all.push(Added {
+            tag: tags::FILESTATES,
+            kind: Kind::Char,
+            count: files,
+            bytes: package.states.clone(),
+        });
     }
     let times = package.header.numbers(tags::FILEMTIMES);
     if times.iter().any(|time| *time != u64::from(epoch)) {

@@ -59,7 +59,9 @@ pub enum HeaderError {
     Truncated,
     #[error("announces {found} {what}, more than {limit}")]
     Limit { what: &'static str, found: u64, limit: u64 },
-    #[error("tag {tag} lies outside of its data, or is of an unknown form (type {kind}, {count} at {offset})")]
+    #[error(
+        "tag {tag} lies outside of its data, or is of an unknown form (type {kind}, {count} at {offset})"
+    )]
     Entry { tag: u32, kind: u32, offset: u32, count: u32 },
     #[error("tag {0} is there twice")]
     Twice(u32),
@@ -124,7 +126,13 @@ pub enum FinalizeError {
         "{path} comes with {first} as a {first_kind} and with {second} as a {second_kind}, and they differ: leave \
          one of the packages out with `exclude`, or the file with `drop`"
     )]
-    Clash { path: ImagePath, first: String, first_kind: &'static str, second: String, second_kind: &'static str },
+    Clash {
+        path: ImagePath,
+        first: String,
+        first_kind: &'static str,
+        second: String,
+        second_kind: &'static str,
+    },
     #[error("{path} of {package} leads through {through}, which is a {kind} of {other}")]
     Through { path: ImagePath, package: String, through: ImagePath, kind: &'static str, other: String },
     #[error("{pattern:?} is no pattern for paths: {problem}")]
@@ -166,7 +174,8 @@ const LINES_SHOWN: usize = 5;
 
 fn shown_lines(lines: &[(usize, String)]) -> String {
     let shown = lines.iter().take(LINES_SHOWN);
-    let mut text: Vec<String> = shown.map(|(number, line)| format!("line {number}: {}", line.trim())).collect();
+    let mut text: Vec<String> =
+        shown.map(|(number, line)| format!("line {number}: {}", line.trim())).collect();
     if lines.len() > LINES_SHOWN {
         text.push(format!("and {} more", lines.len() - LINES_SHOWN));
     }

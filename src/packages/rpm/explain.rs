@@ -26,7 +26,8 @@ pub fn sentences(conflict: &Conflict, solver: &Solver<Problem<'_>>) -> Vec<Strin
             .edge_indices()
             .filter_map(|edge| {
                 let (from, to) = found.graph.edge_endpoints(edge)?;
-                (from == node).then(|| (sentence(problem, found.graph[from], found.graph[edge], found.graph[to]), to))
+                (from == node)
+                    .then(|| (sentence(problem, found.graph[from], found.graph[edge], found.graph[to]), to))
             })
             .collect();
         edges.sort();
@@ -87,17 +88,19 @@ fn nothing(problem: &Problem<'_>, text: &str) -> String {
         .take(3)
         .collect();
     if !reasons.is_empty() {
-        return format!("what has it can't be taken ({})", reasons.into_iter().collect::<Vec<_>>().join("; "));
+        return format!(
+            "what has it can't be taken ({})",
+            reasons.into_iter().collect::<Vec<_>>().join("; ")
+        );
     }
     let any = Plain { name: wanted.name.clone(), sense: Sense::ANY, evr: Evr::default() };
     let others: BTreeSet<String> =
         problem.universe.providers(&any).into_iter().take(3).map(|id| problem.universe.shown(id)).collect();
     match others.is_empty() {
         true => "no package of the repositories provides it".to_owned(),
-        false => format!(
-            "only other versions are there: {}",
-            others.into_iter().collect::<Vec<_>>().join(", ")
-        ),
+        false => {
+            format!("only other versions are there: {}", others.into_iter().collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -108,7 +111,10 @@ fn against(problem: &Problem<'_>, id: PackageId, other: PackageId) -> String {
     if universe.name(id) == universe.name(other) {
         let both: BTreeSet<&str> = [&*first, &*second].into();
         let both: Vec<&str> = both.into_iter().collect();
-        return format!("{} and {} are versions of one package, of which only one can be installed", both[0], both[1]);
+        return format!(
+            "{} and {} are versions of one package, of which only one can be installed",
+            both[0], both[1]
+        );
     }
     for relation in &universe.package(id).obsoletes {
         if universe.named_within(&universe.plain(relation)).contains(&other) {
@@ -121,7 +127,10 @@ fn against(problem: &Problem<'_>, id: PackageId, other: PackageId) -> String {
             _ => false,
         });
         if conflicts {
-            return format!("{first} conflicts with {second} (it conflicts with {})", problem.shown(relation));
+            return format!(
+                "{first} conflicts with {second} (it conflicts with {})",
+                problem.shown(relation)
+            );
         }
     }
     format!("{first} can't be installed beside {second}")

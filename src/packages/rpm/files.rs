@@ -104,9 +104,7 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn read(header: &'a Header, files: usize) -> Result<Columns<'a>, RpmError> {
-        let wrong = |name: &str, found: usize| {
-            RpmError::Files(format!("{found} {name} for {files} files"))
-        };
+        let wrong = |name: &str, found: usize| RpmError::Files(format!("{found} {name} for {files} files"));
         let numbers = |name: &str, tag| match header.numbers(tag) {
             values if values.len() == files => Ok(values),
             values => Err(wrong(name, values.len())),
@@ -140,19 +138,19 @@ impl<'a> Columns<'a> {
         let path = [directory, name].concat();
         let failed = |problem: String| RpmError::File { path: escaped(&path), problem };
         let mode = self.modes[index] as u16;
-        let kind = kind(mode).ok_or_else(|| failed(format!("mode {mode:o}: devices don't come in packages")))?;
+        let kind =
+            kind(mode).ok_or_else(|| failed(format!("mode {mode:o}: devices don't come in packages")))?;
         let target = self.targets[index].to_vec();
         if (kind == FileKind::Symlink) == target.is_empty() {
             return Err(failed("a link without a target, or a target without a link".to_owned()));
         }
         let text = |bytes: &[u8]| {
-            let text = std::str::from_utf8(bytes).map_err(|_| failed("a name that is no UTF-8".to_owned()))?;
+            let text =
+                std::str::from_utf8(bytes).map_err(|_| failed("a name that is no UTF-8".to_owned()))?;
             Ok::<_, RpmError>(text.to_owned())
         };
         let capabilities = match self.capabilities.get(index) {
-            Some(encoded) if !encoded.is_empty() => {
-                capability::encode(&text(encoded)?).map_err(failed)?
-            }
+            Some(encoded) if !encoded.is_empty() => capability::encode(&text(encoded)?).map_err(failed)?,
             _ => None,
         };
         Ok(FileEntry {

@@ -9,8 +9,8 @@ use super::error::FinalizeError;
 use super::lay::{Read, read_all, real_path};
 use super::scripts::{self, Script};
 use super::shell::Effect;
-use super::unpack::Unpacked;
 use super::units::{self, SYSTEM, USER};
+use super::unpack::Unpacked;
 use crate::base::{ImagePath, Job};
 use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node, Symlink};
 
@@ -112,7 +112,9 @@ fn classify(
         }
         for script in scripts::of(package, read) {
             match scripts::classify(&script, &exists) {
-                Ok(found) => effects.extend(found.into_iter().map(|effect| (package.name().to_owned(), effect))),
+                Ok(found) => {
+                    effects.extend(found.into_iter().map(|effect| (package.name().to_owned(), effect)))
+                }
                 Err(_) if policy == ScriptPolicy::Run => report.to_run.push(script),
                 Err(error) => errors.push(error),
             }
@@ -155,7 +157,9 @@ fn give_to_owners(tree: &mut Directory, read: &[Read<'_>], accounts: &Accounts) 
         for file in package.table.files.iter().filter(|file| !file.is_ghost()) {
             let owner = accounts.id("user", &file.user).zip(accounts.id("group", &file.group));
             let is_directory = file.kind == super::files::FileKind::Directory;
-            let (Some((uid, gid)), Ok(real)) = (owner, real_path(tree, &file.path, is_directory)) else { continue };
+            let (Some((uid, gid)), Ok(real)) = (owner, real_path(tree, &file.path, is_directory)) else {
+                continue;
+            };
             if !done.insert(real.clone()) {
                 continue;
             }
@@ -241,7 +245,9 @@ fn states(tree: &Directory, package: &Read<'_>) -> Vec<u8> {
 fn database_folder(tree: &Directory, source: &dyn ContentSource) -> Result<String, FinalizeError> {
     let macros = text(tree, "/usr/lib/rpm/macros", source)?.unwrap_or_default();
     let configured = macros.lines().find_map(|line| line.strip_prefix("%_dbpath")).map(str::trim);
-    let prefix = |path: &str| path.replace("%{_var}", "/var").replace("%{_usr}", "/usr").replace("%{_prefix}", "/usr");
-    let path = configured.map(prefix).filter(|path| ImagePath::new(path.as_bytes()).is_ok() && !path.contains('%'));
+    let prefix =
+        |path: &str| path.replace("%{_var}", "/var").replace("%{_usr}", "/usr").replace("%{_prefix}", "/usr");
+    let path =
+        configured.map(prefix).filter(|path| ImagePath::new(path.as_bytes()).is_ok() && !path.contains('%'));
     Ok(path.unwrap_or_else(|| DATABASE.to_owned()))
 }

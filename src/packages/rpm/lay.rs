@@ -44,7 +44,8 @@ impl<'a> Read<'a> {
         };
         let info = &unpacked.info;
         let header = read_header(info, HEADER_FILE, tags::HEADER_IMMUTABLE, source).map_err(failed)?;
-        let signatures = read_header(info, SIGNATURES_FILE, tags::HEADER_SIGNATURES, source).map_err(failed)?;
+        let signatures =
+            read_header(info, SIGNATURES_FILE, tags::HEADER_SIGNATURES, source).map_err(failed)?;
         let table = FileTable::read(&header).map_err(failed)?;
         Ok(Read { unpacked, header, signatures, table })
     }
@@ -155,13 +156,14 @@ impl Laying<'_> {
     ) -> Result<(), FinalizeError> {
         let package = read[index].name();
         let is_directory = matches!(node, Node::Directory(_));
-        let real = real_path(&self.tree, path, is_directory).map_err(|(through, kind)| FinalizeError::Through {
-            path: path.clone(),
-            package: package.to_owned(),
-            other: self.owners.get(&through).cloned().unwrap_or_default(),
-            through,
-            kind,
-        })?;
+        let real =
+            real_path(&self.tree, path, is_directory).map_err(|(through, kind)| FinalizeError::Through {
+                path: path.clone(),
+                package: package.to_owned(),
+                other: self.owners.get(&through).cloned().unwrap_or_default(),
+                through,
+                kind,
+            })?;
         let node = self.own_node(read, index, node, &real)?;
         if real.is_root() {
             if let Node::Directory(directory) = &node
@@ -200,11 +202,13 @@ impl Laying<'_> {
         real: &ImagePath,
     ) -> Result<Node, FinalizeError> {
         match node {
-            Node::Directory(directory) => {
-                Ok(Node::Directory(Directory { metadata: directory.metadata.clone(), ..Directory::default() }))
-            }
+            Node::Directory(directory) => Ok(Node::Directory(Directory {
+                metadata: directory.metadata.clone(),
+                ..Directory::default()
+            })),
             Node::HardLink(target) if !self.filter.drops(target) => {
-                let target = real_path(&self.tree, target, false).map_or_else(|_| target.clone(), |path| path);
+                let target =
+                    real_path(&self.tree, target, false).map_or_else(|_| target.clone(), |path| path);
                 Ok(Node::HardLink(target))
             }
             Node::HardLink(target) => {

@@ -20,7 +20,11 @@ const NAME_BYTES_MAX: u64 = 4097;
 const LZMA_BYTES: u64 = 68 << 20;
 
 /// Opens the payload with the compression that the header names.
-pub fn open<'a>(header: &Header, payload: &'a [u8], limits: &Limits) -> Result<Box<dyn Read + Send + 'a>, RpmError> {
+pub fn open<'a>(
+    header: &Header,
+    payload: &'a [u8],
+    limits: &Limits,
+) -> Result<Box<dyn Read + Send + 'a>, RpmError> {
     match header.text(tags::PAYLOADFORMAT) {
         None | Some("cpio") => {}
         Some(other) => {
@@ -51,7 +55,8 @@ pub fn open<'a>(header: &Header, payload: &'a [u8], limits: &Limits) -> Result<B
 
 fn lzma(payload: &[u8]) -> Result<Box<dyn Read + Send + '_>, RpmError> {
     let stream = liblzma::stream::Stream::new_lzma_decoder(LZMA_BYTES);
-    let stream = stream.map_err(|error| RpmError::Payload { offset: 0, problem: format!("lzma: {error}") })?;
+    let stream =
+        stream.map_err(|error| RpmError::Payload { offset: 0, problem: format!("lzma: {error}") })?;
     let reader = BufReader::with_capacity(64 << 10, payload);
     Ok(Box::new(liblzma::bufread::XzDecoder::new_stream(reader, stream)))
 }
@@ -176,7 +181,8 @@ impl<'a, R: Read> Cpio<'a, R> {
     fn hexadecimal(&mut self) -> Result<u64, RpmError> {
         let mut digits = [0; 8];
         self.fill(&mut digits)?;
-        let text = std::str::from_utf8(&digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
+        let text =
+            std::str::from_utf8(&digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_hexdigit()));
         let number = text.and_then(|text| u64::from_str_radix(text, 16).ok());
         number.ok_or_else(|| self.wrong(&format!("{:?} is no number of 8 digits", escaped(&digits))))
     }
@@ -189,7 +195,8 @@ impl<'a, R: Read> Cpio<'a, R> {
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), RpmError> {
-        let failed = |error: std::io::Error| RpmError::Payload { offset: self.offset, problem: error.to_string() };
+        let failed =
+            |error: std::io::Error| RpmError::Payload { offset: self.offset, problem: error.to_string() };
         self.reader.read_exact(buffer).map_err(failed)?;
         self.offset += buffer.len() as u64;
         Ok(())
@@ -200,9 +207,8 @@ impl<'a, R: Read> Cpio<'a, R> {
         let mut buffer = [0; 512];
         loop {
             let read = self.reader.read(&mut buffer);
-            let failed = |error: std::io::Error| {
-                RpmError::Payload { offset: self.offset, problem: error.to_string() }
-            };
+            let failed =
+                |error: std::io::Error| RpmError::Payload { offset: self.offset, problem: error.to_string() };
             match read.map_err(failed)? {
                 0 => return Ok(()),
                 length if buffer[..length].iter().all(|byte| *byte == 0) => self.offset += length as u64,

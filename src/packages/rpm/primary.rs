@@ -155,7 +155,9 @@ impl Draft {
             evr: self.evr,
             architecture: texts.symbol(&self.architecture),
             size_bytes: self.size_bytes.ok_or_else(|| format!("{name} has no size"))?,
-            sha256: self.sha256.ok_or_else(|| format!("{name} has no SHA-256, and nothing weaker is taken"))?,
+            sha256: self
+                .sha256
+                .ok_or_else(|| format!("{name} has no SHA-256, and nothing weaker is taken"))?,
             source: wanted.source,
             requires: of(Kind::Requires),
             provides: of(Kind::Provides),

@@ -128,7 +128,9 @@ impl<'a> Parser<'a> {
     fn operand(&mut self, depth: usize) -> Result<Rich, String> {
         self.rest = self.rest.trim_start();
         match self.rest.strip_prefix('(') {
-            Some(_) if depth == DEPTH_MAX => Err(format!("more than {DEPTH_MAX} parentheses inside each other")),
+            Some(_) if depth == DEPTH_MAX => {
+                Err(format!("more than {DEPTH_MAX} parentheses inside each other"))
+            }
             Some(rest) => {
                 self.rest = rest;
                 self.combination(depth + 1)
@@ -269,13 +271,25 @@ mod tests {
 
     #[test]
     fn rich_dependencies_are_read() {
-        let plain = |name: &str| Rich::Plain(Plain { name: name.into(), sense: Sense::ANY, evr: Evr::default() });
+        let plain =
+            |name: &str| Rich::Plain(Plain { name: name.into(), sense: Sense::ANY, evr: Evr::default() });
         assert_eq!(parse("(a or b or c)"), Ok(Rich::Any(vec![plain("a"), plain("b"), plain("c")])));
         let with = Rich::With(vec![plain("libx.so()(64bit)"), plain("y")]);
         let expected = Rich::If(Box::new(with), Box::new(plain("z")), Some(Box::new(plain("w"))));
         assert_eq!(parse("((libx.so()(64bit) with y) if z else w)"), Ok(expected));
         assert!(matches!(parse("(a >= 1 without a >= 2)"), Ok(Rich::Without(..))));
-        for wrong in ["", "(", "(a", "(a or)", "(a or b and c)", "(a xor b)", "(a >=)", "(a) b", "()", "(a if b else c else d)"] {
+        for wrong in [
+            "",
+            "(",
+            "(a",
+            "(a or)",
+            "(a or b and c)",
+            "(a xor b)",
+            "(a >=)",
+            "(a) b",
+            "()",
+            "(a if b else c else d)",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
         assert!(parse(&"(".repeat(1000)).is_err());

@@ -71,7 +71,8 @@ impl Metadata {
                 }
                 Event::Start(tag) => {
                     text.clear();
-                    let attribute = |name: &str| tag.get(name).map(|value| value.unwrap_or_default().into_owned());
+                    let attribute =
+                        |name: &str| tag.get(name).map(|value| value.unwrap_or_default().into_owned());
                     match tag.name {
                         "data" => {
                             draft = IndexDraft::default();
@@ -104,7 +105,8 @@ impl Metadata {
 
     /// Returns an index, which must be pinned by size and SHA-256.
     pub fn index(&self, kind: &'static str) -> Result<&IndexFile, String> {
-        let missing = || format!("it names no {kind} index with a size, a path and a SHA-256; nothing weaker is taken");
+        let missing =
+            || format!("it names no {kind} index with a size, a path and a SHA-256; nothing weaker is taken");
         self.indexes.get(kind).ok_or_else(missing)
     }
 }
@@ -122,7 +124,12 @@ struct IndexDraft {
 impl IndexDraft {
     fn finish(self) -> Option<IndexFile> {
         let path = Some(self.path).filter(|path| is_archive_path(path))?;
-        Some(IndexFile { path, sha256: self.sha256?, size_bytes: self.size?, open_size_bytes: self.open_size })
+        Some(IndexFile {
+            path,
+            sha256: self.sha256?,
+            size_bytes: self.size?,
+            open_size_bytes: self.open_size,
+        })
     }
 }
 
@@ -155,15 +162,19 @@ impl<'a> Repository<'a> {
         now_seconds: u64,
         job: &Job,
     ) -> Result<Repository<'a>, RepositoryError> {
-        let failed = |problem: String| RepositoryError::Metadata { source_name: source.name.clone(), problem };
+        let failed =
+            |problem: String| RepositoryError::Metadata { source_name: source.name.clone(), problem };
         let path = source.signed_by.as_ref().ok_or_else(|| failed(NO_KEYRING.to_owned()))?;
         let keyring = Keyring::open(path)?;
         let read = |path: &str| files.read(source, path, None, REPOMD_BYTES_MAX, job);
-        let bytes = read("repodata/repomd.xml")?.ok_or_else(|| failed("it has no repodata/repomd.xml".to_owned()))?;
+        let bytes =
+            read("repodata/repomd.xml")?.ok_or_else(|| failed("it has no repodata/repomd.xml".to_owned()))?;
         let signer = match read("repodata/repomd.xml.asc")? {
-            Some(signature) => Some(verify_detached(&signature, &bytes, &keyring, now_seconds).map_err(|reasons| {
-                failed(format!("no signature of its repomd.xml is good ({})", reasons.join("; ")))
-            })?),
+            Some(signature) => {
+                Some(verify_detached(&signature, &bytes, &keyring, now_seconds).map_err(|reasons| {
+                    failed(format!("no signature of its repomd.xml is good ({})", reasons.join("; ")))
+                })?)
+            }
             None => None,
         };
         let metadata = Metadata::parse(&bytes).map_err(|error| failed(format!("repomd.xml, {error}")))?;
@@ -180,7 +191,8 @@ impl<'a> Repository<'a> {
         job: &Job,
         read: impl FnOnce(&mut dyn std::io::Read) -> Result<(), XmlError>,
     ) -> Result<(), RepositoryError> {
-        let failed = |problem: String| RepositoryError::Metadata { source_name: self.source.name.clone(), problem };
+        let failed =
+            |problem: String| RepositoryError::Metadata { source_name: self.source.name.clone(), problem };
         let index = self.metadata.index(kind).map_err(failed)?;
         let expected = (index.sha256, index.size_bytes);
         let packed = files.read(self.source, &index.path, Some(expected), PACKED_BYTES_MAX, job)?;
@@ -219,7 +231,8 @@ impl<'a> Repository<'a> {
     }
 }
 
-const NO_KEYRING: &str = "nothing says whose signatures count: name a keyring with `signed_by` in its source block";
+const NO_KEYRING: &str =
+    "nothing says whose signatures count: name a keyring with `signed_by` in its source block";
 
 /// Opens all repositories of a request and reads what they offer, best priority first.
 pub fn load<'a>(

@@ -8,7 +8,8 @@ use super::tags;
 /// Flags of triggers that fire when what they wait for comes (`RPMSENSE_TRIGGERIN`, `RPMSENSE_TRIGGERPREIN`).
 const TRIGGER_IN: u64 = 1 << 16 | 1 << 25;
 /// Shells whose language [`shell`] reads.
-const SHELLS: [&str; 6] = ["/bin/sh", "/bin/bash", "/usr/bin/sh", "/usr/bin/bash", "/bin/dash", "/usr/bin/dash"];
+const SHELLS: [&str; 6] =
+    ["/bin/sh", "/bin/bash", "/usr/bin/sh", "/usr/bin/bash", "/bin/dash", "/usr/bin/dash"];
 
 /// A script that would run when a package comes.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -122,7 +123,8 @@ fn triggered(
 }
 
 fn interpreter(words: Vec<&[u8]>) -> Vec<String> {
-    let words: Vec<String> = words.into_iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    let words: Vec<String> =
+        words.into_iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
     if words.is_empty() { vec!["/bin/sh".to_owned()] } else { words }
 }
 

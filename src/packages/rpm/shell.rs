@@ -235,7 +235,8 @@ impl Reader<'_> {
     }
 
     fn takes_sign(&mut self, signs: &[&str]) -> bool {
-        let takes = matches!(self.tokens.front(), Some(Token { kind: Kind::Sign(sign), .. }) if signs.contains(sign));
+        let takes =
+            matches!(self.tokens.front(), Some(Token { kind: Kind::Sign(sign), .. }) if signs.contains(sign));
         if takes {
             self.tokens.pop_front();
         }
@@ -366,14 +367,17 @@ impl Reader<'_> {
             }
             "groupadd" => self.add_group(&arguments),
             "useradd" => self.add_user(&arguments),
-            "usermod" => match arguments.iter().filter(|argument| !is_option(argument)).collect::<Vec<_>>()[..] {
-                [groups, user] if arguments.iter().any(|option| matches!(*option, "-aG" | "-G")) => {
-                    let lines = groups.split(',').map(|group| Effect::Account(format!("m {user} {group}")));
-                    self.effects.extend(lines.collect::<Vec<_>>());
-                    Ok(None)
+            "usermod" => {
+                match arguments.iter().filter(|argument| !is_option(argument)).collect::<Vec<_>>()[..] {
+                    [groups, user] if arguments.iter().any(|option| matches!(*option, "-aG" | "-G")) => {
+                        let lines =
+                            groups.split(',').map(|group| Effect::Account(format!("m {user} {group}")));
+                        self.effects.extend(lines.collect::<Vec<_>>());
+                        Ok(None)
+                    }
+                    _ => Err(()),
                 }
-                _ => Err(()),
-            },
+            }
             _ => Err(()),
         }
     }
@@ -390,7 +394,9 @@ impl Reader<'_> {
         };
         if let Some(at) = arguments.iter().position(|word| matches!(*word, "-a" | "-o")) {
             let (left, right) = (self.test(&arguments[..at])?, self.test(&arguments[at + 1..])?);
-            return Ok(left.zip(right).map(|(left, right)| if arguments[at] == "-a" { left && right } else { left || right }));
+            return Ok(left
+                .zip(right)
+                .map(|(left, right)| if arguments[at] == "-a" { left && right } else { left || right }));
         }
         match arguments {
             ["!", rest @ ..] => self.test(rest).map(|status| status.map(|status| !status)),
@@ -424,8 +430,17 @@ impl Reader<'_> {
         match &**verb {
             "preset" => self.effects.push(Effect::Preset { units, user }),
             "enable" => self.effects.push(Effect::Enable { units, user }),
-            "daemon-reload" | "daemon-reexec" | "reload" | "restart" | "try-restart" | "try-reload-or-restart"
-            | "condrestart" | "reload-or-restart" | "start" | "stop" | "kill" => {}
+            "daemon-reload"
+            | "daemon-reexec"
+            | "reload"
+            | "restart"
+            | "try-restart"
+            | "try-reload-or-restart"
+            | "condrestart"
+            | "reload-or-restart"
+            | "start"
+            | "stop"
+            | "kill" => {}
             "is-active" | "is-enabled" | "is-system-running" => return Ok(None),
             _ => return Err(()),
         }
@@ -438,7 +453,8 @@ impl Reader<'_> {
         match *verb {
             "install-system-units" => self.effects.push(Effect::Preset { units, user: false }),
             "install-user-units" => self.effects.push(Effect::Preset { units, user: true }),
-            verb if verb.starts_with("mark-") || verb.starts_with("system-") || verb.starts_with("user-") => {}
+            verb if verb.starts_with("mark-") || verb.starts_with("system-") || verb.starts_with("user-") => {
+            }
             _ => return Err(()),
         }
         Ok(Some(true))
@@ -453,10 +469,32 @@ impl Reader<'_> {
 
     fn add_user(&mut self, arguments: &[&str]) -> Result<Status, ()> {
         let valued = [
-            "-u", "--uid", "-g", "--gid", "-d", "--home-dir", "--home", "-s", "--shell", "-c", "--comment", "-G",
+            "-u",
+            "--uid",
+            "-g",
+            "--gid",
+            "-d",
+            "--home-dir",
+            "--home",
+            "-s",
+            "--shell",
+            "-c",
+            "--comment",
+            "-G",
             "--groups",
         ];
-        let flags = ["-r", "--system", "-M", "--no-create-home", "-N", "--no-user-group", "-U", "--user-group", "-l", "-o"];
+        let flags = [
+            "-r",
+            "--system",
+            "-M",
+            "--no-create-home",
+            "-N",
+            "--no-user-group",
+            "-U",
+            "--user-group",
+            "-l",
+            "-o",
+        ];
         let parsed = Options::read(arguments, &valued, &flags)?;
         let value = |names: &[&str]| parsed.value(names).map(str::to_owned);
         let id = match (value(&["-u", "--uid"]), value(&["-g", "--gid"])) {

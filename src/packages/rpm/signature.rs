@@ -22,8 +22,14 @@ pub fn verify_detached(
 ) -> Result<String, Vec<String>> {
     let unreadable = |error: pgp::errors::Error| vec![error.to_string()];
     let parsed: Vec<_> = match signatures.trim_ascii_start().starts_with(b"-----BEGIN") {
-        true => DetachedSignature::from_armor_many(signatures).map_err(unreadable)?.0.take(SIGNATURES_MAX).collect(),
-        false => DetachedSignature::from_bytes_many(signatures).map_err(unreadable)?.take(SIGNATURES_MAX).collect(),
+        true => DetachedSignature::from_armor_many(signatures)
+            .map_err(unreadable)?
+            .0
+            .take(SIGNATURES_MAX)
+            .collect(),
+        false => {
+            DetachedSignature::from_bytes_many(signatures).map_err(unreadable)?.take(SIGNATURES_MAX).collect()
+        }
     };
     let mut reasons = Vec::new();
     for one in parsed {
@@ -39,14 +45,20 @@ pub fn verify_detached(
 
 /// Checks that a key of the keyring signed a package's main header, which names the payload's digest: so all of it.
 /// Returns the key's fingerprint.
-pub fn verify_package(package: &Package<'_>, keyring: &Keyring, now_seconds: u64) -> Result<String, RpmError> {
+pub fn verify_package(
+    package: &Package<'_>,
+    keyring: &Keyring,
+    now_seconds: u64,
+) -> Result<String, RpmError> {
     let mut reasons = Vec::new();
     let binary = [tags::SIG_RSA, tags::SIG_DSA].into_iter().filter_map(|tag| package.signatures.binary(tag));
     let texts = package.signatures.texts(tags::SIG_OPENPGP).into_iter();
     let texts = texts.filter_map(|text| base64::decode(text));
     let all = binary.map(<[u8]>::to_vec).chain(texts).take(SIGNATURES_MAX);
     if package.header.text(tags::PAYLOADDIGEST).is_none() {
-        reasons.push("its header does not name the payload's SHA-256, so no signature covers the payload".to_owned());
+        reasons.push(
+            "its header does not name the payload's SHA-256, so no signature covers the payload".to_owned(),
+        );
         return Err(RpmError::Signature { reasons });
     }
     for signature in all {

@@ -143,7 +143,8 @@ impl<'a> Problem<'a> {
         }
         package.requires.iter().map(|relation| self.universe.text(relation.name)).find_map(|required| {
             let feature = required.strip_prefix("rpmlib(")?.strip_suffix(')')?;
-            (!RPMLIB.contains(&feature)).then(|| format!("it needs rpm's feature {feature}, which is not known here"))
+            (!RPMLIB.contains(&feature))
+                .then(|| format!("it needs rpm's feature {feature}, which is not known here"))
         })
     }
 
@@ -156,7 +157,8 @@ impl<'a> Problem<'a> {
         let mut candidates = self.universe.named(name).to_vec();
         if candidates.is_empty() {
             let (name, architecture) = name.rsplit_once('.').unwrap_or((name, ""));
-            let is_it = |id: &PackageId| self.universe.text(self.universe.package(*id).architecture) == architecture;
+            let is_it =
+                |id: &PackageId| self.universe.text(self.universe.package(*id).architecture) == architecture;
             candidates = self.universe.named(name).iter().copied().filter(is_it).collect();
         }
         if candidates.is_empty() {
@@ -198,16 +200,28 @@ impl<'a> Problem<'a> {
         }
         let fewest: HashMap<&str, usize> = ids
             .iter()
-            .filter(|id| newest.get(universe.name(**id)).is_some_and(|evr| evr.compare(&universe.package(**id).evr).is_eq()))
+            .filter(|id| {
+                newest
+                    .get(universe.name(**id))
+                    .is_some_and(|evr| evr.compare(&universe.package(**id).evr).is_eq())
+            })
             .map(|id| (universe.name(*id), universe.package(*id).requires.len()))
             .collect();
         ids.sort_by(|a, b| {
             let key = |id: &PackageId| {
                 let (name, package) = (universe.name(*id), universe.package(*id));
-                let locked = self.request.locked.get(name).is_some_and(|locked| *locked == package.evr.to_string());
+                let locked =
+                    self.request.locked.get(name).is_some_and(|locked| *locked == package.evr.to_string());
                 let priority = self.request.sources.get(package.source).map_or(0, |source| source.priority);
                 let is_obsolete = self.obsoleted.contains(id);
-                (!locked, Reverse(priority), is_obsolete, name != wanted, fewest.get(name).copied(), name.to_owned())
+                (
+                    !locked,
+                    Reverse(priority),
+                    is_obsolete,
+                    name != wanted,
+                    fewest.get(name).copied(),
+                    name.to_owned(),
+                )
             };
             let (a_evr, b_evr) = (&universe.package(*a).evr, &universe.package(*b).evr);
             key(a).cmp(&key(b)).then_with(|| b_evr.compare(a_evr)).then_with(|| a.cmp(b))
@@ -225,7 +239,11 @@ impl<'a> Problem<'a> {
     /// Reads a relation; a rich one that can't be read makes its package unusable, which `Err` says.
     pub fn rich(&self, relation: &Relation) -> Result<Rich, String> {
         let text = self.universe.text(relation.name);
-        if text.starts_with('(') { relation::parse(text) } else { Ok(Rich::Plain(self.universe.plain(relation))) }
+        if text.starts_with('(') {
+            relation::parse(text)
+        } else {
+            Ok(Rich::Plain(self.universe.plain(relation)))
+        }
     }
 
     /// Returns what a package needs, as clauses with their text.
@@ -238,7 +256,11 @@ impl<'a> Problem<'a> {
             let rich = self.rich(relation)?;
             let text = self.shown(relation);
             let set = |plain: &Plain| self.set(plain);
-            all.extend(clauses(&rich, kind != Kind::Conflicts, &set)?.into_iter().map(|clause| (clause, text.clone())));
+            all.extend(
+                clauses(&rich, kind != Kind::Conflicts, &set)?
+                    .into_iter()
+                    .map(|clause| (clause, text.clone())),
+            );
         }
         Ok(all)
     }
@@ -288,7 +310,9 @@ impl<'a> Problem<'a> {
         for id in self.universe.ids().filter(|id| is_new(id) && !self.unusable.contains_key(id)) {
             let supplements = &self.universe.package(id).supplements;
             let holds = |relation: &Relation| {
-                let needs = self.rich(relation).and_then(|rich| clauses(&rich, true, &|plain: &Plain| self.set(plain)));
+                let needs = self
+                    .rich(relation)
+                    .and_then(|rich| clauses(&rich, true, &|plain: &Plain| self.set(plain)));
                 needs.is_ok_and(|needs| needs.iter().all(|clause| clause.holds(chosen)))
             };
             if supplements.iter().any(holds) && !self.obsoleted.contains(&id) {
@@ -361,12 +385,7 @@ impl<'a> Problem<'a> {
         if clause.any.contains(&id) || clause.none.iter().any(Vec::is_empty) {
             return;
         }
-        let others: Vec<Set> = clause
-            .none
-            .iter()
-            .filter(|set| !set.contains(&id))
-            .cloned()
-            .collect();
+        let others: Vec<Set> = clause.none.iter().filter(|set| !set.contains(&id)).cloned().collect();
         match (&clause.any[..], &others[..]) {
             ([], []) => {}
             ([], [only]) => known.constrains.extend(only.iter().map(|id| is_not(*id))),
@@ -401,9 +420,12 @@ impl<'a> Problem<'a> {
     /// Returns the text that asks for a requirement.
     pub fn requirement_text(&self, requirement: Requirement) -> String {
         match requirement {
-            Requirement::Union(union) => {
-                self.pool.borrow().unions.get(union.0 as usize).map_or_else(String::new, |union| union.1.clone())
-            }
+            Requirement::Union(union) => self
+                .pool
+                .borrow()
+                .unions
+                .get(union.0 as usize)
+                .map_or_else(String::new, |union| union.1.clone()),
             Requirement::Single(set) => {
                 let id = PackageId(set.0 / 2);
                 if (id.0 as usize) < self.universe.len() { self.universe.shown(id) } else { String::new() }
@@ -513,7 +535,10 @@ impl DependencyProvider for Problem<'_> {
 
     async fn get_candidates(&self, name: NameId) -> Option<Candidates<SolvableId>> {
         let is_there = (name.into_raw() as usize) < self.universe.len();
-        is_there.then(|| Candidates { candidates: vec![SolvableId::from_raw(name.into_raw())], ..Candidates::default() })
+        is_there.then(|| Candidates {
+            candidates: vec![SolvableId::from_raw(name.into_raw())],
+            ..Candidates::default()
+        })
     }
 
     async fn sort_candidates(&self, _: &SolverCache<Self>, _: &mut [SolvableId]) {}

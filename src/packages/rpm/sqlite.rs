@@ -207,7 +207,8 @@ impl Pages {
             let mut next = Vec::new();
             for mut group in groups {
                 let last = group.pop().expect("because no group is empty");
-                let cells = group.into_iter().map(|child| [&child.page.to_be_bytes()[..], &child.key].concat());
+                let cells =
+                    group.into_iter().map(|child| [&child.page.to_be_bytes()[..], &child.key].concat());
                 let node = Node { kind, cells: cells.collect(), right: Some(last.page) };
                 let page = match fixed {
                     Some(fixed) if is_root => fixed,
@@ -374,7 +375,8 @@ mod tests {
                 (number, vec![Value::Text(text.into_bytes()), Value::Integer(number % 13 - 6)])
             };
             let connection = judged(&[table((1..=count).map(row).collect())]);
-            let found: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("counted");
+            let found: i64 =
+                connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).expect("counted");
             assert_eq!(found, count);
             for number in [1, count / 2 + 1, count] {
                 let (_, values) = row(number);
@@ -391,13 +393,17 @@ mod tests {
     fn long_values_and_large_numbers_survive() {
         let lengths = [0, 100, 489, 490, 1002, 1003, 4060, 4061, 4062, 4096, 9000, 500_000];
         let rows = lengths.iter().enumerate().map(|(index, length)| {
-            (index as i64 + 1, vec![Value::Text(vec![b'a' + index as u8; *length]), Value::Integer(1 << (5 * index))])
+            (
+                index as i64 + 1,
+                vec![Value::Text(vec![b'a' + index as u8; *length]), Value::Integer(1 << (5 * index))],
+            )
         });
         let connection = judged(&[table(rows.collect())]);
         for (index, length) in lengths.iter().enumerate() {
             let sql = "SELECT length(key), hnum FROM t WHERE rowid = ?";
-            let found: (i64, i64) =
-                connection.query_row(sql, [index as i64 + 1], |row| Ok((row.get(0)?, row.get(1)?))).expect("found");
+            let found: (i64, i64) = connection
+                .query_row(sql, [index as i64 + 1], |row| Ok((row.get(0)?, row.get(1)?)))
+                .expect("found");
             assert_eq!(found, (*length as i64, 1 << (5 * index)));
         }
     }

@@ -81,7 +81,9 @@ impl Manager {
                     let value = specified(value, &unit);
                     let link = match key.as_str() {
                         "WantedBy" => format!("{}/{value}.wants/{}", self.links, instance(&unit, &install)),
-                        "RequiredBy" => format!("{}/{value}.requires/{}", self.links, instance(&unit, &install)),
+                        "RequiredBy" => {
+                            format!("{}/{value}.requires/{}", self.links, instance(&unit, &install))
+                        }
                         "UpheldBy" => format!("{}/{value}.upholds/{}", self.links, instance(&unit, &install)),
                         "Alias" => format!("{}/{value}", self.links),
                         "Also" => {
@@ -146,7 +148,9 @@ fn install(text: &str) -> Vec<(String, String)> {
     for line in text.replace("\\\n", " ").lines().map(str::trim) {
         if line.starts_with('[') {
             is_inside = line == "[Install]";
-        } else if let Some((key, value)) = line.split_once('=').filter(|_| is_inside && !line.starts_with(['#', ';'])) {
+        } else if let Some((key, value)) =
+            line.split_once('=').filter(|_| is_inside && !line.starts_with(['#', ';']))
+        {
             keys.push((key.trim().to_owned(), value.trim().to_owned()));
         }
     }
@@ -157,7 +161,12 @@ fn install(text: &str) -> Vec<(String, String)> {
 fn specified(value: &str, unit: &str) -> String {
     let name = unit.rsplit_once('.').map_or(unit, |split| split.0);
     let (prefix, instance) = name.split_once('@').unwrap_or((name, ""));
-    value.replace("%i", instance).replace("%I", instance).replace("%p", prefix).replace("%n", unit).replace("%N", name)
+    value
+        .replace("%i", instance)
+        .replace("%I", instance)
+        .replace("%p", prefix)
+        .replace("%n", unit)
+        .replace("%N", name)
 }
 
 /// Returns the name that a link gives a unit: a template's default instance.
@@ -197,15 +206,26 @@ mod tests {
         let mut tree = Directory::default();
         let mut put = |path: &str, text: &str| {
             let content = contents.put(text.as_bytes()).expect("put");
-            tree.insert(&path_of(path), Node::File(File { metadata: Metadata::root(0o644), content })).expect("inserted");
+            tree.insert(&path_of(path), Node::File(File { metadata: Metadata::root(0o644), content }))
+                .expect("inserted");
         };
         put("/usr/lib/systemd/system-preset/90-x.preset", "enable web.service\ndisable *\n");
         put("/usr/lib/systemd/system-preset/80-y.preset", "# no\ndisable tty@*\n");
-        put("/usr/lib/systemd/system/web.service", "[Install]\nWantedBy=multi-user.target a.target\nAlso=web.socket\nAlias=www.service\n");
+        put(
+            "/usr/lib/systemd/system/web.service",
+            "[Install]\nWantedBy=multi-user.target a.target\nAlso=web.socket\nAlias=www.service\n",
+        );
         put("/usr/lib/systemd/system/web.socket", "[Install]\nWantedBy=sockets.target\n");
-        put("/usr/lib/systemd/system/tty@.service", "[Install]\nWantedBy=getty.target\nDefaultInstance=tty1\n");
+        put(
+            "/usr/lib/systemd/system/tty@.service",
+            "[Install]\nWantedBy=getty.target\nDefaultInstance=tty1\n",
+        );
         let rules = SYSTEM.rules(&tree, &contents).expect("rules");
-        assert!(is_wanted(&rules, "web.service") && !is_wanted(&rules, "tty@.service") && !is_wanted(&rules, "x.service"));
+        assert!(
+            is_wanted(&rules, "web.service")
+                && !is_wanted(&rules, "tty@.service")
+                && !is_wanted(&rules, "x.service")
+        );
         assert!(is_wanted(&[], "x.service"));
         let mut enabled = BTreeSet::new();
         for unit in ["web.service", "tty@.service", "none.service"] {

@@ -207,11 +207,15 @@ impl Universe {
     /// Returns names that a person may have meant, at most three.
     pub fn similar(&self, name: &str) -> Vec<String> {
         let near = |other: &str| {
-            other.len() > 2 && name.len() > 2 && (other.contains(name) || name.contains(other) || off_by_one(name, other))
+            other.len() > 2
+                && name.len() > 2
+                && (other.contains(name) || name.contains(other) || off_by_one(name, other))
         };
         let names = self.named.keys().map(|symbol| self.text(*symbol));
-        let mut found: Vec<(usize, &str)> =
-            names.filter(|other| near(other)).map(|other| (other.len().abs_diff(name.len()), other)).collect();
+        let mut found: Vec<(usize, &str)> = names
+            .filter(|other| near(other))
+            .map(|other| (other.len().abs_diff(name.len()), other))
+            .collect();
         found.sort_unstable();
         found.into_iter().take(3).map(|found| found.1.to_owned()).collect()
     }

@@ -183,7 +183,8 @@ fn files(
     while let Some(next) = cpio.next_file()? {
         job.check()?;
         let file = &table.files[next.index];
-        let failed = |problem: &str| RpmError::File { path: file.path.to_string(), problem: problem.to_owned() };
+        let failed =
+            |problem: &str| RpmError::File { path: file.path.to_string(), problem: problem.to_owned() };
         if std::mem::replace(&mut seen[next.index], true) {
             return Err(failed("is in the payload twice"));
         }

@@ -18,12 +18,10 @@ impl Evr {
     pub fn parse(text: &str) -> Evr {
         let (epoch, rest) = match text.split_once(':') {
             Some((epoch, rest)) if epoch.is_empty() => (Some(0), rest),
-            Some((epoch, rest)) if epoch.bytes().all(|byte| byte.is_ascii_digit()) => {
-                match epoch.parse() {
-                    Ok(epoch) => (Some(epoch), rest),
-                    Err(_) => (None, text),
-                }
-            }
+            Some((epoch, rest)) if epoch.bytes().all(|byte| byte.is_ascii_digit()) => match epoch.parse() {
+                Ok(epoch) => (Some(epoch), rest),
+                Err(_) => (None, text),
+            },
             _ => (None, text),
         };
         let (version, release) = match rest.rsplit_once('-') {
@@ -136,7 +134,8 @@ mod tests {
 
     #[test]
     fn versions_order_as_rpm_documents_it() {
-        let ascending = ["1.0~rc1", "1.0~rc2", "1.0", "1.0^git1", "1.0^git2", "1.0a", "1.0.1", "1.1", "1.10", "2"];
+        let ascending =
+            ["1.0~rc1", "1.0~rc2", "1.0", "1.0^git1", "1.0^git2", "1.0a", "1.0.1", "1.1", "1.10", "2"];
         for pair in ascending.windows(2) {
             assert_eq!(compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");
             assert_eq!(compare(pair[1], pair[0]), Ordering::Greater, "{pair:?}");
