@@ -108,6 +108,11 @@ pub fn lay(
     }
     for (index, package) in read.iter().enumerate() {
         job.check().map_err(|cancelled| vec![cancelled.into()])?;
+        let root = Node::Directory(Directory {
+            metadata: package.unpacked.tree.metadata.clone(),
+            ..Directory::default()
+        });
+        laying.put(&read, index, &ImagePath::root(), &root);
         let is_laid = |node: &Node| matches!(node, Node::Symlink(_));
         for (path, node) in package.unpacked.tree.paths().filter(|(_, node)| !is_laid(node)) {
             laying.put(&read, index, &path, node);

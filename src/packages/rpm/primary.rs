@@ -187,6 +187,17 @@ pub fn is_name(text: &str) -> bool {
     (1..=200).contains(&text.len()) && text.bytes().all(is_part) && !text.starts_with(['-', '.', '+'])
 }
 
+/// Tells whether a text is `[EPOCH:]VERSION-RELEASE`, before it becomes a word of a lock.
+pub fn is_version_text(text: &str) -> bool {
+    let evr = Evr::parse(text);
+    is_version(&evr) && evr.to_string() == text
+}
+
+/// Tells whether a text is the name of an architecture: `x86_64`.
+pub fn is_architecture(text: &str) -> bool {
+    (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
 fn is_version(evr: &Evr) -> bool {
     let is_good = |text: &str| {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+._~^".contains(&byte);

@@ -38,6 +38,30 @@ pub struct Source {
 }
 
 impl Request {
+    /// Reads what a recipe asks of a distribution. `locked` holds the versions that stay where they can.
+    pub fn of(request: &super::super::request::Request, locked: BTreeMap<String, String>) -> Request {
+        let source = |source: &super::super::request::SourceRequest| Source {
+            name: source.name.clone(),
+            mirror: source.mirror.clone().unwrap_or_default(),
+            signed_by: source.signed_by.clone(),
+            priority: source.priority,
+        };
+        let name = |root: &super::super::request::Root| match &root.version {
+            Some(version) => format!("{}={version}", root.name),
+            None => root.name.clone(),
+        };
+        Request {
+            architecture: request.architecture.clone(),
+            sources: request.sources.iter().map(source).collect(),
+            names: request.roots.iter().map(name).collect(),
+            dependencies: request.rules.dependencies,
+            recommends: request.rules.recommends,
+            exclude: request.rules.exclude.clone(),
+            pins: request.rules.pins.clone(),
+            locked,
+        }
+    }
+
     /// Returns RPM's name of the architecture.
     pub fn rpm_architecture(&self) -> &str {
         match &*self.architecture {

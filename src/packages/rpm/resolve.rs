@@ -1,10 +1,9 @@
 //! The door from a request to what a lock pins.
 
 use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
 
 use super::super::digest::Sha256;
-use super::super::error::PackagesError;
+use super::super::lock::{LockedPackage, LockedSource, Reason};
 use super::error::RepositoryError;
 use super::package::Package;
 use super::repository::{self, Repository, RepositoryFiles, RepositoryState};
@@ -12,8 +11,8 @@ use super::request::{Request, Source};
 use super::signature::verify_package;
 use super::solve::{Problem, Solution, Unsolved};
 use super::universe::{PackageId, Universe};
+use crate::base::Job;
 use crate::base::job::Unit;
-use crate::base::{Job, fs};
 
 /// How often the full lists of files are asked for more paths.
 const ROUNDS_MAX: usize = 8;
@@ -34,8 +33,17 @@ pub struct Chosen {
     pub filename: String,
     pub size_bytes: u64,
     pub sha256: Sha256,
-    /// `asked`, or the name of the package that needs it.
-    pub why: String,
+    pub why: Reason,
+}
+
+impl Chosen {
+    /// Returns the line of a lock.
+    pub fn locked(self, distribution: &str) -> LockedPackage {
+        let Chosen { name, version, architecture, source, filename, size_bytes, sha256, why } = self;
+        let distribution = distribution.to_owned();
+        let why = [why].into();
+        LockedPackage { distribution, name, architecture, version, source, size_bytes, sha256, filename, why }
+    }
 }
 
 /// Holds what a request came to.
@@ -45,6 +53,14 @@ pub struct Resolved {
     pub packages: Vec<Chosen>,
     /// In the order of the request's sources.
     pub states: Vec<RepositoryState>,
+}
+
+impl RepositoryState {
+    /// Returns the line of a lock. The revision is a time on most repositories; where it is none, it counts as 0.
+    pub fn locked(&self) -> LockedSource {
+        let date_seconds = self.revision.parse().unwrap_or(0);
+        LockedSource { suite: self.source.clone(), date_seconds, inrelease: self.sha256 }
+    }
 }
 
 /// Chooses packages for a request, all names in one problem. Metadata must be signed by a key of its source's keyring;
@@ -116,7 +132,7 @@ fn chosen(id: PackageId, universe: &Universe, solution: &Solution, repository: &
         filename: package.filename.clone(),
         size_bytes: package.size_bytes,
         sha256: package.sha256,
-        why: solution.why.get(&id).cloned().unwrap_or_else(|| "recommended".to_owned()),
+        why: solution.why[&id].clone(),
     }
 }
 
@@ -152,44 +168,4 @@ pub fn read_package(
         path: chosen.filename.clone(),
     };
     bytes.ok_or_else(gone)
-}
-
-/// Reads repositories that are folders of this machine: mirrors of the form `file:/…` or `/…`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LocalFiles;
-
-impl RepositoryFiles for LocalFiles {
-    fn read(
-        &self,
-        source: &Source,
-        path: &str,
-        expected: Option<(Sha256, u64)>,
-        bytes_max: u64,
-        _: &Job,
-    ) -> Result<Option<Vec<u8>>, PackagesError> {
-        let root = local(&source.mirror).ok_or_else(|| PackagesError::Address {
-            address: source.mirror.clone(),
-            problem: "it is no folder of this machine (file:/…)".to_owned(),
-        })?;
-        let size = expected.map_or(bytes_max, |expected| expected.1.min(bytes_max));
-        let bytes = match fs::read_at_most(&root.join(path), size) {
-            Err(error) if error.is_missing() => return Ok(None),
-            bytes => bytes?,
-        };
-        match expected {
-            Some((sha256, size)) if bytes.len() as u64 != size || Sha256::of(&bytes) != sha256 => {
-                Err(PackagesError::Address {
-                    address: source.mirror.clone(),
-                    problem: format!("its {path} has another size or SHA-256 than its index says"),
-                })
-            }
-            _ => Ok(Some(bytes)),
-        }
-    }
-}
-
-fn local(mirror: &str) -> Option<PathBuf> {
-    let path = mirror.strip_prefix("file:").unwrap_or(mirror);
-    let path = path.strip_prefix("//").unwrap_or(path);
-    path.starts_with('/').then(|| Path::new(path).to_owned())
 }

@@ -9,17 +9,14 @@
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt::Display;
 
-use resolvo::{
-    Candidates, Condition, ConditionId, ConditionalRequirement, Dependencies, DependencyProvider, Interner,
-    KnownDependencies, LogicalOperator, NameId, Requirement, SolvableId, Solver, SolverCache, StringId,
-    UnsolvableOrCancelled, VersionSetId, VersionSetUnionId,
-};
+use resolvo::{ConditionalRequirement, KnownDependencies, SolvableId, Solver, UnsolvableOrCancelled};
 
+use super::super::lock::{Dependency, Reason};
 use super::clause::{Clause, Set, clauses};
 use super::error::RepositoryError;
 use super::explain;
+use super::provider::{Pool, is_not};
 use super::relation::{self, Plain, Rich, Sense};
 use super::request::{Request, fits};
 use super::universe::{Kind, PackageId, Relation, Universe};
@@ -63,7 +60,7 @@ pub struct Problem<'a> {
     known_files: BTreeSet<String>,
     /// Paths that something requires and no primary index lists.
     missing_files: RefCell<BTreeSet<String>>,
-    pool: RefCell<Pool>,
+    pub(super) pool: RefCell<Pool>,
 }
 
 /// A name of the request, and the packages that can serve it.
@@ -72,21 +69,12 @@ struct Root {
     candidates: Vec<PackageId>,
 }
 
-/// What the solver knows by number.
-#[derive(Default)]
-struct Pool {
-    unions: Vec<(Vec<VersionSetId>, String)>,
-    numbers: HashMap<(Vec<VersionSetId>, String), u32>,
-    conditions: Vec<Condition>,
-    strings: Vec<String>,
-}
-
 /// What was chosen.
 pub struct Solution {
     /// By name.
     pub packages: Vec<PackageId>,
-    /// Why each came: `asked`, or the package that needs it.
-    pub why: HashMap<PackageId, String>,
+    /// Why each came.
+    pub why: HashMap<PackageId, Reason>,
 }
 
 /// Says how solving ended without packages.
@@ -327,67 +315,62 @@ impl<'a> Problem<'a> {
     fn finish(&self, chosen: BTreeSet<PackageId>) -> Solution {
         let mut packages: Vec<PackageId> = chosen.iter().copied().collect();
         packages.sort_by_key(|id| self.universe.name(*id).to_owned());
+        let why = self.reasons(&chosen);
+        Solution { packages, why }
+    }
+
+    /// Walks from what was asked for to what that needs, so that each package has one reason, the nearest.
+    fn reasons(&self, chosen: &BTreeSet<PackageId>) -> HashMap<PackageId, Reason> {
         let mut why = HashMap::new();
         let mut waiting = std::collections::VecDeque::new();
         for root in &self.roots {
             for id in root.candidates.iter().filter(|id| chosen.contains(id)).take(1) {
-                if why.insert(*id, "asked".to_owned()).is_none() {
+                if why.insert(*id, Reason::Asked(self.universe.name(*id).to_owned())).is_none() {
                     waiting.push_back(*id);
                 }
             }
         }
+        let first = waiting.front().map_or("", |id| self.universe.name(*id)).to_owned();
         while let Some(id) = waiting.pop_front() {
-            for kind in [Kind::Requires, Kind::Recommends] {
-                for (clause, _) in self.needs(id, kind).unwrap_or_default() {
+            for (relations, kind) in
+                [(Kind::Requires, Dependency::Depends), (Kind::Recommends, Dependency::Recommends)]
+            {
+                for (clause, _) in self.needs(id, relations).unwrap_or_default() {
                     for needed in clause.any.iter().filter(|needed| chosen.contains(needed)) {
                         if !why.contains_key(needed) {
-                            why.insert(*needed, self.universe.name(id).to_owned());
+                            let by = self.universe.name(id).to_owned();
+                            why.insert(*needed, Reason::Needed { by, kind });
                             waiting.push_back(*needed);
                         }
                     }
                 }
             }
         }
-        Solution { packages, why }
-    }
-
-    /// Interns "one of these", with the text that asks for it.
-    fn union(&self, ids: &[PackageId], text: &str) -> Requirement {
-        let sets: Vec<VersionSetId> = ids.iter().map(|id| is(*id)).collect();
-        let mut pool = self.pool.borrow_mut();
-        let key = (sets.clone(), text.to_owned());
-        let next = pool.unions.len() as u32;
-        let number = *pool.numbers.entry(key).or_insert(next);
-        if number == next {
-            let sets = if sets.is_empty() { vec![VersionSetId(2 * NOTHING)] } else { sets };
-            pool.unions.push((sets, text.to_owned()));
+        // What supplements others, nobody asks for by name.
+        let supplement = Reason::Needed { by: first, kind: Dependency::Recommends };
+        for id in chosen {
+            why.entry(*id).or_insert_with(|| supplement.clone());
         }
-        Requirement::Union(VersionSetUnionId(number))
+        why
     }
 
-    /// Interns "one of each of these is there".
-    fn condition(&self, sets: &[Set]) -> Option<ConditionId> {
-        let add = |condition| {
-            let mut pool = self.pool.borrow_mut();
-            pool.conditions.push(condition);
-            ConditionId::new(pool.conditions.len() as u32 - 1)
+    /// Tells the solver of a clause. What a package needs, it may be itself; against itself it never is.
+    fn encode(
+        &self,
+        id: PackageId,
+        kind: Kind,
+        (clause, text): &(Clause, String),
+        known: &mut KnownDependencies,
+    ) {
+        let without_own = |set: &Set| set.iter().copied().filter(|other| *other != id).collect::<Set>();
+        let others: Vec<Set> = match kind {
+            Kind::Conflicts => clause.none.iter().map(without_own).collect(),
+            _ => clause.none.iter().filter(|set| !set.contains(&id)).cloned().collect(),
         };
-        let any = |set: &Set| {
-            let single = set.iter().map(|id| add(Condition::Requirement(is(*id)))).collect::<Vec<_>>();
-            single.into_iter().reduce(|a, b| add(Condition::Binary(LogicalOperator::Or, a, b)))
-        };
-        let each: Vec<ConditionId> = sets.iter().filter_map(any).collect();
-        each.into_iter().reduce(|a, b| add(Condition::Binary(LogicalOperator::And, a, b)))
-    }
-
-    /// Tells the solver of a clause.
-    fn encode(&self, id: PackageId, clause: &Clause, text: &str, known: &mut KnownDependencies) {
-        if clause.any.contains(&id) || clause.none.iter().any(Vec::is_empty) {
+        if clause.any.contains(&id) || others.iter().any(Vec::is_empty) {
             return;
         }
-        let others: Vec<Set> = clause.none.iter().filter(|set| !set.contains(&id)).cloned().collect();
         match (&clause.any[..], &others[..]) {
-            ([], []) => {}
             ([], [only]) => known.constrains.extend(only.iter().map(|id| is_not(*id))),
             (any, others) => {
                 let requirement = self.union(any, text);
@@ -397,7 +380,8 @@ impl<'a> Problem<'a> {
         }
     }
 
-    fn known(&self, id: PackageId) -> Result<KnownDependencies, String> {
+    /// Returns what the solver must know of a package; `Err` where it can't be read.
+    pub(super) fn known(&self, id: PackageId) -> Result<KnownDependencies, String> {
         let mut known = KnownDependencies::default();
         let package = self.universe.package(id);
         let others = self.universe.named(self.universe.name(id)).iter().filter(|other| **other != id);
@@ -406,8 +390,8 @@ impl<'a> Problem<'a> {
             return Ok(known);
         }
         for kind in [Kind::Requires, Kind::Conflicts] {
-            for (clause, text) in self.needs(id, kind)? {
-                self.encode(id, &clause, &text, &mut known);
+            for clause in self.needs(id, kind)? {
+                self.encode(id, kind, &clause, &mut known);
             }
         }
         for relation in &package.obsoletes {
@@ -417,40 +401,9 @@ impl<'a> Problem<'a> {
         Ok(known)
     }
 
-    /// Returns the text that asks for a requirement.
-    pub fn requirement_text(&self, requirement: Requirement) -> String {
-        match requirement {
-            Requirement::Union(union) => self
-                .pool
-                .borrow()
-                .unions
-                .get(union.0 as usize)
-                .map_or_else(String::new, |union| union.1.clone()),
-            Requirement::Single(set) => {
-                let id = PackageId(set.0 / 2);
-                if (id.0 as usize) < self.universe.len() { self.universe.shown(id) } else { String::new() }
-            }
-        }
-    }
-
     fn requirements(&self) -> Vec<ConditionalRequirement> {
         self.roots.iter().map(|root| self.union(&root.candidates, &root.name).into()).collect()
     }
-}
-
-/// The package that is never there.
-const NOTHING: u32 = u32::MAX / 2;
-
-fn is(id: PackageId) -> VersionSetId {
-    VersionSetId(2 * id.0)
-}
-
-fn is_not(id: PackageId) -> VersionSetId {
-    VersionSetId(2 * id.0 + 1)
-}
-
-fn any(name: &str) -> Plain {
-    Plain { name: name.to_owned(), sense: Sense::ANY, evr: Evr::default() }
 }
 
 /// Returns the packages whose place others of another name take.
@@ -479,78 +432,6 @@ fn round(solver: &mut Solver<Problem<'_>>, soft: &[PackageId]) -> Result<BTreeSe
             }
             let sentences = explain::sentences(&conflict, solver);
             Err(RepositoryError::Unsolvable { sentences }.into())
-        }
-    }
-}
-
-impl Interner for Problem<'_> {
-    type NameId = NameId;
-    type SolvableId = SolvableId;
-
-    fn display_solvable(&self, solvable: SolvableId) -> impl Display + '_ {
-        self.universe.shown(PackageId(solvable.into_raw()))
-    }
-
-    fn display_name(&self, name: NameId) -> impl Display + '_ {
-        let id = PackageId(name.into_raw());
-        if (id.0 as usize) < self.universe.len() { self.universe.shown(id) } else { "nothing".to_owned() }
-    }
-
-    fn display_version_set(&self, version_set: VersionSetId) -> impl Display + '_ {
-        if version_set.0.is_multiple_of(2) { "" } else { "not" }
-    }
-
-    fn display_string(&self, string: StringId) -> impl Display + '_ {
-        self.pool.borrow().strings.get(string.0 as usize).cloned().unwrap_or_default()
-    }
-
-    fn version_set_name(&self, version_set: VersionSetId) -> NameId {
-        NameId::from_raw(version_set.0 / 2)
-    }
-
-    fn solvable_name(&self, solvable: SolvableId) -> NameId {
-        NameId::from_raw(solvable.into_raw())
-    }
-
-    fn version_sets_in_union(&self, union: VersionSetUnionId) -> impl Iterator<Item = VersionSetId> {
-        let pool = self.pool.borrow();
-        pool.unions.get(union.0 as usize).map_or_else(Vec::new, |union| union.0.clone()).into_iter()
-    }
-
-    fn resolve_condition(&self, condition: ConditionId) -> Condition {
-        self.pool.borrow().conditions[condition.as_u32() as usize].clone()
-    }
-}
-
-impl DependencyProvider for Problem<'_> {
-    async fn filter_candidates(
-        &self,
-        candidates: &[SolvableId],
-        version_set: VersionSetId,
-        inverse: bool,
-    ) -> Vec<SolvableId> {
-        let takes_all = version_set.0.is_multiple_of(2) != inverse;
-        if takes_all { candidates.to_vec() } else { Vec::new() }
-    }
-
-    async fn get_candidates(&self, name: NameId) -> Option<Candidates<SolvableId>> {
-        let is_there = (name.into_raw() as usize) < self.universe.len();
-        is_there.then(|| Candidates {
-            candidates: vec![SolvableId::from_raw(name.into_raw())],
-            ..Candidates::default()
-        })
-    }
-
-    async fn sort_candidates(&self, _: &SolverCache<Self>, _: &mut [SolvableId]) {}
-
-    async fn get_dependencies(&self, solvable: SolvableId) -> Dependencies {
-        match self.known(PackageId(solvable.into_raw())) {
-            Ok(known) => Dependencies::Known(known),
-            Err(problem) => {
-                let mut pool = self.pool.borrow_mut();
-                pool.strings.push(problem);
-                Dependencies::Unknown(StringId(pool.strings.len() as u32 - 1))
-            }
         }
     }
 }

@@ -16,6 +16,7 @@ mod openpgp;
 mod packages;
 mod partitions;
 mod recipe;
+mod rpm;
 mod store;
 mod volume;
 
@@ -102,6 +103,28 @@ pub const TARGETS: &[Target] = &[
         seeds: openpgp::keyring_seeds,
         words: openpgp::WORDS,
         rounds: 400,
+    },
+    Target { name: "rpm", run: rpm::package, seeds: rpm::package_seeds, words: rpm::WORDS, rounds: 3000 },
+    Target {
+        name: "repodata",
+        run: rpm::repodata,
+        seeds: rpm::repodata_seeds,
+        words: rpm::WORDS,
+        rounds: 1500,
+    },
+    Target {
+        name: "dependency",
+        run: rpm::dependency,
+        seeds: rpm::dependency_seeds,
+        words: rpm::WORDS,
+        rounds: 5000,
+    },
+    Target {
+        name: "scriptlet",
+        run: rpm::scriptlet,
+        seeds: rpm::scriptlet_seeds,
+        words: rpm::WORDS,
+        rounds: 4000,
     },
     Target { name: "recipe", run: recipe::run, seeds: recipe::seeds, words: recipe::WORDS, rounds: 350 },
     Target { name: "partitions", run: partitions::run, seeds: partitions::seeds, words: &[], rounds: 150 },

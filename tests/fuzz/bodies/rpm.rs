@@ -139,7 +139,8 @@ fn cpio(name: &str, content: &[u8]) -> Vec<u8> {
 /// Packages without digests, so that mutations get further than them: with names, and with numbers in the payload.
 pub fn package_seeds() -> Vec<Vec<u8>> {
     let text = |text: &str| [text.as_bytes(), b"\0"].concat();
-    let numbers = |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<u8>>();
+    let numbers =
+        |numbers: &[u32]| numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<u8>>();
     let modes = [0o040_755u16, 0o100_644, 0o100_644].iter().flat_map(|mode| mode.to_be_bytes()).collect();
     let tags = [
         (1000, 6, 1, text("p")),
@@ -166,8 +167,10 @@ pub fn package_seeds() -> Vec<Vec<u8>> {
     lead.extend([0, 5]);
     lead.resize(96, 0);
     let front = [lead, header(62, &[]), header(63, &tags)].concat();
-    let named = [cpio("./d", b""), cpio("./d/a", b""), cpio("./d/b", b"hello"), cpio("TRAILER!!!", b"")].concat();
-    let numbered = [&b"07070X00000000\0\007070X00000001\0\007070X00000002\0\0hello\0\0\0"[..], &cpio("TRAILER!!!", b"")];
+    let named =
+        [cpio("./d", b""), cpio("./d/a", b""), cpio("./d/b", b"hello"), cpio("TRAILER!!!", b"")].concat();
+    let numbered =
+        [&b"07070X00000000\0\007070X00000001\0\007070X00000002\0\0hello\0\0\0"[..], &cpio("TRAILER!!!", b"")];
     vec![[&front[..], &named].concat(), [&front[..], &numbered.concat()].concat()]
 }
 

@@ -139,7 +139,9 @@ fn changed_payloads_and_headers_never_panic() {
 fn paths_of_the_header_cannot_leave_the_tree() {
     let bytes = package();
     let plain = payload(&bytes);
-    for (from, to) in [(&b"\0/d/\0"[..], &b"\0../\0"[..]), (b"\0/d/\0", b"\0d//\0"), (b"\0/d/\0", b"\0/d\0\0")] {
+    for (from, to) in
+        [(&b"\0/d/\0"[..], &b"\0../\0"[..]), (b"\0/d/\0", b"\0d//\0"), (b"\0/d/\0", b"\0/d\0\0")]
+    {
         let said = unpack(&forged(&bytes, &plain, |header| replace(header, from, to)));
         assert!(said.is_err(), "{}", hex(to));
     }
@@ -177,7 +179,8 @@ fn payloads_that_name_files_by_number_are_read_as_the_others() {
     // The trailer stands where alignment puts it.
     assert_eq!(unpack(&forged(&bytes, &plain, |_| {})).as_ref(), Ok(&good));
     assert!(matches!(good.get(&path("/d/b")), Some(Node::HardLink(_))));
-    let wrong = stripped(&payload(&bytes), &[("./d", 0), ("./d/a", 1), ("./d/b", 2), ("./d/c", 3), ("./d/e", 99)]);
+    let wrong =
+        stripped(&payload(&bytes), &[("./d", 0), ("./d/a", 1), ("./d/b", 2), ("./d/c", 3), ("./d/e", 99)]);
     assert!(unpack(&forged(&bytes, &wrong, |_| {})).is_err());
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mkimage::base::{ImagePath, Job};
-use mkimage::packages::rpm::{self, LocalFiles, Report, Request, ScriptPolicy, Settings, Source, Unpacked};
+use mkimage::packages::rpm::{self, Report, Request, Settings, Source, Unpacked};
+use mkimage::packages::{Fetcher, MemoryCache};
 use mkimage::tree::{ContentSource, Directory, MemoryContents, Metadata, Node};
 
 use crate::tool::{run, succeed, tool};
@@ -83,6 +84,7 @@ impl Kit {
             ("debug_package", "%{nil}"),
             ("_build_id_links", "none"),
             ("use_source_date_epoch_as_buildtime", "1"),
+            ("clamp_mtime_to_source_date_epoch", "1"),
         ] {
             command.arg("--define").arg(format!("{name} {value}"));
         }
@@ -110,7 +112,12 @@ impl Kit {
     pub fn sign_package(&self, package: &Path) {
         let mut command = tool("rpmsign", ["--addsign"]);
         command.arg("--define").arg(format!("_gpg_path {}", self.path("gpg").display()));
-        command.arg("--define").arg("_gpg_name test@mirror.invalid").arg(package);
+        command
+            .arg("--define")
+            .arg("__gpg /usr/bin/gpg")
+            .arg("--define")
+            .arg("_gpg_name test@mirror.invalid");
+        command.arg(package);
         succeed(&mut command);
     }
 
@@ -122,7 +129,12 @@ impl Kit {
         let signature = folder.join("repodata/repomd.xml.asc");
         if signed {
             let repomd = folder.join("repodata/repomd.xml");
-            succeed(self.gpg().args(["--yes", "--armor", "--detach-sign", "--output"]).arg(&signature).arg(repomd));
+            succeed(
+                self.gpg()
+                    .args(["--yes", "--armor", "--detach-sign", "--output"])
+                    .arg(&signature)
+                    .arg(repomd),
+            );
         }
     }
 
@@ -146,7 +158,11 @@ impl Kit {
     }
 
     /// Resolves, unpacks, lays and finishes: the whole line.
-    pub fn tree(&self, request: &Request, edit: impl Fn(&mut Settings)) -> (Directory, Report, MemoryContents) {
+    pub fn tree(
+        &self,
+        request: &Request,
+        edit: impl Fn(&mut Settings),
+    ) -> (Directory, Report, MemoryContents) {
         self.tree_without(request, &[], edit)
     }
 
@@ -160,7 +176,8 @@ impl Kit {
         let contents = MemoryContents::default();
         let packages = self.unpacked(request, &contents);
         let layout = rpm::Layout { drop, keep: &[] };
-        let (mut tree, _) = rpm::lay(&packages, &layout, &contents, &job).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        let (mut tree, _) =
+            rpm::lay(&packages, &layout, &contents, &job).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let mut settings =
             Settings { architecture: "amd64".into(), epoch: EPOCH, database: true, ..Settings::default() };
         edit(&mut settings);
@@ -173,10 +190,11 @@ impl Kit {
 
     pub fn unpacked(&self, request: &Request, contents: &MemoryContents) -> Vec<Unpacked> {
         let job = Job::quiet(2);
-        let resolved = rpm::resolve(request, &LocalFiles, now(), &job).unwrap_or_else(|error| panic!("{error}"));
+        let resolved = rpm::resolve(request, &files(), now(), &job).unwrap_or_else(|error| panic!("{error}"));
         let unpack = |chosen: &rpm::Chosen| {
-            let source = request.sources.iter().find(|source| source.name == chosen.source).expect("a source");
-            let bytes = rpm::read_package(chosen, source, &LocalFiles, &job).expect("a package");
+            let source =
+                request.sources.iter().find(|source| source.name == chosen.source).expect("a source");
+            let bytes = rpm::read_package(chosen, source, &files(), &job).expect("a package");
             let identity = (&*chosen.name, &*chosen.version, &*chosen.architecture);
             let unpacked = rpm::locked(&bytes, identity, contents, &job);
             unpacked.unwrap_or_else(|error| panic!("{}: {error}", chosen.name))
@@ -185,24 +203,28 @@ impl Kit {
     }
 
     /// Prepares a call of rpm on a tree that was written to disk.
-    pub fn rpm<S: AsRef<std::ffi::OsStr>>(&self, root: &Path, arguments: impl IntoIterator<Item = S>) -> Command {
-        let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        let mut command = if is_root {
-            tool("rpm", [""; 0])
-        } else {
-            tool("unshare", ["--map-root-user", "rpm"])
-        };
+    pub fn rpm<S: AsRef<std::ffi::OsStr>>(
+        &self,
+        root: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let is_root =
+            std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+        let mut command =
+            if is_root { tool("rpm", [""; 0]) } else { tool("unshare", ["--map-root-user", "rpm"]) };
         command.arg("--root").arg(root).args(["--dbpath", "/var/lib/rpm"]).args(arguments);
         command
     }
 }
 
-pub fn now() -> u64 {
-    mkimage::base::clock::unix_seconds()
+/// Makes a fetcher that knows nothing of this machine. Its cache lives as long as the test run.
+pub fn files() -> Fetcher<'static> {
+    let settings = mkimage::packages::Settings::bare("/nowhere".into(), "/nowhere".into(), now());
+    Fetcher::new(settings, Box::leak(Box::new(MemoryCache::default()))).expect("a fetcher")
 }
 
-pub fn ignoring(names: &[&str]) -> std::collections::BTreeMap<String, ScriptPolicy> {
-    names.iter().map(|name| ((*name).to_owned(), ScriptPolicy::Ignore)).collect()
+pub fn now() -> u64 {
+    mkimage::base::clock::unix_seconds()
 }
 
 /// Writes a tree to disk, with its owners where root runs the test; every time is the epoch.
@@ -255,7 +277,8 @@ fn settle(at: &Path, metadata: &Metadata) {
 fn date(at: &Path) {
     let time = rustix::fs::Timespec { tv_sec: EPOCH as i64, tv_nsec: 0 };
     let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-    rustix::fs::utimensat(rustix::fs::CWD, at, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).expect("a time");
+    rustix::fs::utimensat(rustix::fs::CWD, at, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .expect("a time");
 }
 
 /// Returns what `rpm -Va` says, which is nothing where all is well.

@@ -3,22 +3,25 @@
 use std::path::PathBuf;
 
 use mkimage::base::Job;
-use mkimage::packages::rpm::{self, LocalFiles};
-use mkimage::packages::{Keyring, Sha256};
+use mkimage::packages::lock::Reason;
+use mkimage::packages::{Keyring, Sha256, rpm};
 
-use super::kit::{Kit, Spec, now};
+use super::kit::{Kit, Spec, files, now};
 use super::solving::{Memory, package, primary, repomd};
 use crate::packages::keys::{self, GOOD};
 
 fn small(kit: &Kit, signed_index: bool, signed_package: bool) -> PathBuf {
-    let package = kit.build("main", Spec {
-        name: "small",
-        evr: "1-1",
-        head: "BuildArch: noarch",
-        install: "mkdir -p $R/etc; echo x > $R/etc/small",
-        files: "/etc/small",
-        ..Spec::default()
-    });
+    let package = kit.build(
+        "main",
+        Spec {
+            name: "small",
+            evr: "1-1",
+            head: "BuildArch: noarch",
+            install: "mkdir -p $R/etc; echo x > $R/etc/small",
+            files: "/etc/small",
+            ..Spec::default()
+        },
+    );
     if signed_package {
         kit.sign_package(&package);
     }
@@ -28,7 +31,7 @@ fn small(kit: &Kit, signed_index: bool, signed_package: bool) -> PathBuf {
 
 fn resolve(kit: &Kit) -> Result<rpm::Resolved, String> {
     let request = kit.request(&["main"], &["small"]);
-    rpm::resolve(&request, &LocalFiles, now(), &Job::quiet(1)).map_err(|error| {
+    rpm::resolve(&request, &files(), now(), &Job::quiet(1)).map_err(|error| {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
         format!("{error}{}", source.unwrap_or_default())
     })
@@ -44,11 +47,12 @@ fn a_signed_index_pins_its_packages() {
     let chosen = &resolved.packages[0];
     assert_eq!((&*chosen.name, &*chosen.version, &*chosen.architecture), ("small", "1-1", "noarch"));
     assert_eq!((chosen.size_bytes, chosen.sha256), (bytes.len() as u64, Sha256::of(&bytes)));
-    assert_eq!((&*chosen.filename, &*chosen.why, &*chosen.source), ("small-1-1.noarch.rpm", "asked", "main"));
+    assert_eq!((&*chosen.filename, &*chosen.source), ("small-1-1.noarch.rpm", "main"));
+    assert_eq!(chosen.why, Reason::Asked("small".into()));
     assert!(resolved.states[0].signer.is_some());
     std::fs::write(&file, [&bytes[..], b"x"].concat()).expect("written");
     let request = kit.request(&["main"], &["small"]);
-    assert!(rpm::read_package(chosen, &request.sources[0], &LocalFiles, &Job::quiet(1)).is_err());
+    assert!(rpm::read_package(chosen, &request.sources[0], &files(), &Job::quiet(1)).is_err());
 }
 
 #[test]
@@ -81,7 +85,7 @@ fn a_keyring_must_be_named_and_fit() {
     let mut request = kit.request(&["main"], &["small"]);
     request.sources[0].signed_by = None;
     let resolve = |request: &rpm::Request| {
-        rpm::resolve(request, &LocalFiles, now(), &Job::quiet(1)).map_err(|error| error.to_string())
+        rpm::resolve(request, &files(), now(), &Job::quiet(1)).map_err(|error| error.to_string())
     };
     assert!(resolve(&request).is_err_and(|said| said.contains("signed_by")));
     let other = kit.path("other");
@@ -156,7 +160,7 @@ fn the_better_priority_wins_and_the_first_of_equals() {
     let version = |priorities: [i32; 2]| {
         let mut request = kit.request(&["one", "two"], &["small"]);
         request.sources.iter_mut().zip(priorities).for_each(|(source, priority)| source.priority = priority);
-        let resolved = rpm::resolve(&request, &LocalFiles, now(), &Job::quiet(1)).expect("resolved");
+        let resolved = rpm::resolve(&request, &files(), now(), &Job::quiet(1)).expect("resolved");
         (resolved.packages[0].version.clone(), resolved.packages[0].source.clone())
     };
     assert_eq!(version([500, 500]), ("2-1".to_owned(), "two".to_owned()));

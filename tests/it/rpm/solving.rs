@@ -79,7 +79,9 @@ fn entry(relation: &str) -> String {
             let (epoch, version) = evr.split_once(':').unwrap_or(("0", evr));
             let (version, release) = version.split_once('-').unwrap_or((version, ""));
             let release = if release.is_empty() { String::new() } else { format!(" rel=\"{release}\"") };
-            format!("<rpm:entry name=\"{name}\" flags=\"{flags}\" epoch=\"{epoch}\" ver=\"{version}\"{release}/>")
+            format!(
+                "<rpm:entry name=\"{name}\" flags=\"{flags}\" epoch=\"{epoch}\" ver=\"{version}\"{release}/>"
+            )
         }
         _ => format!("<rpm:entry name=\"{}\"/>", escaped(relation)),
     }
@@ -156,10 +158,24 @@ impl Memory {
 
 fn repository() -> Memory {
     Memory::new(&[
-        package("app", "2-1", &["requires lib >= 1", "requires (extra if lib)", "requires /usr/bin/tool", "recommends nice", "recommends (pretty or prettier)"]),
+        package(
+            "app",
+            "2-1",
+            &[
+                "requires lib >= 1",
+                "requires (extra if lib)",
+                "requires /usr/bin/tool",
+                "recommends nice",
+                "recommends (pretty or prettier)",
+            ],
+        ),
         package("app", "1-1", &["requires lib"]),
         package("lib", "1-1", &["provides lib(abi) = 3"]),
-        package("lib", "1.5-1", &["provides lib(abi) = 3", "requires rpmlib(CompressedFileNames) <= 3.0.4-1"]),
+        package(
+            "lib",
+            "1.5-1",
+            &["provides lib(abi) = 3", "requires rpmlib(CompressedFileNames) <= 3.0.4-1"],
+        ),
         package("lib", "3-1", &["requires rpmlib(TimeTravel) <= 5"]),
         package("extra", "1-1", &[]),
         package("tool", "1-1", &["file /usr/bin/tool", "requires (lib(abi) >= 2 with lib(abi) < 4)"]),
@@ -194,7 +210,11 @@ fn dependencies_of_every_form_bring_what_they_mean() {
         (&["choosy"], &["alpha-1-1", "choosy-1-1"]),
         (&["lib.noarch"], &["lib-1.5-1"]),
     ] {
-        assert_eq!(repository.choose(names).as_deref(), Ok(expected.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).as_deref(), "{names:?}");
+        assert_eq!(
+            repository.choose(names).as_deref(),
+            Ok(expected.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()).as_deref(),
+            "{names:?}"
+        );
     }
 }
 
@@ -226,9 +246,15 @@ fn pins_locks_and_the_lack_of_dependencies_are_honoured() {
 fn dead_ends_are_told_in_sentences() {
     let repository = repository();
     for (names, parts) in [
-        (&["lost"][..], &["lost-1-1.noarch needs nowhere, and no package of the repositories provides it"][..]),
+        (
+            &["lost"][..],
+            &["lost-1-1.noarch needs nowhere, and no package of the repositories provides it"][..],
+        ),
         (&["bound"], &["bound-1-1.noarch needs lib >= 9", "only other versions are there", "lib-1.5-1"]),
-        (&["foe", "tool", "lib=1.5"], &["foe-1-1.noarch conflicts with lib-1.5-1.noarch (it conflicts with lib >= 1.2)"]),
+        (
+            &["foe", "tool", "lib=1.5"],
+            &["foe-1-1.noarch conflicts with lib-1.5-1.noarch (it conflicts with lib >= 1.2)"],
+        ),
         (&["old=2", "new"], &["new-5-1.noarch takes the place of old-2-1.noarch (it obsoletes old < 3)"]),
         (&["lib=1", "lib=1.5"], &["lib-1-1.noarch and lib-1.5-1.noarch are versions of one package"]),
         (&["lib=3"], &["what has it can't be taken", "rpm's feature TimeTravel"]),
@@ -289,7 +315,11 @@ impl Random {
     fn plain(&mut self) -> String {
         let name = if self.below(4) == 0 { format!("v{}", self.below(3)) } else { self.name() };
         match self.below(3) {
-            0 => format!("{name} {} {}", ["=", "<", "<=", ">", ">="][self.below(5) as usize], 1 + self.below(3)),
+            0 => format!(
+                "{name} {} {}",
+                ["=", "<", "<=", ">", ">="][self.below(5) as usize],
+                1 + self.below(3)
+            ),
             _ => name,
         }
     }
@@ -381,7 +411,10 @@ fn libsolv_agrees_on_what_fits_together() {
                 equal += usize::from(ours == theirs);
             }
             (Err(_), None) => dead += 1,
-            (ours, theirs) => panic!("round {round}: {names:?}: we say {ours:?}, libsolv {theirs:?}\n{}", primary(&packages)),
+            (ours, theirs) => panic!(
+                "round {round}: {names:?}: we say {ours:?}, libsolv {theirs:?}\n{}",
+                primary(&packages)
+            ),
         }
     }
     // Both kinds must occur, or the test says nothing; and where there is a choice, it is mostly the same.

@@ -26,16 +26,19 @@ fn distribution(kit: &Kit) {
             %attr(1777,root,root) %dir /tmp\n/usr/lib/systemd",
         ..Spec::default()
     });
-    kit.build("main", Spec {
-        name: "libthing",
-        evr: "1:2.0~rc1-3",
-        head: "Provides: libthing.so.2()(64bit)\nRequires: filesystem >= 3\nRequires: /sbin",
-        install: "mkdir -p $R/lib64 $R/usr/lib64; echo library > $R/lib64/libthing.so.2.0\n\
+    kit.build(
+        "main",
+        Spec {
+            name: "libthing",
+            evr: "1:2.0~rc1-3",
+            head: "Provides: libthing.so.2()(64bit)\nRequires: filesystem >= 3\nRequires: /sbin",
+            install: "mkdir -p $R/lib64 $R/usr/lib64; echo library > $R/lib64/libthing.so.2.0\n\
             ln -s libthing.so.2.0 $R/lib64/libthing.so.2",
-        files: "/lib64/libthing.so.2.0\n/lib64/libthing.so.2",
-        scripts: "%post -p /sbin/ldconfig\n%postun -p /sbin/ldconfig",
-        payload: "w3.zstdio",
-    });
+            files: "/lib64/libthing.so.2.0\n/lib64/libthing.so.2",
+            scripts: "%post -p /sbin/ldconfig\n%postun -p /sbin/ldconfig",
+            payload: "w3.zstdio",
+        },
+    );
     kit.build("main", Spec {
         name: "daemon",
         evr: "1.4-2.fc40",
@@ -46,7 +49,7 @@ fn distribution(kit: &Kit) {
             echo setting > $R/etc/daemon.conf; touch $R/var/log/daemon/daemon.log\n\
             printf '[Unit]\\n[Install]\\nWantedBy=multi-user.target\\n' > $R/usr/lib/systemd/system/daemon.service\n\
             printf 'u daemon-user - \"A daemon\" /var/lib/daemon\\n' > $R/usr/lib/sysusers.d/daemon.conf",
-        files: "%attr(0755,root,root) /usr/sbin/daemon\n/usr/sbin/daemonctl\n/usr/sbin/zz\n\
+        files: "%attr(0755,root,root) /usr/sbin/*\n\
             %config(noreplace) %attr(0640,root,daemon-user) /etc/daemon.conf\n\
             %dir %attr(0750,daemon-user,adm) /var/log/daemon\n%ghost %attr(0600,daemon-user,daemon-user) /var/log/daemon/daemon.log\n\
             %dir %attr(0700,daemon-user,daemon-user) /var/lib/daemon\n/usr/lib/systemd/system/daemon.service\n\
@@ -68,14 +71,17 @@ fn distribution(kit: &Kit) {
             %dir /usr/share/doc/tools\n%doc /usr/share/doc/tools/README",
         ..Spec::default()
     });
-    kit.build("main", Spec {
-        name: "daemon-doc",
-        evr: "1.4-2.fc40",
-        head: noarch,
-        install: "mkdir -p $R/usr/share/doc/daemon; echo book > $R/usr/share/doc/daemon/book",
-        files: "/usr/share/doc/daemon",
-        ..Spec::default()
-    });
+    kit.build(
+        "main",
+        Spec {
+            name: "daemon-doc",
+            evr: "1.4-2.fc40",
+            head: noarch,
+            install: "mkdir -p $R/usr/share/doc/daemon; echo book > $R/usr/share/doc/daemon/book",
+            files: "/usr/share/doc/daemon",
+            ..Spec::default()
+        },
+    );
     kit.index("main", true);
 }
 
@@ -104,19 +110,25 @@ fn rpm_finds_a_tree_of_ours_in_order() {
     assert!(report.to_run.is_empty() && report.caches.contains("ld.so.cache"), "{report:?}");
     let wants = "/etc/systemd/system/multi-user.target.wants/daemon.service";
     assert!(matches!(tree.get(&path(wants)), Some(Node::Symlink(_))));
-    assert!(tree.get(&path("/usr/lib64/libthing.so.2.0")).is_some() && tree.get(&path("/var/log/daemon/daemon.log")).is_none());
+    assert!(
+        tree.get(&path("/usr/lib64/libthing.so.2.0")).is_some()
+            && tree.get(&path("/var/log/daemon/daemon.log")).is_none()
+    );
 
     let root = kit.path("root");
     check_out(&tree, &contents, &root);
     assert_eq!(verify(&kit, &root), "");
     let all = succeed(&mut kit.rpm(&root, ["-qa"]));
-    assert_eq!(names(&all), [
-        "daemon-1.4-2.fc40.x86_64",
-        "daemon-doc-1.4-2.fc40.noarch",
-        "filesystem-3.18-1.noarch",
-        "libthing-2.0~rc1-3.x86_64",
-        "tools-0.9^git5-1.x86_64",
-    ]);
+    assert_eq!(
+        names(&all),
+        [
+            "daemon-1.4-2.fc40.x86_64",
+            "daemon-doc-1.4-2.fc40.noarch",
+            "filesystem-3.18-1.noarch",
+            "libthing-2.0~rc1-3.x86_64",
+            "tools-0.9^git5-1.x86_64",
+        ]
+    );
     for (question, answer) in [
         (&["-qf", "/usr/sbin/zz"][..], "daemon-1.4-2.fc40.x86_64\n"),
         (&["-q", "--whatprovides", "everything"], "tools-0.9^git5-1.x86_64\n"),
@@ -155,7 +167,8 @@ fn what_is_left_out_is_not_missed() {
     let drop = ["/usr/share/doc/**".to_owned(), "/usr/sbin/daemon".to_owned()];
     let known = KnownAccount { name: "adm".into(), id: 4 };
     let request = kit.request(&["main"], &["daemon"]);
-    let (tree, _, contents) = kit.tree_without(&request, &drop, |settings| settings.groups = vec![known.clone()]);
+    let (tree, _, contents) =
+        kit.tree_without(&request, &drop, |settings| settings.groups = vec![known.clone()]);
     assert!(tree.get(&path("/usr/share/doc/tools/README")).is_none());
     assert!(tree.get(&path("/usr/sbin/daemon")).is_none());
     // The first name of a file with several is left out: the next one takes its place.
@@ -171,14 +184,20 @@ fn what_is_left_out_is_not_missed() {
 /// Returns every row of every table but those of rpm's own statistics, and headers without the time of installing.
 fn database(file: &Path) -> BTreeMap<String, Vec<Vec<rusqlite::types::Value>>> {
     let connection = rusqlite::Connection::open(file).expect("a database");
-    let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("checked");
+    let verdict: String =
+        connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("checked");
     assert_eq!(verdict, "ok");
-    let list = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+    let list =
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
     let mut statement = connection.prepare(list).expect("a statement");
-    let tables: Vec<String> =
-        statement.query_map([], |row| row.get(0)).expect("tables").map(|name| name.expect("a name")).collect();
+    let tables: Vec<String> = statement
+        .query_map([], |row| row.get(0))
+        .expect("tables")
+        .map(|name| name.expect("a name"))
+        .collect();
     let rows = |table: &String| {
-        let mut statement = connection.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY rowid")).expect("a statement");
+        let mut statement =
+            connection.prepare(&format!("SELECT * FROM \"{table}\" ORDER BY rowid")).expect("a statement");
         let columns = statement.column_count();
         let read = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
         let rows = statement.query_map([], read).expect("rows");
@@ -196,7 +215,9 @@ fn database(file: &Path) -> BTreeMap<String, Vec<Vec<rusqlite::types::Value>>> {
 
 /// Zeroes the values of INSTALLTIME and INSTALLTID in a header.
 fn forget_times(blob: &mut [u8]) {
-    let number = |blob: &[u8], at: usize| u32::from_be_bytes(blob[at..at + 4].try_into().expect("four bytes")) as usize;
+    let number = |blob: &[u8], at: usize| {
+        u32::from_be_bytes(blob[at..at + 4].try_into().expect("four bytes")) as usize
+    };
     let entries = number(blob, 0);
     for entry in 0..entries {
         let at = 8 + 16 * entry;
@@ -226,15 +247,37 @@ fn the_database_is_the_one_that_rpm_would_write() {
         groups,
         ..rpm::Settings::default()
     };
-    let report = rpm::finalize(&mut tree, &packages, &settings, &contents, &contents, &job).expect("finished");
+    let report =
+        rpm::finalize(&mut tree, &packages, &settings, &contents, &contents, &job).expect("finished");
     let ours = kit.path("ours.sqlite");
-    std::fs::write(&ours, file(&tree, &report.database.expect("a path").to_string(), &contents)).expect("written");
+    std::fs::write(&ours, file(&tree, &report.database.expect("a path").to_string(), &contents))
+        .expect("written");
 
     let root = kit.path("theirs");
     std::fs::create_dir_all(&root).expect("a folder");
-    for package in ["daemon-1.4-2.fc40.x86_64", "daemon-doc-1.4-2.fc40.noarch", "filesystem-3.18-1.noarch", "libthing-2.0~rc1-3.x86_64", "tools-0.9^git5-1.x86_64"] {
+    for package in [
+        "daemon-1.4-2.fc40.x86_64",
+        "daemon-doc-1.4-2.fc40.noarch",
+        "filesystem-3.18-1.noarch",
+        "libthing-2.0~rc1-3.x86_64",
+        "tools-0.9^git5-1.x86_64",
+    ] {
         let file = kit.path(&format!("main/{package}.rpm"));
-        succeed(kit.rpm(&root, ["-i", "--justdb", "--nodeps", "--noscripts", "--notriggers", "--ignorearch", "--nosignature"]).arg(file));
+        succeed(
+            kit.rpm(
+                &root,
+                [
+                    "-i",
+                    "--justdb",
+                    "--nodeps",
+                    "--noscripts",
+                    "--notriggers",
+                    "--ignorearch",
+                    "--nosignature",
+                ],
+            )
+            .arg(file),
+        );
     }
     let (ours, theirs) = (database(&ours), database(&root.join("var/lib/rpm/rpmdb.sqlite")));
     assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>());
@@ -288,7 +331,9 @@ fn every_compression_gives_the_same_tree() {
     let unpack = |payload| {
         let bytes = std::fs::read(build(payload)).expect("a package");
         let job = Job::quiet(1);
-        rpm::unpack(&bytes, &MemoryContents::default(), &job).unwrap_or_else(|error| panic!("{payload}: {error}")).tree
+        rpm::unpack(&bytes, &MemoryContents::default(), &job)
+            .unwrap_or_else(|error| panic!("{payload}: {error}"))
+            .tree
     };
     let trees = PAYLOADS.map(unpack);
     assert!(trees.iter().all(|tree| *tree == trees[0]));
@@ -349,7 +394,10 @@ fn scripts_that_are_not_understood_are_refused_ignored_or_handed_back() {
     let errors = finalize(ScriptPolicy::Refuse).expect_err("refused");
     let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(errors.len(), 2, "{said:?}");
-    assert!(said[0].contains("line 2: curl mirror.invalid | sh") && said[0].contains("\"ignore\""), "{said:?}");
+    assert!(
+        said[0].contains("line 2: curl mirror.invalid | sh") && said[0].contains("\"ignore\""),
+        "{said:?}"
+    );
     assert!(said[1].contains("<lua>") && said[1].contains("posix.mkdir"), "{said:?}");
     assert!(finalize(ScriptPolicy::Ignore).expect("ignored").to_run.is_empty());
     let to_run = finalize(ScriptPolicy::Run).expect("handed back").to_run;
@@ -361,13 +409,16 @@ fn scripts_that_are_not_understood_are_refused_ignored_or_handed_back() {
 #[test]
 fn owners_that_nothing_creates_are_named() {
     let kit = signed();
-    kit.build("main", Spec {
-        name: "lonely",
-        evr: "1-1",
-        install: "mkdir -p $R/etc; touch $R/etc/lonely",
-        files: "%attr(0644,nobody-here,root) /etc/lonely",
-        ..Spec::default()
-    });
+    kit.build(
+        "main",
+        Spec {
+            name: "lonely",
+            evr: "1-1",
+            install: "mkdir -p $R/etc; touch $R/etc/lonely",
+            files: "%attr(0644,nobody-here,root) /etc/lonely",
+            ..Spec::default()
+        },
+    );
     kit.index("main", true);
     let contents = MemoryContents::default();
     let job = Job::quiet(1);
@@ -375,7 +426,10 @@ fn owners_that_nothing_creates_are_named() {
     let (mut tree, _) = rpm::lay(&packages, &rpm::Layout::default(), &contents, &job).expect("laid");
     let errors = rpm::finalize(&mut tree, &packages, &rpm::Settings::default(), &contents, &contents, &job);
     let said = errors.expect_err("an owner is missing")[0].to_string();
-    assert!(said.contains("nobody-here") && said.contains("lonely") && said.contains("/etc/lonely"), "{said}");
+    assert!(
+        said.contains("nobody-here") && said.contains("lonely") && said.contains("/etc/lonely"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -387,7 +441,8 @@ fn versions_order_as_rpm_orders_them() {
         seed ^= seed << 17;
         seed % limit
     };
-    const PARTS: [&str; 16] = ["1", "2", "10", "01", "0", "a", "b", "rc", "~", "^", ".", "_", "+", "fc", "é", "A"];
+    const PARTS: [&str; 16] =
+        ["1", "2", "10", "01", "0", "a", "b", "rc", "~", "^", ".", "_", "+", "fc", "é", "A"];
     let mut version = || (0..1 + random(6)).map(|_| PARTS[random(16) as usize]).collect::<String>();
     let pairs: Vec<(String, String)> = (0..20_000).map(|_| (version(), version())).collect();
     let lines: String = pairs.iter().map(|(a, b)| format!("print(rpm.vercmp('{a}','{b}'))\n")).collect();
