@@ -32,10 +32,6 @@ pub(super) fn is_not(id: PackageId) -> VersionSetId {
     VersionSetId(2 * id.0 + 1)
 }
 
-fn any(name: &str) -> Plain {
-    Plain { name: name.to_owned(), sense: Sense::ANY, evr: Evr::default() }
-}
-
 impl Problem<'_> {
     /// Interns "one of these", with the text that asks for it.
     pub(super) fn union(&self, ids: &[PackageId], text: &str) -> Requirement {

@@ -406,6 +406,10 @@ impl<'a> Problem<'a> {
     }
 }
 
+fn any(name: &str) -> Plain {
+    Plain { name: name.to_owned(), sense: Sense::ANY, evr: Evr::default() }
+}
+
 /// Returns the packages whose place others of another name take.
 fn obsoleted(universe: &Universe) -> HashSet<PackageId> {
     let mut all = HashSet::new();
