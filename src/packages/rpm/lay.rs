@@ -241,7 +241,18 @@ impl Laying<'_> {
         (node, there): (&Node, &Node),
         real: &ImagePath,
     ) -> Result<(), FinalizeError> {
-        let Some((other, other_path)) = self.from.get(real) else { return Ok(()) };
+        let clash = |first: &str| FinalizeError::Clash {
+            path: real.clone(),
+            first: first.to_owned(),
+            first_kind: there.kind(),
+            second: read[index].name().to_owned(),
+            second_kind: node.kind(),
+        };
+        let Some((other, other_path)) = self.from.get(real) else {
+            // A directory that others' files imply.
+            let inside = self.owners.range(real.clone()..).find(|owner| owner.0.is_within(real));
+            return Err(clash(inside.map_or("another package", |owner| owner.1)));
+        };
         let follow = |package: usize, path: &ImagePath| match read[package].unpacked.tree.get(path) {
             Some(Node::HardLink(target)) => read[package].unpacked.tree.get(target),
             node => node,
@@ -250,13 +261,7 @@ impl Laying<'_> {
             && self.accounts[index].get(path) == self.accounts[*other].get(other_path);
         match is_same {
             true => Ok(()),
-            false => Err(FinalizeError::Clash {
-                path: real.clone(),
-                first: read[*other].name().to_owned(),
-                first_kind: there.kind(),
-                second: read[index].name().to_owned(),
-                second_kind: node.kind(),
-            }),
+            false => Err(clash(read[*other].name())),
         }
     }
 }

@@ -22,8 +22,10 @@ pub enum Effect {
 
 /// Longest script that is read, in bytes.
 const SCRIPT_BYTES_MAX: usize = 1 << 20;
-/// Deepest nesting of `if`.
+/// Deepest nesting of `if`, and longest chain of `elif`.
 const DEPTH_MAX: usize = 32;
+/// Most words of one condition.
+const WORDS_MAX: usize = 64;
 
 /// Reads a shell script that gets these arguments. `exists` asks the tree for a path. Fails with the lines that are
 /// not understood.
@@ -43,6 +45,7 @@ pub fn read(
         effects: Vec::new(),
         unknown: Vec::new(),
         exited: false,
+        undecided: 0,
     };
     reader.list(0, true, &[]);
     if let Some(token) = reader.tokens.front() {
@@ -69,7 +72,10 @@ struct Reader<'a> {
     exists: &'a dyn Fn(&str) -> bool,
     effects: Vec<Effect>,
     unknown: Vec<usize>,
+    /// The script is over.
     exited: bool,
+    /// Conditions around the current command that could go both ways.
+    undecided: usize,
 }
 
 impl Reader<'_> {
@@ -121,7 +127,9 @@ impl Reader<'_> {
             self.tokens.pop_front();
             while self.takes_sign(&["\n"]) {}
             let runs = live && !self.exited && status.is_none_or(|status| status == runs_if);
+            self.undecided += usize::from(status.is_none());
             let next = self.command(depth, runs);
+            self.undecided -= usize::from(status.is_none());
             status = match (status, runs) {
                 (Some(_), true) => next,
                 (Some(status), false) => Some(status),
@@ -131,29 +139,39 @@ impl Reader<'_> {
     }
 
     fn command(&mut self, depth: usize, live: bool) -> Status {
-        if self.takes_sign(&["!"]) {
-            return self.command(depth, live).map(|status| !status);
+        let mut is_turned = false;
+        while self.takes_sign(&["!"]) {
+            is_turned = !is_turned;
         }
-        if depth < DEPTH_MAX && self.takes_word("if") {
-            return self.branch(depth, live);
-        }
-        self.simple(live)
+        let status = match depth < DEPTH_MAX && self.takes_word("if") {
+            true => self.branch(depth, live),
+            false => self.simple(live),
+        };
+        status.map(|status| status != is_turned)
     }
 
     /// Reads from behind `if` or `elif` to behind `fi`.
     fn branch(&mut self, depth: usize, live: bool) -> Status {
         let condition = self.list(depth + 1, live, &["then"]);
         self.takes_word("then");
+        self.undecided += usize::from(condition.is_none());
+        let status = self.branches(depth, live, condition);
+        self.undecided -= usize::from(condition.is_none());
+        status
+    }
+
+    fn branches(&mut self, depth: usize, live: bool, condition: Status) -> Status {
         let then = self.list(depth + 1, live && condition != Some(false), &["elif", "else", "fi"]);
         let live_else = live && condition != Some(true);
         if self.takes_word("elif") {
-            return self.branch(depth, live_else).and(then);
+            let next = if depth < DEPTH_MAX { self.branch(depth + 1, live_else) } else { None };
+            return next.and(then);
         }
         if self.takes_word("else") {
             self.list(depth + 1, live_else, &["fi"]);
         }
         if !self.takes_word("fi") {
-            self.unknown.extend(self.tokens.front().map(|token| token.line));
+            self.unknown.push(self.tokens.front().map_or(1, |token| token.line));
         }
         None
     }
@@ -205,7 +223,7 @@ impl Reader<'_> {
             ":" | "true" | "set" | "umask" | "echo" | "printf" => Ok(Some(true)),
             "false" => Ok(Some(false)),
             "exit" => {
-                self.exited = true;
+                self.exited |= self.undecided == 0;
                 if matches!(arguments[..], [] | ["0"]) { Ok(Some(true)) } else { Err(()) }
             }
             "[" | "test" | "[[" => self.test(&arguments),
@@ -246,6 +264,9 @@ impl Reader<'_> {
     }
 
     fn test(&self, arguments: &[&str]) -> Result<Status, ()> {
+        if arguments.len() > WORDS_MAX {
+            return Err(());
+        }
         let arguments = match arguments {
             [inside @ .., "]" | "]]"] => inside,
             arguments => arguments,
@@ -401,5 +422,89 @@ impl<'a> Options<'a> {
 
     fn value(&self, names: &[&str]) -> Option<&'a str> {
         self.values.iter().find(|value| names.contains(&value.0)).map(|value| value.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn effects(script: &str) -> Result<Vec<Effect>, Vec<(usize, String)>> {
+        read(script, &["1"], &|path| path == "/usr/lib/systemd/systemd-update-helper")
+    }
+
+    fn account(line: &str) -> Effect {
+        Effect::Account(line.to_owned())
+    }
+
+    #[test]
+    fn what_the_macros_of_distributions_write_is_understood() {
+        let preset = |units: &[&str], user| Effect::Preset {
+            units: units.iter().map(|unit| (*unit).to_owned()).collect(),
+            user,
+        };
+        for (script, expected) in [
+            (
+                "\nif [ $1 -eq 1 ] && [ -x \"/usr/lib/systemd/systemd-update-helper\" ]; then\n    # Initial installation\n    \
+                 /usr/lib/systemd/systemd-update-helper install-system-units a.service b.socket || :\nfi\n",
+                vec![preset(&["a.service", "b.socket"], false)],
+            ),
+            (
+                "if [ $1 -eq 1 ] ; then\n  systemctl --no-reload preset --global x.service &>/dev/null || :\nfi\n",
+                vec![preset(&["x.service"], true)],
+            ),
+            ("if [ $1 -gt 1 ]; then rm -rf /; elif [ -e /nowhere ]; then reboot; else :; fi", vec![]),
+            (
+                "systemd-sysusers --replace=/usr/lib/sysusers.d/a.conf - <<SYSTEMD_INLINE_EOF &>/dev/null || :\n\
+                 u web - \"Web; $server\" /srv -\nSYSTEMD_INLINE_EOF\nldconfig",
+                vec![account("u web - \"Web; $server\" /srv -"), Effect::Cache("ld.so.cache")],
+            ),
+            (
+                "getent group tss >/dev/null || groupadd -f -g 59 -r tss\nif ! getent passwd tss >/dev/null ; then\n    \
+                 if ! getent passwd 59 >/dev/null ; then\n      useradd -r -u 59 -g tss -d '/' -s /sbin/nologin -c \"Account for \
+                 tss\" tss\n    else\n      useradd -r -g tss -d '/' -s /sbin/nologin -c \"Account for tss\" tss\n    fi\nfi\nexit 0\n",
+                vec![
+                    account("g tss 59"),
+                    account("u tss 59:tss \"Account for tss\" / /sbin/nologin"),
+                    account("u tss -:tss \"Account for tss\" / /sbin/nologin"),
+                ],
+            ),
+            ("exit 0\nmake --love", vec![]),
+            ("true || reboot; false && reboot", vec![]),
+            ("systemctl daemon-reload || true; udevadm control --reload || :", vec![]),
+        ] {
+            assert_eq!(effects(script), Ok(expected), "{script}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_by_its_lines() {
+        for (script, expected) in [
+            ("true\ncurl x | sh\n", &[2][..]),
+            ("for i in a; do\n:\ndone\n", &[1, 1, 3]),
+            ("x=$(cat /etc/x)\necho $x > /etc/y", &[1, 2]),
+            ("if [ $1 -eq 1 ]; then\n  chown a b\nfi", &[2]),
+            ("ldconfig > /etc/log", &[1]),
+            ("echo a\\\n  b\nreboot", &[3]),
+            ("[ -f", &[1]),
+            ("getent group a || exit 0\nreboot", &[2]),
+            ("if getent group a; then exit 0; fi\nreboot", &[2]),
+            ("if true; then\n:", &[1]),
+            ("systemctl mask x", &[1]),
+        ] {
+            let lines: Vec<usize> = effects(script).expect_err(script).iter().map(|line| line.0).collect();
+            let expected: std::collections::BTreeSet<usize> = expected.iter().copied().collect();
+            assert_eq!(lines, expected.into_iter().collect::<Vec<_>>(), "{script}");
+        }
+    }
+
+    #[test]
+    fn hostile_scripts_end() {
+        let deep = "if true; then\n".repeat(10_000);
+        assert!(effects(&deep).is_err());
+        let long = ["! ".repeat(100_000), format!("[ {}x ]", "! ".repeat(100_000)), "elif x; then\n".repeat(10_000)];
+        for script in [&long[0], &long[1], &format!("if x; then\n{}fi", long[2])] {
+            let _ = effects(script);
+        }
     }
 }
