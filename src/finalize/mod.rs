@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+pub mod caches;
 mod database;
 mod error;
 mod files;
