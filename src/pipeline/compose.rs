@@ -146,6 +146,9 @@ impl Work<'_> {
         for prepared in &self.prepared {
             let digest = prepared.inputs.as_ref().map(Inputs::digest);
             key.bytes("inputs", digest.as_ref().map_or(&[], |digest| digest.as_bytes().as_slice()));
+            for taken in &prepared.along.taken {
+                key.bytes("taken along", taken.inputs.digest().as_bytes());
+            }
         }
         key.bytes("lock", self.lock.to_string().as_bytes());
         key.bytes("epoch", &self.epoch().to_le_bytes());
@@ -175,6 +178,7 @@ impl Work<'_> {
             compose::write_accounts(&mut tree, &origins, &self.accounts, transaction, transaction)
                 .map_err(PipelineError::Compose)?;
         compose::finish(&mut tree, self.plan, transaction).map_err(PipelineError::Compose)?;
+        compose::check_closures(&tree, self.plan, transaction).map_err(PipelineError::Compose)?;
         let sealed = tree.seal().map_err(PipelineError::Tree)?;
         Ok((transaction.put_tree(self.job, &sealed)?, identities))
     }
@@ -273,7 +277,7 @@ impl Work<'_> {
 
     /// Lists what was read: host files and folders, packages, PID 1.
     fn inputs(&self) -> Result<Vec<Input>> {
-        let host = self.prepared.iter().filter_map(|prepared| prepared.inputs.as_ref()).map(|inputs| Input {
+        let host = self.prepared.iter().flat_map(Prepared::all_inputs).map(|inputs| Input {
             name: self.options.name_of(&inputs.root),
             digest: InputDigest::Blake3(digest_of(inputs)),
             size: inputs.bytes(),
@@ -307,7 +311,7 @@ impl Work<'_> {
     }
 
     fn host_paths(&self) -> Vec<PathBuf> {
-        let inputs = self.prepared.iter().filter_map(|prepared| prepared.inputs.as_ref());
+        let inputs = self.prepared.iter().flat_map(Prepared::all_inputs);
         inputs.map(|inputs| inputs.root.clone()).collect()
     }
 }
