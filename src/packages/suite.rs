@@ -81,7 +81,8 @@ pub(super) fn load(
             }
             Err(PackagesError::Cancelled(cancelled)) => return Err(cancelled.into()),
             Err(error) => {
-                let goes_on = mirror.is_guess || is_not_there(&error);
+                let is_other = mirror.is_for_all && source.signed_by.is_some() && is_anothers(&error);
+                let goes_on = mirror.is_guess || is_other || is_not_there(&error);
                 errors.push(error);
                 if !goes_on {
                     break;
@@ -94,6 +95,12 @@ pub(super) fn load(
 
 fn is_not_there(error: &PackagesError) -> bool {
     matches!(error, PackagesError::Fetch { problem: FetchProblem::Missing | FetchProblem::Offline, .. })
+}
+
+/// Tells whether it may be that what is there belongs to another archive.
+fn is_anothers(error: &PackagesError) -> bool {
+    let PackagesError::Suite { problem, .. } = error else { return false };
+    matches!(**problem, SuiteProblem::Signature(_) | SuiteProblem::OtherSuite { .. })
 }
 
 /// A suite on a mirror, as it is being loaded.
