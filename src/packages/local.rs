@@ -100,8 +100,9 @@ fn control_text(file: std::fs::File, job: &Job) -> Result<String, DebError> {
     let options = Options { label: "control.tar".to_owned(), limits, ..Options::default() };
     let tree = read_tar(unpacked, &options, &contents, job).map_err(inner)?;
     match tree.entries.get(&b"control"[..]) {
-        Some(Node::File(file)) => String::from_utf8(contents.read_all(&file.content)?)
-            .map_err(|_| DebError::NotText("control".to_owned())),
+        Some(Node::File(file)) => {
+            String::from_utf8(contents.read_all(&file.content)?).map_err(|_| DebError::NotText("control"))
+        }
         _ => Err(DebError::MissingFile("control")),
     }
 }

@@ -11,12 +11,15 @@ use crate::base::job::Unit;
 use crate::base::publish::publish_bytes;
 use crate::base::{Digest, Job, StepKey, fs};
 use crate::packages::lock::LOCK_BYTES_MAX;
-use crate::packages::unpack::{self, Options};
+use crate::packages::unpack::{self, Share};
 use crate::packages::{
-    self, DEFAULT_PRIORITY, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Root,
-    Settings, SourceRequest, Update, Wanted, unpack_key,
+    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Root, Rules, Settings,
+    SourceRequest, Unpacked, Update, Wanted, unpack_key,
 };
-use crate::recipe::plan::{Architecture, KernelSource, LoaderSource, PackagesPlan, Part, Plan};
+use crate::recipe::plan::{
+    Architecture, ArchivePlan, BarePackagePlan, KernelSource, LoaderSource, PackageName, PackagesPlan, Part,
+    Plan,
+};
 use crate::store::{Objects, Store, Transaction, TreeRef};
 use crate::tree::content::ContentReader;
 use crate::tree::{Content, ContentError, ContentSink, ContentSource, Directory};
@@ -26,63 +29,88 @@ pub fn requests(plan: &Plan) -> Vec<Request> {
     let mut requests = Vec::new();
     for part in &plan.parts {
         if let Part::Packages(packages) = part {
-            let roots = packages.names.iter();
-            let roots = roots.map(|name| Root { name: name.clone(), version: None, suite: None });
-            unite(&mut requests, packages, plan).roots.extend(roots);
+            let request = request_of(&mut requests, &packages.distribution, plan);
+            packages.archives.iter().for_each(|archive| add_source(request, archive));
+            request.roots.extend(packages.names.iter().map(root));
+            request.foreign_architectures = packages.foreign_architectures.clone();
+            request.rules = rules(packages);
         }
     }
-    if let Some(KernelSource::Package(packages)) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
-        unite(&mut requests, packages, plan).bare.extend(packages.names.iter().cloned());
-    }
-    if let LoaderSource::Package(packages) = &plan.boot.loader {
-        unite(&mut requests, packages, plan).bare.extend(packages.names.iter().cloned());
+    let kernel = plan.kernel.as_ref().map(|kernel| &kernel.source);
+    let kernel = kernel.and_then(|source| match source {
+        KernelSource::Package(package) => Some(package),
+        KernelSource::Host { .. } => None,
+    });
+    let loader = match &plan.boot.loader {
+        LoaderSource::Package(package) => Some(package),
+        _ => None,
+    };
+    for package in kernel.into_iter().chain(loader) {
+        let request = request_of(&mut requests, &package.distribution, plan);
+        add_source(request, &package.archive);
+        request.bare.push(package.name.clone());
     }
     requests
 }
 
-/// Returns the request of a distribution, with the source of a block among its sources.
-fn unite<'a>(requests: &'a mut Vec<Request>, packages: &PackagesPlan, plan: &Plan) -> &'a mut Request {
-    let index = requests.iter().position(|request| request.distribution == packages.distribution);
+fn root(name: &PackageName) -> Root {
+    Root { name: name.name.clone(), version: name.version.clone(), suite: None }
+}
+
+fn rules(plan: &PackagesPlan) -> Rules {
+    Rules {
+        dependencies: plan.dependencies,
+        essential: plan.essential,
+        recommends: plan.recommends,
+        exclude: plan.exclude.clone(),
+        pins: plan.pins.clone(),
+        holds: plan.holds.clone(),
+        local: plan.files.clone(),
+    }
+}
+
+/// Returns the request of a distribution.
+fn request_of<'a>(requests: &'a mut Vec<Request>, distribution: &str, plan: &Plan) -> &'a mut Request {
+    let index = requests.iter().position(|request| request.distribution == distribution);
     let index = index.unwrap_or_else(|| {
+        let architecture = match plan.image.architecture {
+            Architecture::X86_64 => "amd64",
+            Architecture::Aarch64 => "arm64",
+        };
         requests.push(Request {
-            distribution: packages.distribution.clone(),
-            architecture: architecture(plan).to_owned(),
+            distribution: distribution.to_owned(),
+            architecture: architecture.to_owned(),
             ..Request::default()
         });
         requests.len() - 1
     });
-    let request = &mut requests[index];
-    let PackagesPlan { suite, components, mirror, signed_by, .. } = packages;
-    let is_same = |source: &&mut SourceRequest| {
-        source.suite == *suite && source.mirror == *mirror && source.signed_by == *signed_by
-    };
-    match request.sources.iter_mut().find(is_same) {
-        Some(source) => {
-            let new = components.iter().filter(|component| !source.components.contains(component));
-            let new: Vec<String> = new.cloned().collect();
-            source.components.extend(new);
-        }
-        None => {
-            let of_suite = request.sources.iter().filter(|source| source.suite == *suite).count();
-            let name = if of_suite == 0 { suite.clone() } else { format!("{suite}.{}", of_suite + 1) };
-            request.sources.push(SourceRequest {
-                name,
-                suite: suite.clone(),
-                components: components.clone(),
-                mirror: mirror.clone(),
-                signed_by: signed_by.clone(),
-                priority: DEFAULT_PRIORITY,
-            });
-        }
-    }
-    request
+    &mut requests[index]
 }
 
-fn architecture(plan: &Plan) -> &'static str {
-    match plan.image.architecture {
-        Architecture::X86_64 => "amd64",
-        Architecture::Aarch64 => "arm64",
+/// Adds a source unless it is there. One of a suite that another one has too is numbered.
+fn add_source(request: &mut Request, archive: &ArchivePlan) {
+    let ArchivePlan { suite, components, mirror, signed_by, priority } = archive;
+    let is_same = |source: &&mut SourceRequest| {
+        (&source.suite, &source.mirror, &source.signed_by, source.priority)
+            == (suite, mirror, signed_by, *priority)
+    };
+    if let Some(source) = request.sources.iter_mut().find(is_same) {
+        for component in components {
+            if !source.components.contains(component) {
+                source.components.push(component.clone());
+            }
+        }
+        return;
     }
+    let others = request.sources.iter().filter(|source| source.suite == *suite).count();
+    request.sources.push(SourceRequest {
+        name: if others == 0 { suite.clone() } else { format!("{suite}.{}", others + 1) },
+        suite: suite.clone(),
+        components: components.clone(),
+        mirror: mirror.clone(),
+        signed_by: signed_by.clone(),
+        priority: *priority,
+    });
 }
 
 /// What became of a lock.
@@ -138,24 +166,37 @@ pub struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    /// Returns the keys of unpacking the packages of a plan, in its order.
-    pub fn keys(&self, plan: &PackagesPlan) -> Result<Vec<StepKey>> {
-        Ok(self.packages(plan)?.into_iter().map(key).collect())
+    /// Returns the keys of unpacking the package of a plan.
+    pub fn keys(&self, plan: &BarePackagePlan) -> Result<Vec<StepKey>> {
+        Ok(vec![key(self.bare(plan)?)])
     }
 
-    /// Returns the packages of a block of the plan, in its order.
+    fn bare(&self, plan: &BarePackagePlan) -> Result<&LockedPackage> {
+        let package = self.lock.bare(&plan.distribution, &plan.name);
+        package.ok_or_else(|| self.not_locked(&plan.distribution, &plan.name))
+    }
+
+    /// Returns the packages of a block, in its order; where it takes what they need, all of the distribution.
     fn packages(&self, plan: &PackagesPlan) -> Result<Vec<&LockedPackage>> {
-        let find = |name: &String| {
-            let bare = self.lock.bare(&plan.distribution, name);
-            bare.or_else(|| self.lock.find(&plan.distribution, name)).ok_or_else(|| {
-                let (name, distribution) = (name.clone(), plan.distribution.clone());
-                let architecture =
-                    self.lock.request(&distribution).map(|request| request.architecture.clone());
-                let architecture = architecture.unwrap_or_default();
-                PackagesError::NotLocked { name, distribution, architecture }.into()
-            })
+        let distribution = &plan.distribution;
+        if plan.dependencies || plan.essential {
+            return Ok(self.lock.installed(distribution).collect());
+        }
+        let find = |name: &PackageName| {
+            let package = self.lock.find(distribution, &name.name);
+            package.ok_or_else(|| self.not_locked(distribution, &name.name))
         };
         plan.names.iter().map(find).collect()
+    }
+
+    fn not_locked(&self, distribution: &str, name: &str) -> PipelineError {
+        let request = self.lock.request(distribution);
+        PackagesError::NotLocked {
+            name: name.to_owned(),
+            distribution: distribution.to_owned(),
+            architecture: request.map(|request| request.architecture.clone()).unwrap_or_default(),
+        }
+        .into()
     }
 
     /// Brings everything into the store that is neither there nor unpacked already, over several
@@ -187,48 +228,63 @@ impl Unpacking<'_> {
         transaction: &Transaction<'_>,
         job: &Job,
     ) -> Result<Vec<(String, Directory)>> {
-        let mut packages: Vec<(usize, &LockedPackage)> =
-            self.packages(plan)?.into_iter().enumerate().collect();
-        packages.sort_by_key(|(_, package)| std::cmp::Reverse(package.size_bytes));
-        let unpacked = job.workers.try_map(packages, |(index, package)| {
-            let tree = self.unpacked(package, transaction, job)?;
-            Ok((index, package.to_string(), transaction.read_tree(job, &tree)?))
+        self.trees_of(self.packages(plan)?, transaction, job)
+    }
+
+    fn trees_of(
+        &self,
+        packages: Vec<&LockedPackage>,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Vec<(String, Directory)>> {
+        let size = |package: &&LockedPackage| package.size_bytes;
+        let trees = unpack::largest_first(packages, size, job, |package, share| {
+            let tree = self.unpacked(package, share, transaction, job)?;
+            let kept = transaction.read_tree(job, &tree)?;
+            let unpacked = Unpacked::from_tree(kept, transaction);
+            let unpacked = unpacked.map_err(|problem| PackagesError::Unpack {
+                package: package.to_string(),
+                problem: Box::new(problem),
+            })?;
+            Ok((package.to_string(), unpacked.tree))
         });
-        let mut trees = unpacked.map_err(PipelineError::first)?;
-        trees.sort_by_key(|tree| tree.0);
-        Ok(trees.into_iter().map(|(_, name, tree)| (name, tree)).collect())
+        trees.map_err(PipelineError::first)
     }
 
-    /// Returns the packages of a plan in one tree, for looking into: what several bring is the last one's.
-    pub fn tree(&self, plan: &PackagesPlan, transaction: &Transaction<'_>, job: &Job) -> Result<Directory> {
-        let mut trees = self.trees(plan, transaction, job)?.into_iter().map(|(_, tree)| tree);
-        let mut united = trees.next().unwrap_or_default();
-        for tree in trees {
-            for (path, node) in tree.paths() {
-                if !matches!(node, crate::tree::Node::Directory(_)) {
-                    united.replace(&path, node.clone()).map_err(|error| PipelineError::Tree(vec![error]))?;
-                }
-            }
-        }
-        Ok(united)
+    /// Returns the tree of one package, for looking into.
+    pub fn tree(
+        &self,
+        plan: &BarePackagePlan,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Directory> {
+        let trees = self.trees_of(vec![self.bare(plan)?], transaction, job)?;
+        Ok(trees.into_iter().next().map(|(_, tree)| tree).unwrap_or_default())
     }
 
-    fn unpacked(&self, package: &LockedPackage, transaction: &Transaction<'_>, job: &Job) -> Result<TreeRef> {
+    fn unpacked(
+        &self,
+        package: &LockedPackage,
+        share: Share,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<TreeRef> {
         let key = key(package);
         if let Some(tree) = self.memo.tree(&key) {
             return Ok(tree);
         }
         let step = job.step(format!("unpack {package}"), Some(package.size_bytes), Unit::Bytes);
         let cache = StoreCache::new(self.store, job);
-        let bytes = cache.get(&package.sha256.0, package.size_bytes)?;
-        let bytes = bytes.ok_or_else(|| PackagesError::Offline {
+        let content = cache.find(&package.sha256.0, package.size_bytes);
+        let content = content.ok_or_else(|| PackagesError::Offline {
             name: package.name.clone(),
             version: package.version.clone(),
             sha256: package.sha256,
             filename: package.filename.clone(),
         })?;
-        let unpacked = unpack::locked_deb(&bytes, package, &Options::default(), transaction, job)?;
-        let sealed = unpacked.tree.seal().map_err(PipelineError::Tree)?;
+        let reader = ContentReader::new(transaction, content);
+        let unpacked = unpack::locked_deb(reader, package, share, transaction, job)?;
+        let sealed = unpacked.to_tree().seal().map_err(PipelineError::Tree)?;
         let tree = transaction.put_tree(job, &sealed)?;
         step.advance(package.size_bytes);
         self.memo.later(key, tree);
@@ -237,7 +293,7 @@ impl Unpacking<'_> {
 }
 
 fn key(package: &LockedPackage) -> StepKey {
-    unpack_key(&package.sha256, &Options::default())
+    unpack_key(&package.sha256)
 }
 
 /// Keeps what was fetched in the store: objects by their ids, and a table from SHA-256 to id.

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use mkimage::archive::Digesting;
 use mkimage::packages::deb::release::Release;
 use mkimage::packages::deb::{control, index, relation, version};
-use mkimage::packages::unpack::{self, Options};
-use mkimage::packages::{Lock, Sha256, parse_deb822, parse_one_line};
+use mkimage::packages::unpack::{self, Share};
+use mkimage::packages::{Lock, Sha256, Unpacked, parse_deb822, parse_one_line};
+use mkimage::tree::MemoryContents;
 
 use super::JOB;
 use super::build::{self, entry};
@@ -54,12 +54,16 @@ pub const WORDS: &[&str] = &[
     "Depends: ",
 ];
 
-/// Unpacks a package with and without merging, into nowhere. What comes out can be sealed.
+/// Unpacks a package with one thread and with more: the same. What comes out can be sealed, kept and taken
+/// back.
 pub fn deb(bytes: &[u8]) {
-    for usr_merge in [false, true] {
-        if let Ok(unpacked) = unpack::deb(bytes, &Options { usr_merge }, &Digesting, &JOB) {
-            unpacked.tree.seal().expect("what was unpacked can be sealed");
-        }
+    let contents = MemoryContents::default();
+    let unpacked = unpack::deb(bytes, Share::ONE, &contents, &JOB).ok();
+    let threaded = unpack::deb(bytes, Share { threads: 2, bytes: 16 << 20 }, &contents, &JOB).ok();
+    assert_eq!(unpacked, threaded);
+    if let Some(unpacked) = unpacked {
+        let kept = unpacked.clone().to_tree().seal().expect("what was unpacked can be sealed");
+        Unpacked::from_tree((*kept).clone(), &contents).expect("what was kept comes back");
     }
 }
 

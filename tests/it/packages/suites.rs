@@ -28,12 +28,11 @@ fn names_become_a_lock_and_the_lock_becomes_trees_without_the_index() {
     let fetcher = Fetcher::new(archive.settings(), &cache).expect("a fetcher");
     let wanted = lock.select(&requests).expect("all locked");
     let contents = MemoryContents::default();
-    let options = unpack::Options { usr_merge: true };
-    let unpacked = unpack::locked(&wanted, &options, &fetcher, &contents, &Job::quiet(2)).expect("unpacked");
+    let unpacked = unpack::locked(&wanted, &fetcher, &contents, &Job::quiet(2)).expect("unpacked");
     assert_eq!(unpacked[1].control.name, "linux-image-6.1-cloud-amd64");
     assert_eq!(unpacked[0].control.version, "1.10");
-    assert!(unpacked[1].tree.get(&path("/usr/lib/modules/m.ko")).is_some());
-    let again = unpack::locked(&wanted, &options, &fetcher, &contents, &Job::quiet(1)).expect("unpacked");
+    assert!(unpacked[1].tree.get(&path("/lib/modules/m.ko")).is_some());
+    let again = unpack::locked(&wanted, &fetcher, &contents, &Job::quiet(1)).expect("unpacked");
     assert_eq!(unpacked, again, "workers do not matter");
 
     let nowhere = Settings { offline: true, ..Settings::bare("/nowhere".into(), "/nowhere".into(), NOW) };
