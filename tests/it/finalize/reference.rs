@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use mkimage::archive::{Ar, Limits, Options, allow_all, decompress, read_tar};
 use mkimage::base::{ImagePath, Job};
 use mkimage::packages::unpack::Control;
+use mkimage::packages::unpack::Share;
 use mkimage::tree::{Contribution, Directory, MemoryContents, Metadata, Node, Symlink, merge};
 
 use crate::tool::{kept, succeed, tool};
@@ -116,8 +117,7 @@ pub fn unpack(bytes: &[u8], contents: &MemoryContents) -> Unpacked {
     let info = trees.pop().expect("control.tar");
     let control = {
         let job = Job::quiet(1);
-        let options = mkimage::packages::unpack::Options::default();
-        mkimage::packages::unpack::deb(bytes, &options, contents, &job).expect("a package").control
+        mkimage::packages::unpack::deb(bytes, Share::ONE, contents, &job).expect("a package").control
     };
     Unpacked { control, info, data }
 }
