@@ -301,7 +301,8 @@ fn packages_kind(error: &PackagesError) -> Kind {
         | PackagesError::Offline { .. } => Kind::Network,
         PackagesError::Address { .. } | PackagesError::Proxy { .. } => Kind::Usage,
         PackagesError::Request { .. }
-        | PackagesError::Unknown { .. }
+        | PackagesError::Unsolvable { .. }
+        | PackagesError::Bare { .. }
         | PackagesError::NotLocked { .. }
         | PackagesError::Stale { .. } => Kind::Recipe,
         PackagesError::NotInLock { .. } => Kind::NotFound,

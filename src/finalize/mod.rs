@@ -26,6 +26,7 @@
 mod accounts;
 mod alternatives;
 mod base_files;
+pub mod caches;
 mod certificates;
 mod database;
 mod error;
@@ -166,19 +167,27 @@ pub fn finalize(
 
 /// The finalizers, in their order. Each acts only where its package or input is there, and keeps errors that
 /// it can work around in the world; one that it returns ends it, but not those behind it.
-const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] =
-    &[
-        accounts::found,
-        base_files::write,
-        script::evaluate,
-        accounts::complete,
-        tmpfiles::write,
-        alternatives::write,
-        units::write,
-        shells::write,
-        pam::write,
-        certificates::write,
-        first_boot::write,
-        accounts::write,
-        database::write,
-    ];
+const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] = &[
+    accounts::found,
+    base_files::write,
+    script::evaluate,
+    accounts::complete,
+    tmpfiles::write,
+    alternatives::write,
+    units::write,
+    shells::write,
+    pam::write,
+    certificates::write,
+    first_boot::write,
+    accounts::write,
+    write_caches,
+    database::write,
+];
+
+fn write_caches(world: &mut World<'_>) -> Result<(), FinalizeError> {
+    match caches::write(world.tree, world.source, world.sink, world.job) {
+        Ok(notes) => notes.into_iter().for_each(|note| world.note(note)),
+        Err(errors) => world.errors.extend(errors),
+    }
+    Ok(())
+}

@@ -22,9 +22,13 @@ pub trait PackageCache: Sync {
 
     /// Returns a reader of the bytes of this digest and size, to be checked by the caller as those of
     /// [`PackageCache::get`] are. Memory is bounded where the cache can do that.
-    fn open(&self, sha256: &[u8; 32], size_bytes: u64) -> Result<Option<Box<dyn Read + '_>>, ContentError> {
+    fn open(
+        &self,
+        sha256: &[u8; 32],
+        size_bytes: u64,
+    ) -> Result<Option<Box<dyn Read + Send + '_>>, ContentError> {
         let bytes = self.get(sha256, size_bytes)?;
-        Ok(bytes.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read>))
+        Ok(bytes.map(|bytes| Box::new(Cursor::new(bytes)) as Box<dyn Read + Send>))
     }
 
     /// Keeps bytes that have this digest.

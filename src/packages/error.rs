@@ -5,7 +5,9 @@ use super::deb::index::IndexError;
 use super::deb::release::ReleaseError;
 use super::digest::Sha256;
 use super::lock::LockError;
+use super::solve::Unsolvable;
 use super::trust::SignatureProblem;
+use super::universe::BareError;
 use crate::base::{Cancelled, FileError};
 use crate::tree::ContentError;
 
@@ -42,16 +44,22 @@ pub enum PackagesError {
         #[source]
         problem: Box<SuiteProblem>,
     },
-    #[error("{place} has no package {name} for {architecture}{}", did_you_mean(similar))]
-    Unknown {
-        name: String,
-        /// Suite and components: `bookworm (main)`.
-        place: String,
-        architecture: String,
-        similar: Vec<String>,
+    #[error("{distribution}: {problem}")]
+    Unsolvable { distribution: String, problem: Box<Unsolvable> },
+    #[error("{distribution}: {problem}")]
+    Bare { distribution: String, problem: BareError },
+    #[error("the indexes of {distribution}")]
+    Index {
+        distribution: String,
+        #[source]
+        problem: IndexError,
     },
-    #[error("{name} {version} asks for {needs}, which {suite} does not have")]
-    Metapackage { name: String, version: String, needs: String, suite: String },
+    #[error("the file {}", path.display())]
+    Local {
+        path: PathBuf,
+        #[source]
+        problem: IndexError,
+    },
     #[error("the lock")]
     Lock(#[from] LockError),
     #[error("the lock has no package {name} of {distribution} for {architecture}: run `mkimage lock`")]
@@ -165,12 +173,6 @@ pub enum SuiteProblem {
     OlderThanLock { date: String, locked: String },
     #[error("it offers no index for component {component}, architecture {architecture}")]
     NoIndex { component: String, architecture: String },
-    #[error("index {path}")]
-    Index {
-        path: String,
-        #[source]
-        problem: IndexError,
-    },
     #[error("index {path} can't be decompressed: {problem}")]
     Compression { path: String, problem: String },
 }

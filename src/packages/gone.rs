@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::date;
 use super::error::PackagesError;
-use super::exact;
 use super::fetch::Fetcher;
 use super::lock::{LockedPackage, Wanted};
 use super::suite;
+use super::universe::Universe;
 use crate::base::Job;
 
 /// Says that a package is not here and may not be fetched.
@@ -45,13 +45,13 @@ pub(super) fn explain(
 ) -> Vec<PackagesError> {
     let by_filename: BTreeMap<&str, &Wanted<'_>> =
         wanted.iter().map(|wanted| (&*wanted.package.filename, wanted)).collect();
-    let mut gone: BTreeMap<(&str, &str), Vec<(&str, &mut Option<String>)>> = BTreeMap::new();
+    let mut gone: BTreeMap<(&str, &str), Vec<(&LockedPackage, &mut Option<String>)>> = BTreeMap::new();
     for error in &mut errors {
         if let PackagesError::Gone { filename, now, .. } = error
             && let Some(wanted) = by_filename.get(&**filename)
         {
             let package = wanted.package;
-            gone.entry((&package.distribution, &package.source)).or_default().push((&package.name, now));
+            gone.entry((&package.distribution, &package.source)).or_default().push((package, now));
         }
     }
     for ((distribution, source), packages) in gone {
@@ -67,17 +67,20 @@ pub(super) fn explain(
 
 fn add_versions(
     wanted: &Wanted<'_>,
-    packages: Vec<(&str, &mut Option<String>)>,
+    packages: Vec<(&LockedPackage, &mut Option<String>)>,
     fetcher: &Fetcher<'_>,
     job: &Job,
 ) {
     let Some(source) = wanted.source else { return };
     let seconds = wanted.date_seconds;
     let Ok(suite) = suite::load(wanted.request, source, None, seconds, fetcher, job) else { return };
-    let names = packages.iter().map(|package| package.0).collect();
-    let Ok(offers) = exact::offers(&[suite], &names) else { return };
-    for (name, now) in packages {
-        *now = exact::best(offers.iter().filter(|offer| offer.entry.name == name), &[500])
-            .map(|offer| offer.entry.version.clone());
+    let mut universe = Universe::new(&wanted.request.architecture, &wanted.request.foreign_architectures);
+    let texts = suite.indexes.into_iter().map(|text| (0, source.priority, text)).collect();
+    if universe.add_all(texts, &job.workers).is_err() {
+        return;
+    }
+    for (package, now) in packages {
+        let found = universe.find(&package.name, Some(&package.architecture));
+        *now = found.first().map(|id| universe.version(*id).to_owned());
     }
 }

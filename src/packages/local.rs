@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 use sha2::Digest as _;
 
 use super::deb::archive::DebError;
-use super::deb::{control, name, version};
 use super::digest::Sha256;
 use super::error::PackagesError;
-use super::lock::{LockedPackage, Reason};
-use super::request::{LOCAL, Request, Root};
+use super::request::Request;
 use crate::archive::{Ar, Limits, Options, decompress, read_tar};
 use crate::base::Job;
 use crate::base::fs::{self, FileError};
@@ -28,9 +26,6 @@ pub(super) struct LocalDeb {
     pub path: PathBuf,
     /// Base name of the file.
     pub file: String,
-    pub name: String,
-    pub version: String,
-    pub architecture: String,
     pub size_bytes: u64,
     pub sha256: Sha256,
     /// The control file.
@@ -50,22 +45,8 @@ fn read(path: &Path, job: &Job) -> Result<LocalDeb, PackagesError> {
     let failed =
         |problem| PackagesError::Unpack { package: path.display().to_string(), problem: Box::new(problem) };
     let control = control_text(file, job).map_err(failed)?;
-    let stanza = control::stanza(&control).map_err(|problem| failed(problem.into()))?;
-    let field = |field: &'static str, is_good: fn(&str) -> bool| {
-        let found = stanza.get(field).unwrap_or_default().to_owned();
-        if is_good(&found) { Ok(found) } else { Err(failed(DebError::Field { field, found })) }
-    };
     let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default().to_owned();
-    Ok(LocalDeb {
-        path: path.to_owned(),
-        file,
-        name: field("Package", name::is_package)?,
-        version: field("Version", version::is_version)?,
-        architecture: field("Architecture", name::is_architecture)?,
-        size_bytes,
-        sha256,
-        control: control.clone(),
-    })
+    Ok(LocalDeb { path: path.to_owned(), file, size_bytes, sha256, control })
 }
 
 fn digest(file: &mut std::fs::File, path: &Path, job: &Job) -> Result<(Sha256, u64), PackagesError> {
@@ -84,7 +65,7 @@ fn digest(file: &mut std::fs::File, path: &Path, job: &Job) -> Result<(Sha256, u
 }
 
 /// Reads the control file of a package; its payload is not looked at.
-fn control_text(file: std::fs::File, job: &Job) -> Result<String, DebError> {
+pub(super) fn control_text(file: impl Read + Send, job: &Job) -> Result<String, DebError> {
     let limits = Limits { bytes: CONTROL_BYTES_MAX, entries: CONTROL_ENTRIES_MAX, ..Limits::default() };
     let mut ar = Ar::new(file, &Limits::default()).map_err(DebError::Outer)?;
     for expected in ["debian-binary", "control.tar"] {
@@ -104,28 +85,5 @@ fn control_text(file: std::fs::File, job: &Job) -> Result<String, DebError> {
             String::from_utf8(contents.read_all(&file.content)?).map_err(|_| DebError::NotText("control"))
         }
         _ => Err(DebError::MissingFile("control")),
-    }
-}
-
-impl LocalDeb {
-    /// Tells whether this is what a name asks for.
-    pub(super) fn is(&self, root: &Root, request: &Request) -> bool {
-        let (name, architecture) = root.split();
-        let architecture = architecture.unwrap_or(&request.architecture);
-        self.name == name && (self.architecture == architecture || self.architecture == "all")
-    }
-
-    pub(super) fn locked(&self, request: &Request, reason: Reason) -> LockedPackage {
-        LockedPackage {
-            distribution: request.distribution.clone(),
-            name: self.name.clone(),
-            architecture: self.architecture.clone(),
-            version: self.version.clone(),
-            source: LOCAL.to_owned(),
-            size_bytes: self.size_bytes,
-            sha256: self.sha256,
-            filename: format!("{LOCAL}:{}", self.file),
-            why: [reason].into(),
-        }
     }
 }

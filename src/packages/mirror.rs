@@ -57,6 +57,8 @@ pub(super) struct Mirror {
     pub(super) signed_by: Vec<SignedBy>,
     /// One of several candidates from apt's sources, not one that somebody named.
     pub(super) is_guess: bool,
+    /// Named for every suite: it may not have this one, but another archive's of the same name.
+    pub(super) is_for_all: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,7 +95,7 @@ impl Mirror {
             () if path.starts_with('/') => Root::Directory(PathBuf::from(path)),
             () => return wrong("it must start with http://, https:// or file:/"),
         };
-        Ok(Mirror { root, signed_by: Vec::new(), is_guess: false })
+        Ok(Mirror { root, signed_by: Vec::new(), is_guess: false, is_for_all: false })
     }
 
     /// Returns where a path below the archive's root is. The path must have passed the checks of
@@ -169,7 +171,7 @@ pub(super) fn candidates(
     let named = rules.map(|rule| (&rule.address, rule.suite.is_none()));
     let mut mirrors = Vec::new();
     for (address, is_for_all) in named.chain(source.mirror.iter().map(|address| (address, false))) {
-        let mirror = Mirror::parse(address, seconds)?;
+        let mirror = Mirror { is_for_all, ..Mirror::parse(address, seconds)? };
         let may_lie_beside = is_for_all && source.suite.ends_with("-security");
         let beside = if may_lie_beside { mirror.security(&request.distribution) } else { None };
         mirrors.extend(beside.into_iter().chain([mirror]));

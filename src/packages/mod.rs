@@ -18,7 +18,7 @@
 //! - The address of a mirror reaches neither the lock nor a tree: it is the machine's affair.
 //! - No host name is built in. The room has no clock: time comes in through [`Settings`].
 //!
-//! Not here: dependencies (a kernel's metapackage apart, see [`resolve`]), maintainer scripts (they come
+//! Not here: dependencies (a kernel's metapackage apart, see [`solve`]), maintainer scripts (they come
 //! back as bytes), the layout of the cache, the merging of trees.
 //!
 //! Read first: [`lock`], [`fetch`], [`unpack`].
@@ -33,12 +33,12 @@ pub mod deb;
 mod digest;
 mod download;
 mod error;
-mod exact;
 pub mod fetch;
 mod gone;
 mod http;
 mod index_text;
 pub mod install;
+mod kept;
 mod keyring;
 mod local;
 pub mod lock;

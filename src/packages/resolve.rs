@@ -3,14 +3,19 @@
 use std::collections::BTreeSet;
 
 use super::error::PackagesError;
-use super::exact;
 use super::fetch::Fetcher;
+use super::kept::{Kept, is_named};
 use super::local::{self, LocalDeb};
-use super::lock::{Lock, LockedPackage, LockedRequest, Reason};
-use super::request::{Request, Root};
-use super::suite;
+use super::lock::{Dependency, Lock, LockedPackage, LockedRequest, Reason};
+use super::request::{LOCAL, Request};
+use super::solve::{self, Kind, Problem, Why};
+use super::suite::{self, Suite};
+use super::universe::{Origin, PackageId, Universe};
 use crate::base::Job;
 use crate::base::job::Unit;
+
+/// Most packages of the indexes that are named as left out.
+const REFUSED_MAX: usize = 3;
 
 /// Says which locked versions may change.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -61,17 +66,6 @@ fn check_update(update: &Update, previous: Option<&Lock>) -> Result<(), Packages
     }
 }
 
-/// Tells whether a name is that of a package, or one by which it is asked for.
-fn is_named(package: &LockedPackage, name: &str) -> bool {
-    let (plain, architecture) = name.split_once(':').map_or((name, None), |split| (split.0, Some(split.1)));
-    let is_it = package.name == plain && architecture.is_none_or(|it| it == package.architecture);
-    is_it
-        || package.why.iter().any(|reason| match reason {
-            Reason::Asked(asked) | Reason::Bare(asked) => asked == name,
-            _ => false,
-        })
-}
-
 /// One request that is being resolved.
 struct Resolving<'a> {
     request: &'a Request,
@@ -94,64 +88,111 @@ impl Resolving<'_> {
             return Ok(());
         }
         lock.put_request(distribution, LockedRequest::of(self.request));
-        let names = (self.request.roots.len() + self.request.bare.len()) as u64;
-        let _step = self.job.step(format!("lock {distribution}"), Some(names), Unit::Items);
         let suites = suite::load_all(self.request, self.previous, self.fetcher, self.job)?;
         for (source, suite) in self.request.sources.iter().zip(&suites) {
             lock.put_source(distribution, &source.name, suite.state.clone());
         }
-        let mut errors = Vec::new();
-        for (root, reason) in self.exact_roots() {
-            let kept = self.kept(&root, &reason).filter(|kept| self.has_source(kept));
-            let local = locals.iter().find(|local| local.is(&root, self.request));
-            let picked = match (local, kept) {
-                (Some(local), _) => Ok(local.locked(self.request, reason)),
-                (None, Some(kept)) => Ok(LockedPackage { why: [reason].into(), ..kept.clone() }),
-                (None, None) => exact::pick(&root, self.request, &suites, reason),
-            };
-            match picked {
-                Ok(package) => lock.put_package(package),
-                Err(error) => errors.push(error),
-            }
+        let _step = self.job.step(format!("solve {distribution}"), None, Unit::Items);
+        let mut universe = self.universe(suites, locals)?;
+        let kept = Kept { request: self.request, previous: self.previous, update: self.update };
+        self.install(&mut universe, &kept, lock)?;
+        self.add_bare(&universe, &kept, lock)
+    }
+
+    fn universe(&self, suites: Vec<Suite>, locals: Vec<LocalDeb>) -> Result<Universe, PackagesError> {
+        let Request { distribution, architecture, foreign_architectures, sources, .. } = self.request;
+        let mut universe = Universe::new(architecture, foreign_architectures);
+        let mut texts = Vec::new();
+        for (index, (source, suite)) in sources.iter().zip(suites).enumerate() {
+            universe.name_source(index, &source.suite);
+            texts.extend(suite.indexes.into_iter().map(|text| (index, source.priority, text)));
         }
-        if errors.is_empty() { Ok(()) } else { Err(PackagesError::of(errors)) }
+        let added = universe.add_all(texts, &self.job.workers);
+        added.map_err(|problem| PackagesError::Index { distribution: distribution.clone(), problem })?;
+        for refused in universe.refused().iter().take(REFUSED_MAX) {
+            self.job.note(format!("left out of the indexes of {distribution}: {refused}"));
+        }
+        for LocalDeb { path, control, size_bytes, sha256, .. } in locals {
+            let added = universe.add_local(control, &path, size_bytes, sha256);
+            added.map_err(|problem| PackagesError::Local { path, problem })?;
+        }
+        Ok(universe)
     }
 
-    /// Returns what is asked for by exact names, with why.
-    fn exact_roots(&self) -> Vec<(Root, Reason)> {
-        let roots = self.request.roots.iter();
-        let roots = roots.map(|root| (root.clone(), Reason::Asked(root.name.clone())));
-        let bare = self.request.bare.iter();
-        let bare = bare.map(|name| {
-            (Root { name: name.clone(), version: None, suite: None }, Reason::Bare(name.clone()))
-        });
-        roots.chain(bare).collect()
-    }
-
-    /// Returns the package that the previous lock has for a name and that must stay.
-    fn kept(&self, root: &Root, reason: &Reason) -> Option<&LockedPackage> {
-        let mut packages = self.previous?.packages();
-        let kept = packages.find(|package| {
-            package.distribution == self.request.distribution
-                && package.why.contains(reason)
-                && self.request.is_of_its_architectures(&package.architecture)
+    /// Locks what the root filesystem holds.
+    fn install(
+        &self,
+        universe: &mut Universe,
+        kept: &Kept<'_>,
+        lock: &mut Lock,
+    ) -> Result<(), PackagesError> {
+        let mut roots = self.request.roots.clone();
+        roots.sort();
+        roots.dedup();
+        let locked = kept.versions(universe, self.fetcher, self.job)?;
+        let problem = Problem { roots, rules: self.request.rules.clone(), locked };
+        let solution = solve::solve(universe, &problem).map_err(|problem| PackagesError::Unsolvable {
+            distribution: self.request.distribution.clone(),
+            problem: Box::new(problem),
         })?;
-        let may_change = match self.update {
-            Update::None => false,
-            Update::All => true,
-            Update::Packages(names) => names.iter().any(|name| is_named(kept, name)),
-        };
-        let is_held = self.request.rules.holds.iter().any(|name| is_named(kept, name));
-        let pin = self.request.rules.pins.get(&kept.name);
-        let is_allowed =
-            root.version.iter().chain(pin).all(|pattern| super::request::fits(pattern, &kept.version));
-        ((is_held || !may_change) && is_allowed && kept.local_name().is_none()).then_some(kept)
+        solution.notes.into_iter().for_each(|note| self.job.note(note));
+        for chosen in solution.packages {
+            lock.put_package(self.locked(universe, chosen.id, reason(chosen.why)));
+        }
+        Ok(())
     }
 
-    fn has_source(&self, package: &LockedPackage) -> bool {
-        let suite = self.previous.and_then(|lock| lock.source(&package.distribution, &package.source));
-        let source = self.request.source(&package.source);
-        source.zip(suite).is_some_and(|(source, locked)| source.suite == locked.suite)
+    /// Locks kernels and loaders.
+    fn add_bare(&self, universe: &Universe, kept: &Kept<'_>, lock: &mut Lock) -> Result<(), PackagesError> {
+        for name in BTreeSet::from_iter(&self.request.bare) {
+            let reason = Reason::Bare(name.clone());
+            let package = match kept.bare(name) {
+                Some(kept) => LockedPackage { why: [reason].into(), ..kept.clone() },
+                None => {
+                    let id = universe.bare(name).map_err(|problem| PackagesError::Bare {
+                        distribution: self.request.distribution.clone(),
+                        problem,
+                    })?;
+                    self.locked(universe, id, reason)
+                }
+            };
+            lock.join_package(package);
+        }
+        Ok(())
+    }
+
+    fn locked(&self, universe: &Universe, id: PackageId, reason: Reason) -> LockedPackage {
+        let entry = universe.package(id);
+        let source = match universe.origin(id) {
+            Origin::Source(index) => self.request.sources[index].name.clone(),
+            Origin::Local(_) => LOCAL.to_owned(),
+        };
+        LockedPackage {
+            distribution: self.request.distribution.clone(),
+            name: entry.name,
+            architecture: entry.architecture,
+            version: entry.version,
+            source,
+            size_bytes: entry.size_bytes,
+            sha256: entry.sha256,
+            filename: entry.filename,
+            why: [reason].into(),
+        }
+    }
+}
+
+fn reason(why: Why) -> Reason {
+    match why {
+        Why::Asked(name) => Reason::Asked(name),
+        Why::Essential => Reason::Essential,
+        Why::Needed { by, relation, .. } => {
+            let kind = match relation {
+                Kind::PreDepends => Dependency::PreDepends,
+                Kind::Depends => Dependency::Depends,
+                Kind::Recommends => Dependency::Recommends,
+            };
+            Reason::Needed { by, kind }
+        }
     }
 }
 

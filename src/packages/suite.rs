@@ -26,17 +26,9 @@ const INDEXES_AT_ONCE: usize = 4;
 /// Holds the indexes of one suite.
 pub(super) struct Suite {
     pub state: LockedSource,
-    pub mirror: String,
-    /// By architecture and component, in the order of the request.
-    pub indexes: Vec<Index>,
-}
-
-/// Holds one index.
-pub(super) struct Index {
-    /// Below the suite's folder.
-    pub path: String,
-    /// Its paragraphs, without the fields that no one here reads (see [`index_text`]).
-    pub text: String,
+    /// The text of each index, by architecture and component in the order of the request, without the fields that
+    /// no one here reads (see [`index_text`]).
+    pub indexes: Vec<String>,
 }
 
 /// Loads all sources of a request, at once. A previous lock bounds how old a suite may be.
@@ -81,7 +73,8 @@ pub(super) fn load(
             }
             Err(PackagesError::Cancelled(cancelled)) => return Err(cancelled.into()),
             Err(error) => {
-                let goes_on = mirror.is_guess || is_not_there(&error);
+                let is_other = mirror.is_for_all && source.signed_by.is_some() && is_anothers(&error);
+                let goes_on = mirror.is_guess || is_other || is_not_there(&error);
                 errors.push(error);
                 if !goes_on {
                     break;
@@ -94,6 +87,12 @@ pub(super) fn load(
 
 fn is_not_there(error: &PackagesError) -> bool {
     matches!(error, PackagesError::Fetch { problem: FetchProblem::Missing | FetchProblem::Offline, .. })
+}
+
+/// Tells whether it may be that what is there belongs to another archive.
+fn is_anothers(error: &PackagesError) -> bool {
+    let PackagesError::Suite { problem, .. } = error else { return false };
+    matches!(**problem, SuiteProblem::Signature(_) | SuiteProblem::OtherSuite { .. })
 }
 
 /// A suite on a mirror, as it is being loaded.
@@ -125,7 +124,7 @@ impl Loading<'_> {
         let workers = Workers::new(wanted.len().clamp(1, INDEXES_AT_ONCE));
         let load = |file: (&String, (Sha256, u64))| self.load_index(file.0, file.1, &release);
         let indexes = workers.try_map(wanted, load).map_err(PackagesError::of)?;
-        Ok(Suite { state, mirror: self.mirror.shown(), indexes })
+        Ok(Suite { state, indexes })
     }
 
     fn problem(&self, problem: SuiteProblem) -> PackagesError {
@@ -245,12 +244,12 @@ impl Loading<'_> {
         path: &str,
         file: (Sha256, u64),
         release: &Verified<Release>,
-    ) -> Result<Index, PackagesError> {
+    ) -> Result<String, PackagesError> {
         let cache = self.fetcher.cache();
         let key = index_text::key(&file.0);
         let kept = cache.derived(&key).map_err(PackagesError::Cache)?;
         if let Some(Ok(text)) = kept.map(String::from_utf8) {
-            return Ok(Index { path: path.to_owned(), text });
+            return Ok(text);
         }
         let packed = self.fetch_index(path, file, release.by_hash)?;
         let plain = FORMS[..3].iter().find_map(|form| path.strip_suffix(form)).unwrap_or(path);
@@ -260,7 +259,7 @@ impl Loading<'_> {
         self.job.check()?;
         let text = text.map_err(failed)?;
         cache.put_derived(&key, text.as_bytes()).map_err(PackagesError::Cache)?;
-        Ok(Index { path: path.to_owned(), text })
+        Ok(text)
     }
 
     /// Gets an index by its digest where the archive offers that, so that a mirror that is just being

@@ -184,6 +184,9 @@ impl Work<'_> {
         for prepared in &self.prepared {
             let digest = prepared.inputs.as_ref().map(Inputs::digest);
             key.bytes("inputs", digest.as_ref().map_or(&[], |digest| digest.as_bytes().as_slice()));
+            for taken in &prepared.along.taken {
+                key.bytes("taken along", taken.inputs.digest().as_bytes());
+            }
         }
         for inputs in self.stepped.values().flatten() {
             key.bytes("step's inputs", inputs.digest().as_bytes());
@@ -228,6 +231,7 @@ impl Work<'_> {
             compose::write_accounts(&mut tree, &origins, &self.accounts, transaction, transaction)
                 .map_err(PipelineError::Compose)?;
         compose::finish(&mut tree, self.plan, transaction).map_err(PipelineError::Compose)?;
+        compose::check_closures(&tree, self.plan, transaction).map_err(PipelineError::Compose)?;
         numbers::check(&tree, &self.plan.image.name, self.unpacking.store, transaction, self.job)?;
         let sealed = tree.seal().map_err(PipelineError::Tree)?;
         Ok((transaction.put_tree(self.job, &sealed)?, identities))
@@ -389,7 +393,7 @@ impl Work<'_> {
 
     /// Returns what was read of the host.
     fn host_inputs(&self) -> impl Iterator<Item = &Inputs> {
-        let parts = self.prepared.iter().filter_map(|prepared| prepared.inputs.as_ref());
+        let parts = self.prepared.iter().flat_map(Prepared::all_inputs);
         parts.chain(self.stepped.values().flatten())
     }
 

@@ -76,9 +76,10 @@ impl PackageCache for StoreCache<'_> {
         }
     }
 
-    fn open(&self, sha256: &[u8; 32], size_bytes: u64) -> ContentResult<Option<Box<dyn Read + '_>>> {
+    fn open(&self, sha256: &[u8; 32], size_bytes: u64) -> ContentResult<Option<Box<dyn Read + Send + '_>>> {
         let content = self.find(sha256, size_bytes);
-        Ok(content.map(|content| Box::new(ContentReader::new(&self.transaction, content)) as Box<dyn Read>))
+        Ok(content
+            .map(|content| Box::new(ContentReader::new(&self.transaction, content)) as Box<dyn Read + Send>))
     }
 
     fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> ContentResult<()> {

@@ -257,6 +257,14 @@ impl Lock {
         self.packages.insert(package.key(), package);
     }
 
+    /// Adds a package; one that is there under the same name and architecture stays, and takes the reasons.
+    pub(super) fn join_package(&mut self, package: LockedPackage) {
+        match self.packages.get_mut(&package.key()) {
+            Some(there) => there.why.extend(package.why),
+            None => self.put_package(package),
+        }
+    }
+
     /// Takes over everything that another lock says of a distribution.
     pub(super) fn copy(&mut self, other: &Lock, distribution: &str) {
         if let Some(request) = other.requests.get(distribution) {

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use mkimage::archive::{Ar, Limits, Options, allow_all, decompress, read_tar};
 use mkimage::base::{ImagePath, Job};
 use mkimage::packages::unpack::Control;
+use mkimage::packages::unpack::Share;
 use mkimage::tree::{Contribution, Directory, MemoryContents, Metadata, Node, Symlink, merge};
 
 use crate::tool::{kept, succeed, tool};
@@ -79,7 +80,8 @@ pub fn set() -> &'static Set {
         let mut paths: Vec<PathBuf> = names.map(|name| debs.join(name)).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "deb"));
         assert!(paths.len() > 100, "{} packages beside the reference", paths.len());
-        let packages = job.workers.map(paths, |path| unpack(&std::fs::read(path).expect("a package"), &contents));
+        let packages =
+            job.workers.map(paths, |path| unpack(&std::fs::read(path).expect("a package"), &contents));
         let tree = merged(&packages);
         let tar = std::fs::File::open(folder().join("tree.tar")).expect("the reference");
         let mut reference = read(tar, &contents);
@@ -93,7 +95,8 @@ pub fn path(text: &str) -> ImagePath {
 }
 
 fn read(reader: impl Read + Send, contents: &MemoryContents) -> Directory {
-    let options = Options { label: "test".into(), policy: &allow_all, limits: Limits::default(), ..Options::default() };
+    let options =
+        Options { label: "test".into(), policy: &allow_all, limits: Limits::default(), ..Options::default() };
     read_tar(reader, &options, contents, &Job::quiet(1)).expect("a tar")
 }
 
@@ -114,8 +117,7 @@ pub fn unpack(bytes: &[u8], contents: &MemoryContents) -> Unpacked {
     let info = trees.pop().expect("control.tar");
     let control = {
         let job = Job::quiet(1);
-        let options = mkimage::packages::unpack::Options::default();
-        mkimage::packages::unpack::deb(bytes, &options, contents, &job).expect("a package").control
+        mkimage::packages::unpack::deb(bytes, Share::ONE, contents, &job).expect("a package").control
     };
     Unpacked { control, info, data }
 }

@@ -163,7 +163,8 @@ fn of_tar(path: &Path) -> Tree {
             }
             _ => "file",
         };
-        described.mode = if described.kind == "symlink" { 0 } else { header.mode().expect("a mode") & 0o7777 };
+        described.mode =
+            if described.kind == "symlink" { 0 } else { header.mode().expect("a mode") & 0o7777 };
         if described.kind == "symlink" {
             described.target = String::from_utf8_lossy(&link).into_owned();
         }
@@ -277,7 +278,13 @@ fn our_tree_of_147_packages_is_mmdebstraps_but_for_a_list_with_reasons() {
 
 #[test]
 fn the_comparison_sees_every_kind_of_difference() {
-    let file = Entry { kind: "file", mode: 0o644, owner: "root:root".into(), content: "1".into(), ..Entry::default() };
+    let file = Entry {
+        kind: "file",
+        mode: 0o644,
+        owner: "root:root".into(),
+        content: "1".into(),
+        ..Entry::default()
+    };
     let reference = Tree::from([("/a".to_owned(), file.clone()), ("/b".to_owned(), file.clone())]);
     assert_eq!(differences(&reference, &reference), []);
     let changed = Entry {
@@ -298,8 +305,7 @@ fn the_comparison_sees_every_kind_of_difference() {
 
 #[test]
 fn a_line_that_tolerates_nothing_fails_as_a_difference_without_a_line_does() {
-    let found =
-        [Difference { what: "missing", path: "/var/cache/apt/lists".into(), sides: "a file".into() }];
+    let found = [Difference { what: "missing", path: "/var/cache/apt/lists".into(), sides: "a file".into() }];
     assert_eq!(judge(&found, "# a comment\n\nmissing,mode /var/cache/apt{,/**} no apt\n"), Ok(()));
     let complaint = judge(&found, "mode /var/cache/apt/** no apt\n").expect_err("refused");
     assert!(complaint.contains("missing /var/cache/apt/lists"), "{complaint}");

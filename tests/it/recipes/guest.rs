@@ -83,7 +83,8 @@ impl Guest {
     pub fn host_key(&mut self) -> String {
         let port = self.host_port(22).to_string();
         self.until("a host key", || {
-            let output = run(&mut tool("ssh-keyscan", ["-T", "20", "-t", "ed25519", "-p", &port, "127.0.0.1"]));
+            let output =
+                run(&mut tool("ssh-keyscan", ["-T", "20", "-t", "ed25519", "-p", &port, "127.0.0.1"]));
             let said = String::from_utf8_lossy(&output.stdout).into_owned();
             said.split_whitespace().last().map(str::to_owned)
         })

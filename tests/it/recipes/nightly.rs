@@ -26,7 +26,8 @@ fn a_debian_server_keeps_its_identity_its_logs_and_its_files() {
     let image = copy(&image("debian-server"), "debian-server-run.img");
     let mut guest = Guest::boot(&image, "512MiB", &[22]);
     let first = state(&mut guest);
-    let said = guest.ssh("rm -rf /var/opt /var/backups; echo mine >/var/lib/mine; sync; resolvectl dns; timedatectl");
+    let said = guest
+        .ssh("rm -rf /var/opt /var/backups; echo mine >/var/lib/mine; sync; resolvectl dns; timedatectl");
     assert!(said.contains("10.0.2.3") && said.contains("NTP service: active"), "{said}");
     guest.power_off();
     let mut guest = Guest::boot(&image, "512MiB", &[22]);

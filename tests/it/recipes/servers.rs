@@ -20,7 +20,8 @@ echo "id: $(cat /etc/machine-id)"
 /// Boots a server to the end and lets it say how it is. Returns what it said and its host key.
 pub fn state(guest: &mut Guest) -> (String, String) {
     let said = guest.ssh(STATE);
-    for line in ["state: running\n", "failed: \n", "audit: \n", "/var can be written to\n", "journal: /var/"] {
+    for line in ["state: running\n", "failed: \n", "audit: \n", "/var can be written to\n", "journal: /var/"]
+    {
         assert!(said.contains(line), "{line:?} is missing\n{said}\n{}", guest.console());
     }
     for wrong in ["/etc can be", "has a host key", "not healthy"] {

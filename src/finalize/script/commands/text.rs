@@ -22,11 +22,53 @@ pub(super) fn work(name: &str) -> Option<Work> {
         "cmp" => compare,
         "grep" | "egrep" | "fgrep" => grep,
         "sed" => filter,
-        "awk" | "gawk" | "mawk" | "cut" | "tr" | "sort" | "uniq" | "head" | "tail" | "wc" | "md5sum" | "sha1sum"
-        | "sha256sum" | "sha512sum" | "stat" | "ls" | "find" | "date" | "hostname" | "whoami" | "expr" | "seq"
-        | "rev" | "paste" | "diff" | "file" | "df" | "du" | "mountpoint" | "findmnt" | "lsb_release" | "locale"
-        | "getconf" | "nproc" | "tempfile" | "mktemp" | "zcat" | "base64" | "sysctl" | "pidof" | "pgrep" | "fold"
-        | "ischroot" | "running-in-container" | "systemd-detect-virt" | "getopt" | "dpkg-architecture" => filter,
+        "awk"
+        | "gawk"
+        | "mawk"
+        | "cut"
+        | "tr"
+        | "sort"
+        | "uniq"
+        | "head"
+        | "tail"
+        | "wc"
+        | "md5sum"
+        | "sha1sum"
+        | "sha256sum"
+        | "sha512sum"
+        | "stat"
+        | "ls"
+        | "find"
+        | "date"
+        | "hostname"
+        | "whoami"
+        | "expr"
+        | "seq"
+        | "rev"
+        | "paste"
+        | "diff"
+        | "file"
+        | "df"
+        | "du"
+        | "mountpoint"
+        | "findmnt"
+        | "lsb_release"
+        | "locale"
+        | "getconf"
+        | "nproc"
+        | "tempfile"
+        | "mktemp"
+        | "zcat"
+        | "base64"
+        | "sysctl"
+        | "pidof"
+        | "pgrep"
+        | "fold"
+        | "ischroot"
+        | "running-in-container"
+        | "systemd-detect-virt"
+        | "getopt"
+        | "dpkg-architecture" => filter,
         _ => return None,
     })
 }
@@ -185,7 +227,8 @@ fn filter(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         _ => false,
     };
     if call.arguments.iter().filter_map(Value::known).any(|word| changes(&word)) {
-        return shell.unknown(call.line, format!("{} changes files in a way that is not followed", call.name));
+        return shell
+            .unknown(call.line, format!("{} changes files in a way that is not followed", call.name));
     }
     shell.print(&Value::Unknown);
     Status::Maybe
