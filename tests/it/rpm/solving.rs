@@ -126,10 +126,6 @@ impl Memory {
         self.files.insert(path.to_owned(), bytes);
     }
 
-    pub fn remove(&mut self, path: &str) {
-        self.files.remove(path);
-    }
-
     pub fn request(&self, names: &[&str]) -> Request {
         let source = Source {
             name: "main".to_owned(),
