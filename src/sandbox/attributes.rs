@@ -7,9 +7,10 @@ use rustix::io::Errno;
 use super::records::{Inode, WANTED};
 use super::supervisor::{Asked, Outcome, Supervisor, is_read_only};
 use super::sys::{Answer, Notification};
+use super::tracee::Place;
 
 const NAME_BYTES: usize = 256;
-const VALUE_BYTES_MAX: usize = 65536;
+const VALUE_BYTES_MAX: u64 = 65536;
 const ACCESS: &[u8] = b"system.posix_acl_access";
 const DEFAULT: &[u8] = b"system.posix_acl_default";
 
@@ -20,66 +21,59 @@ impl Supervisor {
         let file = place.open()?;
         let seen = rustix::fs::statx(&file, c"", AtFlags::EMPTY_PATH, WANTED)?;
         let inode = Inode::of(&seen);
-        let mode = u32::from(seen.stx_mode);
-        let [_, name, value, size, flags, _] = call.arguments;
-        match call.number {
-            libc::SYS_listxattr | libc::SYS_llistxattr | libc::SYS_flistxattr => {
-                let mut list = Vec::new();
-                for name in self.records.get(&inode).iter().flat_map(|record| record.xattrs.keys()) {
-                    list.extend_from_slice(name);
-                    list.push(0);
-                }
-                return self.give(call, name, value, &list);
-            }
-            _ => {}
+        let [_, name, value, size, _, _] = call.arguments;
+        let lists = [libc::SYS_listxattr, libc::SYS_llistxattr, libc::SYS_flistxattr];
+        if lists.contains(&call.number) {
+            return self.give(call, name, value, &self.names(&inode));
         }
         let name = self.text(call, name, NAME_BYTES).map_err(|error| match error {
             Errno::NAMETOOLONG => Errno::RANGE,
             other => other,
         })?;
-        match call.number {
-            libc::SYS_getxattr | libc::SYS_lgetxattr | libc::SYS_fgetxattr => {
-                let known = self.records.get(&inode).and_then(|record| record.xattrs.get(&name[..]));
-                let known = known.ok_or(Errno::NODATA)?.clone();
-                self.give(call, value, size, &known)
-            }
-            libc::SYS_removexattr | libc::SYS_lremovexattr | libc::SYS_fremovexattr => {
-                may_have(&name, mode)?;
-                if is_read_only(&file) {
-                    return Err(Errno::ROFS);
-                }
-                let record = self.records.get_mut(&inode).ok_or(Errno::NODATA)?;
-                record.xattrs.remove(&name[..]).ok_or(Errno::NODATA)?;
-                Ok(Answer::Value(0))
-            }
-            _ => {
-                may_have(&name, mode)?;
-                if is_read_only(&file) {
-                    return Err(Errno::ROFS);
-                }
-                if size as usize > VALUE_BYTES_MAX {
-                    return Err(Errno::TOOBIG);
-                }
-                let bytes = self.read(call, value, size as usize)?;
-                let minimal = match &name[..] {
-                    ACCESS => {
-                        let acl = Acl::parse(&bytes)?;
-                        let wanted = Mode::from_raw_mode(mode & 0o7000 | acl.mode);
-                        place.chmod(wanted)?;
-                        acl.minimal
-                    }
-                    DEFAULT => {
-                        Acl::parse(&bytes)?;
-                        false
-                    }
-                    _ => false,
-                };
-                self.set(inode, name, bytes, flags, minimal)
-            }
+        let gets = [libc::SYS_getxattr, libc::SYS_lgetxattr, libc::SYS_fgetxattr];
+        if gets.contains(&call.number) {
+            let known = self.records.get(&inode).and_then(|record| record.xattrs.get(&name[..]));
+            return self.give(call, value, size, known.ok_or(Errno::NODATA)?);
         }
+        may_have(&name, u32::from(seen.stx_mode))?;
+        if is_read_only(&file) {
+            return Err(Errno::ROFS);
+        }
+        let removes = [libc::SYS_removexattr, libc::SYS_lremovexattr, libc::SYS_fremovexattr];
+        if removes.contains(&call.number) {
+            let record = self.records.get_mut(&inode).ok_or(Errno::NODATA)?;
+            record.xattrs.remove(&name[..]).ok_or(Errno::NODATA)?;
+            return Ok(Answer::Value(0));
+        }
+        self.set(call, &place, inode, u32::from(seen.stx_mode), name)
     }
 
-    fn set(&mut self, inode: Inode, name: Vec<u8>, bytes: Vec<u8>, flags: u64, minimal: bool) -> Outcome {
+    /// Returns the names of an inode's attributes, each with its NUL.
+    fn names(&self, inode: &Inode) -> Vec<u8> {
+        let record = self.records.get(inode);
+        let names = record.iter().flat_map(|record| record.xattrs.keys());
+        names.flat_map(|name| name.iter().copied().chain([0])).collect()
+    }
+
+    /// Sets an attribute; an access list sets the permission bits, too.
+    fn set(&mut self, call: &Notification, place: &Place, inode: Inode, mode: u32, name: Vec<u8>) -> Outcome {
+        let [_, _, value, size, flags, _] = call.arguments;
+        if size > VALUE_BYTES_MAX {
+            return Err(Errno::TOOBIG);
+        }
+        let bytes = self.read(call, value, size as usize)?;
+        let mut minimal = false;
+        if name == ACCESS || name == DEFAULT {
+            let acl = Acl::parse(&bytes)?;
+            if name == ACCESS {
+                place.chmod(Mode::from_raw_mode(mode & 0o7000 | acl.mode))?;
+                minimal = acl.minimal;
+            }
+        }
+        self.keep(inode, name, bytes, flags, minimal)
+    }
+
+    fn keep(&mut self, inode: Inode, name: Vec<u8>, bytes: Vec<u8>, flags: u64, minimal: bool) -> Outcome {
         let known = self.records.get(&inode).is_some_and(|record| record.xattrs.contains_key(&name[..]));
         match flags as i32 {
             libc::XATTR_CREATE if known => return Err(Errno::EXIST),

@@ -122,11 +122,7 @@ fn apply(tree: &mut Directory, before: &Directory, path: &ImagePath, added: bool
         return;
     }
     match tree.get_mut(path) {
-        Some(Node::Directory(directory)) => {
-            if added && fate == Fate::Removed && directory.entries.is_empty() {
-                tree.remove(path);
-            }
-        }
+        Some(Node::Directory(directory)) if !added || !directory.entries.is_empty() => {}
         Some(Node::File(file)) if fate == Fate::Emptied || linked => file.content = Content::of(b""),
         Some(_) if fate == Fate::Removed && !linked => drop(tree.remove(path)),
         _ => {}

@@ -184,16 +184,24 @@ impl Folder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = rustix::fs::open(&path, flags, Mode::empty());
         let fd = open.map_err(|error| crate::base::FileError::at("open", &path)(error.into()))?;
-        Ok(Folder { path, fd })
+        let folder = Folder { path, fd };
+        // So that the stage, who may be another user by then, can step into it.
+        folder.chmod(0o711)?;
+        Ok(folder)
     }
 
+    fn chmod(&self, mode: u32) -> Result<()> {
+        let done = rustix::fs::fchmod(&self.fd, Mode::from_raw_mode(mode));
+        Ok(done.map_err(|error| crate::base::FileError::at("set the mode of", &self.path)(error.into()))?)
+    }
+
+    /// Makes the folder the owner's, and nobody else's.
     fn give(&self, owner: Owner) -> Result<()> {
-        if rustix::process::geteuid().as_raw() == owner.uid {
-            return Ok(());
+        if rustix::process::geteuid().as_raw() != owner.uid {
+            std::os::unix::fs::fchown(&self.fd, Some(owner.uid), Some(owner.gid))
+                .map_err(crate::base::FileError::at("give away", &self.path))?;
         }
-        std::os::unix::fs::fchown(&self.fd, Some(owner.uid), Some(owner.gid))
-            .map_err(crate::base::FileError::at("give away", &self.path))?;
-        Ok(())
+        self.chmod(0o700)
     }
 }
 

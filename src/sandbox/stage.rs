@@ -48,11 +48,17 @@ fn serve() -> io::Result<()> {
 fn supervise(link: &Link, setup: Setup, folder: Option<OwnedFd>) -> Result<(), Failure> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let processes = rustix::fs::open(c"/proc", flags, Mode::empty()).map_err(Failure::at("open /proc"))?;
+    if let Some(folder) = &folder {
+        rustix::process::fchdir(folder).map_err(Failure::at("enter the folder of the tree"))?;
+    }
     let ready = leave()?;
+    // The working directory has moved into the new namespace, where a descriptor stays behind.
+    let here = || rustix::fs::open(c".", flags, Mode::empty());
     let files = match folder {
-        Some(folder) => folder,
+        Some(_) => here().map_err(Failure::at("enter the folder of the tree"))?,
         None => tree_in_memory(&setup)?,
     };
+    rustix::process::chdir(c"/").map_err(Failure::at("enter /"))?;
     let talk = || "talk to the caller";
     let shared = setup.in_memory.then(|| files.as_fd());
     link.send_value(Kind::Ready, &ready, shared).map_err(Failure::at(talk()))?;
@@ -115,7 +121,6 @@ fn leave() -> Result<Ready, Failure> {
     write("gid_map", &format!("0 {gid} 1"))?;
     let private = rustix::mount::MountPropagationFlags::PRIVATE | rustix::mount::MountPropagationFlags::REC;
     rustix::mount::mount_change(c"/", private).map_err(Failure::at("make the mounts private"))?;
-    rustix::process::chdir(c"/").map_err(Failure::at("enter /"))?;
     Ok(Ready { uid, gid })
 }
 

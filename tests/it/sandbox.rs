@@ -1,7 +1,8 @@
 //! Commands in the sandbox.
 
-mod bench;
+mod bounds;
 mod close;
 mod debian;
+mod scripts;
 mod support;
 mod whole;

@@ -44,6 +44,13 @@ pub fn machine() -> &'static (MemoryContents, Directory) {
                 copy(&mut tree, Path::new(&library), &format!("/usr{to}"));
             }
         }
+        let locale = Path::new("/usr/lib/locale/C.utf8");
+        for name in mkimage::base::fs::list(locale).expect("Debian's C.UTF-8") {
+            let from = locale.join(&name);
+            let from = if from.is_dir() { from.join("SYS_LC_MESSAGES") } else { from };
+            let to = from.to_str().expect("a name in ASCII").to_owned();
+            copy(&mut tree, &from, &to);
+        }
         for (link, target) in [
             ("/bin", "usr/bin"),
             ("/lib", "usr/lib"),
@@ -76,11 +83,12 @@ pub fn file(contents: &MemoryContents, text: &str, mode: u16) -> Node {
 
 fn libraries(program: &Path) -> Vec<String> {
     let said = super::super::tool::succeed(super::super::tool::tool("ldd", [program]).env("LC_ALL", "C"));
-    let path = |line: &str| {
-        let word = line.split_whitespace().find(|word| word.starts_with('/'))?;
-        Some(word.to_owned())
-    };
-    said.lines().filter_map(path).collect()
+    said.split_whitespace().filter(|word| word.starts_with('/')).map(str::to_owned).collect()
+}
+
+/// Returns the program that holds the stage.
+pub fn program() -> PathBuf {
+    std::env::var_os("MKIMAGE_TEST_STAGE").map_or_else(|| env!("CARGO_BIN_EXE_mkimage").into(), PathBuf::from)
 }
 
 /// A run on the small tree that a test may change.
@@ -122,7 +130,7 @@ impl Trial {
             limits: self.limits.clone(),
             scratch: &self.scratch,
             label: "trial".to_owned(),
-            program: Some(env!("CARGO_BIN_EXE_mkimage").into()),
+            program: Some(program()),
         };
         run(&request, contents, job)
     }
@@ -150,5 +158,13 @@ pub fn read(tree: &Directory, at: &str) -> String {
             String::from_utf8(machine().0.read_all(&file.content).expect("a content")).expect("text")
         }
         other => panic!("{at}: {other:?}"),
+    }
+}
+
+/// Runs a script that must fail and returns the message.
+pub fn complaint(trial: &Trial, script: &str) -> String {
+    match trial.try_script(script) {
+        Err(error) => error.to_string(),
+        Ok(outcome) => panic!("{script}\n{}", String::from_utf8_lossy(&outcome.log)),
     }
 }
