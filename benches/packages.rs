@@ -291,7 +291,13 @@ fn mirror(folder: &Path, debs: &[PathBuf]) -> String {
         )
         .expect("written");
     }
+    let (size, sha256) = (index.len(), Sha256::of(index.as_bytes()));
     std::fs::write(folder.join("Packages"), index).expect("written");
+    let release = format!(
+        "Origin: Debian\nSuite: {suite}\nCodename: {suite}\nDate: Sat, 11 Jul 2026 10:16:37 UTC\nSHA256:\n \
+         {sha256} {size} Packages\n"
+    );
+    std::fs::write(folder.join("Release"), release).expect("written");
     suite.to_owned()
 }
 
@@ -304,7 +310,7 @@ fn mmdebstrap(folder: &Path, suite: &str, debs: &[PathBuf], root: &Path) {
         })
         .collect();
     let mut command = Command::new("mmdebstrap");
-    command.args(["--variant=essential", "--skip=check/empty"]).arg(format!("--include={}", names.join(",")));
+    command.arg("--variant=essential").arg(format!("--include={}", names.join(",")));
     run(command.arg(suite).arg(root).arg(format!("deb [trusted=yes] copy:{} ./", folder.display())));
     let status = std::fs::read_to_string(root.join("var/lib/dpkg/status")).expect("a status file");
     let installed = status.lines().filter(|line| *line == "Status: install ok installed").count();

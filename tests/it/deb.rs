@@ -1,6 +1,6 @@
 //! Packages as they are unpacked and laid over each other: hostile ones, made ones, Debian's own.
 
-#[path = "../../fixtures/deb/generate.rs"]
+#[path = "../../fixtures/deb/hostile/generate.rs"]
 mod generate;
 
 mod closure;

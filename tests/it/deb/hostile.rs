@@ -38,19 +38,17 @@ fn kept(case: &Hostile) -> &[u8] {
 fn hostile_packages_are_refused_with_the_reason() {
     let cases = generate::hostile();
     assert!(cases.len() > 80, "{} cases", cases.len());
+    let mut wrong = Vec::new();
     for case in cases {
         let message = match unpack(&case.bytes, &MemoryContents::default()) {
-            Ok(_) => panic!("{} was unpacked", case.name),
+            Ok(_) => "it was unpacked".to_owned(),
             Err(message) => message,
         };
-        assert!(message.contains(case.expected), "{}: {:?} is not in {message}", case.name, case.expected);
-        assert!(message.len() < 600, "{}: {} bytes of message", case.name, message.len());
-        assert!(
-            !message.contains(['\n', '\0']) || case.expected.contains("device"),
-            "{}: {message}",
-            case.name
-        );
+        if !message.contains(case.expected) || message.len() > 600 || message.contains(['\n', '\0']) {
+            wrong.push(format!("{}: expected {:?}: {message}", case.name, case.expected));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -124,9 +122,9 @@ fn packed(suffix: &str, control: &[u8], data: &[u8]) -> Vec<u8> {
     generate::ar(&[("debian-binary", b"2.0\n"), (&control_name, control), (&data_name, data)])
 }
 
-fn sound() -> (Vec<u8>, Vec<u8>) {
+fn sound(bytes: u32) -> (Vec<u8>, Vec<u8>) {
     let control = generate::control(generate::FIELDS.as_bytes(), &[]);
-    let noise: Vec<u8> = (0..3u32 << 20).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    let noise: Vec<u8> = (0..bytes).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
     let data = generate::tar(&[
         generate::directory("./"),
         generate::file("./a", &noise),
@@ -137,7 +135,7 @@ fn sound() -> (Vec<u8>, Vec<u8>) {
 
 #[test]
 fn every_compression_gives_the_same_and_is_torn_nowhere_unnoticed() {
-    let (control, data) = sound();
+    let (control, data) = sound(100_000);
     let plain = unpack(&packed("", &control, &data), &MemoryContents::default()).expect("unpacked");
     for (suffix, pack) in PACKS {
         let bytes = packed(suffix, &pack(&control), &pack(&data));
@@ -162,7 +160,7 @@ fn every_compression_gives_the_same_and_is_torn_nowhere_unnoticed() {
 
 #[test]
 fn threads_of_the_decoder_change_nothing() {
-    let (control, data) = sound();
+    let (control, data) = sound(3 << 20);
     let blocks = xz_blocks(&data);
     let padded = [&blocks[..], &[0; 8]].concat();
     let two = [xz_blocks(&data[..1 << 20]), vec![0; 4], xz_blocks(&data[1 << 20..])].concat();
@@ -195,7 +193,7 @@ fn threads_of_the_decoder_change_nothing() {
 
 #[test]
 fn windows_and_dictionaries_that_would_take_the_memory_are_refused() {
-    let (control, data) = sound();
+    let (control, data) = sound(3 << 20);
     let options = liblzma::stream::LzmaOptions::new_preset(0).map(|mut options| {
         options.dict_size(256 << 20);
         options
@@ -253,7 +251,7 @@ fn explode() {
         &[generate::file("./md5sums", &vec![0; 65 << 20])],
     ));
     let message = unpack(&packed(".zst", &zeros, &zstd(&[])), &Digesting).expect_err("a bomb");
-    assert!(message.contains("the limit is 67108864"), "{message}");
+    assert!(message.contains("the limit is 67106816"), "{message}");
 }
 
 /// A file of 4 GiB, as its header says.
