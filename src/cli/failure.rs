@@ -222,6 +222,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Tree(_)
         | PipelineError::Lay(_)
         | PipelineError::Finalize(_)
+        | PipelineError::Rpm(_)
         | PipelineError::OutputPattern { .. }
         | PipelineError::Outside { .. }
         | PipelineError::Renumbered { .. }

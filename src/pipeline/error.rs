@@ -17,6 +17,7 @@ use crate::disk::verity::VerityError;
 use crate::finalize::FinalizeError;
 use crate::packages::PackagesError;
 use crate::packages::install::LayError;
+use crate::packages::rpm;
 use crate::recipe::Diagnostics;
 use crate::recipe::plan::Origin;
 use crate::sandbox::SandboxError;
@@ -40,6 +41,8 @@ pub enum PipelineError {
     Lay(Vec<LayError>),
     #[error("{}", list("some packages can't be finished", .0))]
     Finalize(Vec<FinalizeError>),
+    #[error("{}", list("some packages can't be laid or finished", .0))]
+    Rpm(Vec<rpm::FinalizeError>),
     #[error("the scripts of packages")]
     Scripts(#[from] SandboxError),
     #[error("{origin}")]
@@ -136,6 +139,7 @@ impl PipelineError {
             PipelineError::Archive(errors) => all(errors),
             PipelineError::Lay(errors) => all(errors),
             PipelineError::Finalize(errors) => all(errors),
+            PipelineError::Rpm(errors) => all(errors),
             PipelineError::Packages(PackagesError::Several(errors)) => all(errors),
             _ => Vec::new(),
         }

@@ -32,6 +32,7 @@ mod output;
 mod package_cache;
 mod packages;
 mod requests;
+mod rpm_system;
 mod run;
 mod service;
 mod step;

@@ -9,6 +9,7 @@ use crate::base::job::Unit;
 use crate::base::publish::publish_bytes;
 use crate::base::{Job, StepKey, fs};
 use crate::packages::lock::LOCK_BYTES_MAX;
+use crate::packages::rpm::{self, RpmError};
 use crate::packages::unpack::{self, Share};
 use crate::packages::{
     self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Unpacked, Update,
@@ -16,8 +17,8 @@ use crate::packages::{
 };
 use crate::recipe::plan::BarePackagePlan;
 use crate::store::{Objects, Store, Transaction, TreeRef};
-use crate::tree::Directory;
 use crate::tree::content::ContentReader;
+use crate::tree::{Content, ContentSource, Directory};
 
 /// What became of a lock.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -209,16 +210,60 @@ impl Unpacking<'_> {
             sha256: package.sha256,
             filename: package.filename.clone(),
         })?;
-        let reader = ContentReader::new(transaction, content);
-        let unpacked = unpack::locked_deb(reader, package, share, transaction, job)?;
-        let sealed = unpacked.to_tree().seal().map_err(PipelineError::Tree)?;
+        let whole = match package.distribution == rpm::DISTRIBUTION {
+            true => self.unpack_rpm(package, content, transaction, job)?,
+            false => {
+                let reader = ContentReader::new(transaction, content);
+                unpack::locked_deb(reader, package, share, transaction, job)?.to_tree()
+            }
+        };
+        let sealed = whole.seal().map_err(PipelineError::Tree)?;
         let tree = transaction.put_tree(job, &sealed)?;
         step.advance(package.size_bytes);
         self.memo.later(key, tree);
         Ok(tree)
     }
+
+    fn unpack_rpm(
+        &self,
+        package: &LockedPackage,
+        content: Content,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Directory> {
+        let bytes = transaction.read_all(&content)?;
+        let LockedPackage { name, version, architecture, .. } = package;
+        let unpacked = rpm::locked(&bytes, (name, version, architecture), transaction, job);
+        let problem = |problem| broken_rpm(package, problem);
+        Ok(unpacked.map_err(problem)?.to_tree())
+    }
+
+    /// Returns the packages of a request of RPM repositories, in the order of the lock.
+    pub fn rpm_packages(
+        &self,
+        request: &Request,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Vec<rpm::Unpacked>> {
+        let packages: Vec<&LockedPackage> = self.lock.installed(&request.distribution).collect();
+        let size = |package: &&LockedPackage| package.size_bytes;
+        let unpacked = unpack::largest_first(packages, size, job, |package, share| {
+            let tree = self.kept(package, share, transaction, job)?;
+            let kept = transaction.read_tree(job, &tree)?;
+            let unpacked = rpm::Unpacked::from_tree(kept, transaction);
+            Ok(unpacked.map_err(|problem| broken_rpm(package, problem))?)
+        });
+        unpacked.map_err(PipelineError::first)
+    }
 }
 
 fn key(package: &LockedPackage) -> StepKey {
-    unpack_key(&package.sha256)
+    match package.distribution == rpm::DISTRIBUTION {
+        true => rpm::unpack_key(&package.sha256),
+        false => unpack_key(&package.sha256),
+    }
+}
+
+fn broken_rpm(package: &LockedPackage, problem: RpmError) -> PackagesError {
+    PackagesError::UnpackRpm { package: package.to_string(), problem: Box::new(problem) }
 }

@@ -82,7 +82,7 @@ fn add_block(request: &mut Request, block: &PackagesPlan) {
 
 /// Adds a source, or to one that is there the components that it lacks.
 fn add_source(request: &mut Request, archive: &ArchivePlan) {
-    let ArchivePlan { suite, components, mirror, signed_by, priority } = archive;
+    let ArchivePlan { name, suite, components, mirror, signed_by, priority } = archive;
     let is_same = |source: &&mut SourceRequest| {
         source.suite == *suite && source.mirror == *mirror && source.signed_by == *signed_by
     };
@@ -90,8 +90,8 @@ fn add_source(request: &mut Request, archive: &ArchivePlan) {
         add_new(&mut source.components, components);
         return;
     }
-    let of_suite = request.sources.iter().filter(|source| source.suite == *suite).count();
-    let name = if of_suite == 0 { suite.clone() } else { format!("{suite}.{}", of_suite + 1) };
+    let of_name = request.sources.iter().filter(|source| source.name == *name).count();
+    let name = if of_name == 0 { name.clone() } else { format!("{name}.{}", of_name + 1) };
     request.sources.push(SourceRequest {
         name,
         suite: suite.clone(),

@@ -12,6 +12,7 @@ use crate::base::{Job, StepKey};
 use crate::finalize::{self, Database, KnownGroup, KnownUser, Report, ScriptPolicy};
 use crate::packages::install::{self, Layout};
 use crate::packages::lock::LockedPackage;
+use crate::packages::rpm;
 use crate::packages::{Request, Unpacked};
 use crate::recipe::plan::{self, PackageDatabase, PackagesPlan, Plan};
 use crate::sandbox::{self, MaintainerPackage};
@@ -75,11 +76,18 @@ impl System<'_> {
         key.finish()
     }
 
-    fn globs(&self, of: impl Fn(&PackagesPlan) -> &Vec<String>) -> Vec<String> {
+    pub(super) fn globs(&self, of: impl Fn(&PackagesPlan) -> &Vec<String>) -> Vec<String> {
         self.blocks().flat_map(|block| of(block).iter().cloned()).collect()
     }
 
     fn make(&self, transaction: &Transaction<'_>, job: &Job) -> Result<Directory> {
+        match self.request.distribution == rpm::DISTRIBUTION {
+            true => self.make_of_rpm(transaction, job),
+            false => self.make_of_deb(transaction, job),
+        }
+    }
+
+    fn make_of_deb(&self, transaction: &Transaction<'_>, job: &Job) -> Result<Directory> {
         let packages = self.unpacking.packages(self.request, transaction, job)?;
         let settings = self.settings();
         let ignored: Vec<String> = settings
@@ -137,7 +145,7 @@ impl System<'_> {
         Ok(sandbox::run_scripts(&chosen, &request, transaction, job)?.tree)
     }
 
-    fn settings(&self) -> finalize::Settings {
+    pub(super) fn settings(&self) -> finalize::Settings {
         let scripts = self.blocks().flat_map(|block| &block.scripts);
         let database = self.blocks().next().map_or(PackageDatabase::Full, |block| block.database);
         let suite = self.request.sources.first().map(|source| source.suite.clone());

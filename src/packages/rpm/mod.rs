@@ -53,6 +53,9 @@ pub mod version;
 mod words;
 mod xml;
 
+/// What recipes and locks call this family.
+pub const DISTRIBUTION: &str = "rpm";
+
 pub use accounts::KnownAccount;
 pub use error::{FinalizeError, HeaderError, RepositoryError, RpmError};
 pub use finalize::{Report, ScriptPolicy, Settings, finalize};

@@ -502,7 +502,8 @@ mod tests {
     fn hostile_scripts_end() {
         let deep = "if true; then\n".repeat(10_000);
         assert!(effects(&deep).is_err());
-        let long = ["! ".repeat(100_000), format!("[ {}x ]", "! ".repeat(100_000)), "elif x; then\n".repeat(10_000)];
+        let long =
+            ["! ".repeat(100_000), format!("[ {}x ]", "! ".repeat(100_000)), "elif x; then\n".repeat(10_000)];
         for script in [&long[0], &long[1], &format!("if x; then\n{}fi", long[2])] {
             let _ = effects(script);
         }
