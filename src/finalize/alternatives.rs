@@ -51,8 +51,7 @@ impl Alternative {
         };
         let is_path = |text: &str| ImagePath::new(text.as_bytes()).is_ok() && !text.contains('\n');
         let is_name = |name: &str| Name::new(name.as_bytes()).is_ok() && !name.contains([' ', '\t', '\n']);
-        let is_sound =
-            |name: &str, link: &str, path: &str| is_name(name) && is_path(link) && is_path(path);
+        let is_sound = |name: &str, link: &str, path: &str| is_name(name) && is_path(link) && is_path(path);
         let slaves_are = made.slaves.iter().all(|slave| is_sound(&slave.name, &slave.link, &slave.path));
         (slaves_are && is_sound(&made.name, &made.link, &made.path)).then_some(made)
     }
@@ -152,7 +151,8 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
             }
         }
         if world.settings.database == Database::Dpkg {
-            let place = path("/var/lib/dpkg/alternatives").join(&Name::new(name.as_bytes()).expect("because it was checked"));
+            let place = path("/var/lib/dpkg/alternatives")
+                .join(&Name::new(name.as_bytes()).expect("because it was checked"));
             world.write(&place, group.state().as_bytes(), 0o644)?;
         }
     }

@@ -45,10 +45,13 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
     let has_keys = configuration.lines().any(|line| line.trim_start().starts_with("HostKey "));
     let includes = configuration.lines().any(|line| line.trim() == "Include /etc/ssh/sshd_config.d/*.conf");
     if has_keys || !includes || world.package("systemd").is_none() {
-        world.note("SSH host keys are not made at first boot: sshd_config has its own, or there is no systemd");
+        world.note(
+            "SSH host keys are not made at first boot: sshd_config has its own, or there is no systemd",
+        );
         return Ok(());
     }
-    let lines: String = KINDS.iter().map(|kind| format!("HostKey /var/lib/ssh/ssh_host_{kind}_key\n")).collect();
+    let lines: String =
+        KINDS.iter().map(|kind| format!("HostKey /var/lib/ssh/ssh_host_{kind}_key\n")).collect();
     world.write(&path(FRAGMENT), lines.as_bytes(), 0o644)?;
     world.write(&path(UNIT), UNIT_TEXT.as_bytes(), 0o644)?;
     for starter in STARTERS {

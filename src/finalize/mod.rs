@@ -166,19 +166,18 @@ pub fn finalize(
 
 /// The finalizers, in their order. Each acts only where its package or input is there, and keeps errors that
 /// it can work around in the world; one that it returns ends it, but not those behind it.
-const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] =
-    &[
-        accounts::found,
-        base_files::write,
-        script::evaluate,
-        accounts::complete,
-        tmpfiles::write,
-        alternatives::write,
-        units::write,
-        shells::write,
-        pam::write,
-        certificates::write,
-        first_boot::write,
-        accounts::write,
-        database::write,
-    ];
+const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] = &[
+    accounts::found,
+    base_files::write,
+    script::evaluate,
+    accounts::complete,
+    tmpfiles::write,
+    alternatives::write,
+    units::write,
+    shells::write,
+    pam::write,
+    certificates::write,
+    first_boot::write,
+    accounts::write,
+    database::write,
+];

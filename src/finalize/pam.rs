@@ -34,7 +34,9 @@ impl Profile {
         let mut field = String::new();
         for line in text.lines() {
             let header = line.split_once(':').filter(|(name, value)| {
-                !name.is_empty() && !name.contains([' ', '\t']) && (value.is_empty() || value.starts_with([' ', '\t']))
+                !name.is_empty()
+                    && !name.contains([' ', '\t'])
+                    && (value.is_empty() || value.starts_with([' ', '\t']))
             });
             match header {
                 Some((header, value)) => {
@@ -94,7 +96,8 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
     let seen: String = profiles.iter().map(|profile| format!("{}\n", profile.name)).collect();
     let enabled = enabled(profiles);
     for stack in STACKS {
-        let place = path("/etc/pam.d").join(&Name::new(format!("common-{stack}").as_bytes()).expect("because it is a name"));
+        let place = path("/etc/pam.d")
+            .join(&Name::new(format!("common-{stack}").as_bytes()).expect("because it is a name"));
         let template = path(&format!("{TEMPLATES}/common-{stack}"));
         let Some(template) = world.read_text(&template)?.filter(|_| !world.exists(&place)) else { continue };
         match stack_of(&template, stack, &enabled) {
@@ -134,11 +137,9 @@ fn stack_of(template: &str, stack: &str, enabled: &[Profile]) -> Option<String> 
     let kind = stack.strip_suffix("-noninteractive").unwrap_or(stack);
     let mut text = String::new();
     let mut waited: Option<&str> = None;
-    let mut blocks = [
-        (PRIMARY_BEGINS, PRIMARY_ENDS, "Primary"),
-        (ADDITIONAL_BEGINS, ADDITIONAL_ENDS, "Additional"),
-    ]
-    .into_iter();
+    let mut blocks =
+        [(PRIMARY_BEGINS, PRIMARY_ENDS, "Primary"), (ADDITIONAL_BEGINS, ADDITIONAL_ENDS, "Additional")]
+            .into_iter();
     let mut next = blocks.next();
     for line in template.split_inclusive('\n') {
         if let Some(end) = waited {
@@ -161,10 +162,8 @@ fn stack_of(template: &str, stack: &str, enabled: &[Profile]) -> Option<String> 
 /// Returns the lines of one block, jumps counted.
 fn modules(kind: &str, stack: &str, block: &str, enabled: &[Profile]) -> String {
     let of_block = enabled.iter().filter(|profile| profile.get(&format!("{stack}-Type")) == block);
-    let lines: Vec<&str> = of_block
-        .enumerate()
-        .flat_map(|(index, profile)| profile.lines(stack, index == 0).lines())
-        .collect();
+    let lines: Vec<&str> =
+        of_block.enumerate().flat_map(|(index, profile)| profile.lines(stack, index == 0).lines()).collect();
     if lines.is_empty() {
         return if block == "Primary" { format!("{kind}\t{PERMIT}\n") } else { String::new() };
     }
@@ -222,14 +221,21 @@ mod tests {
     fn jumps_lead_behind_the_block() {
         let other = "Default: yes\nPriority: 10\nAuth-Type: Primary\nAuth-Final:\n\t[success=end default=ignore]  pam_x.so  use_first_pass\n\t[success=end]  pam_y.so\n";
         let no = "Default: no\nPriority: 900\nAuth-Type: Primary\nAuth:\n\trequired pam_no.so\n";
-        let profiles = vec![Profile::parse("unix", UNIX), Profile::parse("x", other), Profile::parse("no", no)];
+        let profiles =
+            vec![Profile::parse("unix", UNIX), Profile::parse("x", other), Profile::parse("no", no)];
         let enabled = enabled(profiles);
         assert_eq!(
             modules("auth", "Auth", "Primary", &enabled),
             "auth\t[success=3 default=ignore]\tpam_unix.so nullok\nauth\t[success=2 default=ignore]  pam_x.so use_first_pass\nauth\t[success=1]  pam_y.so \n"
         );
-        assert_eq!(modules("session", "Session", "Primary", &enabled), "session\t[default=1]\t\t\tpam_permit.so\n");
-        assert_eq!(modules("session", "Session-noninteractive", "Additional", &enabled), "session\trequired\tpam_unix.so \n");
+        assert_eq!(
+            modules("session", "Session", "Primary", &enabled),
+            "session\t[default=1]\t\t\tpam_permit.so\n"
+        );
+        assert_eq!(
+            modules("session", "Session-noninteractive", "Additional", &enabled),
+            "session\trequired\tpam_unix.so \n"
+        );
         assert_eq!(
             state_of("session", &enabled),
             "Module: null\n[default=1]\t\t\tpam_permit.so\nModule: unix\nrequired\tpam_unix.so\n"

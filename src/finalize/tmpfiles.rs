@@ -32,7 +32,8 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
     names.dedup();
     let mut lines = Vec::new();
     for name in names {
-        let folders = FRAGMENTS.iter().filter_map(|folder| ImagePath::new(format!("{folder}/{name}").as_bytes()).ok());
+        let folders =
+            FRAGMENTS.iter().filter_map(|folder| ImagePath::new(format!("{folder}/{name}").as_bytes()).ok());
         for file in folders {
             if let Some(text) = world.read_text(&file)? {
                 lines.extend(text.lines().filter_map(parse));
@@ -55,7 +56,10 @@ fn parse(line: &str) -> Option<Line> {
     let kind = words.next().filter(|kind| !kind.starts_with('#'))?;
     let modifiers = &kind[kind.chars().next()?.len_utf8()..];
     let named = words.next()?;
-    if modifiers.contains(['!', '^', '~', '=', '$']) || line.contains('%') || named.contains(['"', '\'', '\\']) {
+    if modifiers.contains(['!', '^', '~', '=', '$'])
+        || line.contains('%')
+        || named.contains(['"', '\'', '\\'])
+    {
         return None;
     }
     let place = ImagePath::new(named.as_bytes()).ok()?;
@@ -120,10 +124,23 @@ mod tests {
     #[test]
     fn lines_for_places_that_last_are_read() {
         let line = parse("d /var/lib/x 0700 root adm - -").expect("read");
-        assert_eq!((line.kind, line.mode, line.user.as_str(), line.group.as_str()), ('d', Some(0o700), "root", "adm"));
+        assert_eq!(
+            (line.kind, line.mode, line.user.as_str(), line.group.as_str()),
+            ('d', Some(0o700), "root", "adm")
+        );
         let line = parse("L+ /etc/mtab - - - - ../proc/self/mounts").expect("read");
         assert_eq!((line.kind, line.forced, line.argument.as_str()), ('L', true, "../proc/self/mounts"));
-        for text in ["# x", "", "d", "d! /var/x", "d /run/x", "z /var/log/%m 1", "d relative", "d /var/x 99", "d /var/../x"] {
+        for text in [
+            "# x",
+            "",
+            "d",
+            "d! /var/x",
+            "d /run/x",
+            "z /var/log/%m 1",
+            "d relative",
+            "d /var/x 99",
+            "d /var/../x",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -92,10 +92,11 @@ fn enable(world: &mut World<'_>, folders: &Folders, unit: &str) -> Result<Vec<St
         world.note(format!("unit {unit} is not there and was not enabled"));
         return Ok(Vec::new());
     };
-    let target = match place(&folders.configured, &[&file]).is_some_and(|own| world.look(&own).is_some_and(is_file)) {
-        true => format!("{}/{file}", folders.configured),
-        false => format!("{}/{file}", folders.spelled),
-    };
+    let target =
+        match place(&folders.configured, &[&file]).is_some_and(|own| world.look(&own).is_some_and(is_file)) {
+            true => format!("{}/{file}", folders.configured),
+            false => format!("{}/{file}", folders.spelled),
+        };
     let install = parse_install(&text);
     // The name under which the unit is wanted: an instance keeps its name, a template takes its default.
     let wanted = match (template(unit), unit == file) {
@@ -110,7 +111,11 @@ fn enable(world: &mut World<'_>, folders: &Folders, unit: &str) -> Result<Vec<St
         (None, _) => file.clone(),
     };
     let mut links = Vec::new();
-    for (list, folder) in [(&install.wanted_by, ".wants"), (&install.required_by, ".requires"), (&install.upheld_by, ".upholds")] {
+    for (list, folder) in [
+        (&install.wanted_by, ".wants"),
+        (&install.required_by, ".requires"),
+        (&install.upheld_by, ".upholds"),
+    ] {
         for by in list {
             links.push(vec![format!("{}{folder}", specifiers(by, &wanted)), wanted.clone()]);
         }
@@ -127,7 +132,8 @@ fn enable(world: &mut World<'_>, folders: &Folders, unit: &str) -> Result<Vec<St
                 world.units.enabled.insert(wanted.clone());
             }
             None => {
-                let (path, problem) = (path("/etc/systemd/system"), format!("{unit}: {names:?} are no names of units"));
+                let (path, problem) =
+                    (path("/etc/systemd/system"), format!("{unit}: {names:?} are no names of units"));
                 return Err(FinalizeError::Place { path, problem });
             }
         }

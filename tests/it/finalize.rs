@@ -64,12 +64,30 @@ fn explore() {
     }
     let _: BTreeMap<(), ()> = BTreeMap::new();
     let text = |tree: &Directory, name: &str| match tree.get(&path(name)) {
-        Some(Node::File(file)) => String::from_utf8_lossy(&set.contents.read_all(&file.content).unwrap()).into_owned(),
+        Some(Node::File(file)) => {
+            String::from_utf8_lossy(&set.contents.read_all(&file.content).unwrap()).into_owned()
+        }
         _ => String::new(),
     };
-    for name in ["/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/var/lib/dpkg/status", "/var/lib/dpkg/triggers/File", "/etc/shells", "/var/lib/dpkg/info/bash.list", "/var/lib/dpkg/info/systemd.list","/etc/ca-certificates.conf"] {
-        std::fs::write(format!("/tmp/scratch-finalize/ours{}", name.replace('/', "_")), text(&tree, name)).unwrap();
-        std::fs::write(format!("/tmp/scratch-finalize/theirs{}", name.replace('/', "_")), text(&set.reference, name)).unwrap();
+    for name in [
+        "/etc/passwd",
+        "/etc/group",
+        "/etc/shadow",
+        "/etc/gshadow",
+        "/var/lib/dpkg/status",
+        "/var/lib/dpkg/triggers/File",
+        "/etc/shells",
+        "/var/lib/dpkg/info/bash.list",
+        "/var/lib/dpkg/info/systemd.list",
+        "/etc/ca-certificates.conf",
+    ] {
+        std::fs::write(format!("/tmp/scratch-finalize/ours{}", name.replace('/', "_")), text(&tree, name))
+            .unwrap();
+        std::fs::write(
+            format!("/tmp/scratch-finalize/theirs{}", name.replace('/', "_")),
+            text(&set.reference, name),
+        )
+        .unwrap();
     }
 }
 

@@ -39,7 +39,8 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
     }
     write_hashes(world, &links)?;
     world.write(&path(BUNDLE), &bundle, 0o644)?;
-    if world.directory(&path("/etc/ca-certificates/update.d")).is_some_and(|hooks| !hooks.entries.is_empty()) {
+    if world.directory(&path("/etc/ca-certificates/update.d")).is_some_and(|hooks| !hooks.entries.is_empty())
+    {
         world.note("hooks of /etc/ca-certificates/update.d are left out");
     }
     Ok(())

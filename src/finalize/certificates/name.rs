@@ -147,7 +147,10 @@ mod tests {
         let hash = |tag, text: &[u8]| subject_hash(&certificate(&name(tag, text))).expect("a hash");
         let plain = hash(UTF8, b"example root ca");
         assert_eq!(plain, hash(PRINTABLE, b"  Example   ROOT CA "));
-        assert_eq!(plain, hash(BMP, &"Example Root CA".encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>()));
+        assert_eq!(
+            plain,
+            hash(BMP, &"Example Root CA".encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>())
+        );
         assert_ne!(plain, hash(UTF8, b"example root cb"));
     }
 

@@ -37,15 +37,35 @@ pub(super) struct Command {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Simple { assignments: Vec<(String, Word)>, words: Vec<Word> },
-    If { branches: Vec<(List, List)>, otherwise: List },
-    Case { word: Word, arms: Vec<(Vec<Word>, List)> },
+    Simple {
+        assignments: Vec<(String, Word)>,
+        words: Vec<Word>,
+    },
+    If {
+        branches: Vec<(List, List)>,
+        otherwise: List,
+    },
+    Case {
+        word: Word,
+        arms: Vec<(Vec<Word>, List)>,
+    },
     /// Without `in`, the words are `"$@"`.
-    For { name: String, words: Option<Vec<Word>>, body: List },
-    While { until: bool, condition: List, body: List },
+    For {
+        name: String,
+        words: Option<Vec<Word>>,
+        body: List,
+    },
+    While {
+        until: bool,
+        condition: List,
+        body: List,
+    },
     Group(List),
     Subshell(List),
-    Function { name: String, body: Rc<Command> },
+    Function {
+        name: String,
+        body: Rc<Command>,
+    },
 }
 
 #[derive(Debug)]
@@ -76,11 +96,23 @@ pub(super) struct Word {
 
 #[derive(Clone, Debug)]
 pub(super) enum Part {
-    Text { text: String, quoted: bool },
-    Parameter { name: String, operation: Option<Box<(Operator, Word)>>, quoted: bool },
-    Command { list: Rc<List>, quoted: bool },
+    Text {
+        text: String,
+        quoted: bool,
+    },
+    Parameter {
+        name: String,
+        operation: Option<Box<(Operator, Word)>>,
+        quoted: bool,
+    },
+    Command {
+        list: Rc<List>,
+        quoted: bool,
+    },
     /// What is outside of the part of the language that is read: arithmetic.
-    Opaque { quoted: bool },
+    Opaque {
+        quoted: bool,
+    },
 }
 
 /// What `${name…word}` does.

@@ -14,8 +14,14 @@ const FIELDS_MAX: usize = 4096;
 /// What a part of a word gives, before fields are made of it.
 enum Piece {
     /// Stands in the word itself: it is never split.
-    Literal { text: String, quoted: bool },
-    Expanded { value: Value, quoted: bool },
+    Literal {
+        text: String,
+        quoted: bool,
+    },
+    Expanded {
+        value: Value,
+        quoted: bool,
+    },
     /// Where `"$@"` parts two fields.
     Part,
 }
@@ -208,7 +214,8 @@ impl Shell<'_, '_> {
     }
 
     fn cut(&mut self, value: Option<Value>, word: &Word, front: bool, longest: bool) -> Value {
-        let (Value::Known(text), Value::Known(pattern)) = (value.unwrap_or_default(), self.pattern(word)) else {
+        let (Value::Known(text), Value::Known(pattern)) = (value.unwrap_or_default(), self.pattern(word))
+        else {
             return Value::Unknown;
         };
         if text.len() > CUT_BYTES_MAX || pattern.len() > CUT_BYTES_MAX / 16 {
@@ -242,7 +249,11 @@ impl Shell<'_, '_> {
                     next.push(join(&pattern::plain(component)));
                     continue;
                 }
-                let at = if folder.is_empty() && absolute { Some(crate::base::ImagePath::root()) } else { self.path(&folder) };
+                let at = if folder.is_empty() && absolute {
+                    Some(crate::base::ImagePath::root())
+                } else {
+                    self.path(&folder)
+                };
                 let Some(at) = at else { continue };
                 for name in self.world.names(&at) {
                     let Ok(name) = std::str::from_utf8(name.as_bytes()) else { continue };

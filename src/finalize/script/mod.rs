@@ -11,6 +11,7 @@ mod expand;
 mod known;
 mod parse;
 mod pattern;
+mod regex;
 mod shell;
 mod word;
 
@@ -109,7 +110,8 @@ fn follow_text<'a>(
     // The shell borrows the world for as long as the text: packages outlive both.
     let mut shell = Shell::new(world, package, script, text);
     shell.answers = answers;
-    shell.fails_on_error = first.split_whitespace().skip(1).any(|word| word.starts_with('-') && word.contains('e'));
+    shell.fails_on_error =
+        first.split_whitespace().skip(1).any(|word| word.starts_with('-') && word.contains('e'));
     let action = if script == "preinst" { "install" } else { "configure" };
     shell.positional = vec![Value::Known(action.to_owned())];
     if script != "preinst" {
@@ -194,7 +196,8 @@ fn outside(text: &str) -> Vec<&str> {
             inside = true;
         } else if line.starts_with(SECTION_ENDS) {
             inside = false;
-        } else if !inside && !matches!(line.trim(), "" | "set -e" | "exit 0") && !line.trim().starts_with('#') {
+        } else if !inside && !matches!(line.trim(), "" | "set -e" | "exit 0") && !line.trim().starts_with('#')
+        {
             lines.push(line);
         }
     }

@@ -460,9 +460,18 @@ mod tests {
 
     #[test]
     fn what_is_malformed_or_bottomless_is_an_error() {
-        for (text, line) in
-            [("if x; then\n", 2), ("fi", 1), ("a\ncase x in\n", 3), ("echo \"a", 1), ("echo $(a", 1), ("[[ a ]]", 1), ("cat <<E\nx\n", 3), ("a ||", 1), ("x )", 1), ("a | | b", 1)]
-        {
+        for (text, line) in [
+            ("if x; then\n", 2),
+            ("fi", 1),
+            ("a\ncase x in\n", 3),
+            ("echo \"a", 1),
+            ("echo $(a", 1),
+            ("[[ a ]]", 1),
+            ("cat <<E\nx\n", 3),
+            ("a ||", 1),
+            ("x )", 1),
+            ("a | | b", 1),
+        ] {
             assert_eq!(parse(text).expect_err(text).line, line, "{text}");
         }
         for open in ["(", "{ ", "$(", "if ", "`", "\"$(", "${a:-", "! (", "x() ", "$((", "case a in a) "] {

@@ -280,8 +280,11 @@ impl<'w, 'a> Shell<'w, 'a> {
         self.speculative -= 1;
         let (variables, positional, answers) = before;
         for (now, then) in [(&mut self.variables, variables), (&mut self.answers, answers)] {
-            let changed: Vec<String> =
-                now.iter().filter(|(name, value)| then.get(*name) != Some(value)).map(|all| all.0.clone()).collect();
+            let changed: Vec<String> = now
+                .iter()
+                .filter(|(name, value)| then.get(*name) != Some(value))
+                .map(|all| all.0.clone())
+                .collect();
             now.extend(changed.into_iter().map(|name| (name, Value::Unknown)));
         }
         if self.positional != positional {
@@ -412,7 +415,9 @@ impl<'w, 'a> Shell<'w, 'a> {
             Kind::If { branches, otherwise } => self.if_command(branches, otherwise),
             Kind::Case { word, arms } => self.case_command(word, arms),
             Kind::For { name, words, body } => self.for_command(name, words.as_deref(), body),
-            Kind::While { until, condition, body } => self.while_command(command.line, *until, condition, body),
+            Kind::While { until, condition, body } => {
+                self.while_command(command.line, *until, condition, body)
+            }
             Kind::Group(list) => self.list(list),
             Kind::Subshell(list) => self.in_subshell(|shell| shell.list(list)),
             Kind::Function { name, body } => {

@@ -77,6 +77,9 @@ mod tests {
         let install = parse(text);
         assert_eq!(install.wanted_by, ["a.target", "b.target", "c.target"]);
         assert_eq!(install.alias, ["y.service"]);
-        assert_eq!((install.also, install.default_instance), (vec!["z.socket".to_owned()], Some("tty1".to_owned())));
+        assert_eq!(
+            (install.also, install.default_instance),
+            (vec!["z.socket".to_owned()], Some("tty1".to_owned()))
+        );
     }
 }

@@ -79,7 +79,8 @@ pub fn set() -> &'static Set {
         let mut paths: Vec<PathBuf> = names.map(|name| debs.join(name)).collect();
         paths.retain(|path| path.extension().is_some_and(|end| end == "deb"));
         assert!(paths.len() > 100, "{} packages beside the reference", paths.len());
-        let packages = job.workers.map(paths, |path| unpack(&std::fs::read(path).expect("a package"), &contents));
+        let packages =
+            job.workers.map(paths, |path| unpack(&std::fs::read(path).expect("a package"), &contents));
         let tree = merged(&packages);
         let tar = std::fs::File::open(folder().join("tree.tar")).expect("the reference");
         let mut reference = read(tar, &contents);
@@ -93,7 +94,8 @@ pub fn path(text: &str) -> ImagePath {
 }
 
 fn read(reader: impl Read + Send, contents: &MemoryContents) -> Directory {
-    let options = Options { label: "test".into(), policy: &allow_all, limits: Limits::default(), ..Options::default() };
+    let options =
+        Options { label: "test".into(), policy: &allow_all, limits: Limits::default(), ..Options::default() };
     read_tar(reader, &options, contents, &Job::quiet(1)).expect("a tar")
 }
 

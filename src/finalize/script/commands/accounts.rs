@@ -27,9 +27,34 @@ pub(super) fn work(name: &str) -> Option<Work> {
 
 /// Options that take a value, of all of these commands.
 const WITH_VALUE: &[&str] = &[
-    "--home", "--shell", "--uid", "--gid", "--gecos", "--comment", "--ingroup", "--conf", "--firstuid", "--lastuid",
-    "--add_extra_groups", "--home-dir", "--groups", "--password", "-u", "-g", "-G", "-d", "-c", "-s", "-K", "-k", "-p",
-    "--base-dir", "-b", "--skel", "--login", "-l",
+    "--home",
+    "--shell",
+    "--uid",
+    "--gid",
+    "--gecos",
+    "--comment",
+    "--ingroup",
+    "--conf",
+    "--firstuid",
+    "--lastuid",
+    "--add_extra_groups",
+    "--home-dir",
+    "--groups",
+    "--password",
+    "-u",
+    "-g",
+    "-G",
+    "-d",
+    "-c",
+    "-s",
+    "-K",
+    "-k",
+    "-p",
+    "--base-dir",
+    "-b",
+    "--skel",
+    "--login",
+    "-l",
 ];
 
 /// The words of a call, sorted.
@@ -47,12 +72,15 @@ impl<'c> Words<'c> {
         while let Some(word) = words.next() {
             match word.split_once('=') {
                 Some((name, value)) if name.starts_with("--") => sorted.values.push((name, value)),
-                _ if WITH_VALUE.contains(&word) => sorted.values.push((word, words.next().unwrap_or_default())),
+                _ if WITH_VALUE.contains(&word) => {
+                    sorted.values.push((word, words.next().unwrap_or_default()))
+                }
                 _ if word.starts_with("--") => sorted.flags.push(word),
                 // `-rg NAME`: the last of several letters may take a value.
                 _ if word.starts_with('-') => {
                     let last = word.len() - word.chars().next_back().map_or(0, char::len_utf8);
-                    let alone = WITH_VALUE.iter().find(|known| known.len() == 2 && known[1..] == word[last..]);
+                    let alone =
+                        WITH_VALUE.iter().find(|known| known.len() == 2 && known[1..] == word[last..]);
                     sorted.flags.push(&word[..last]);
                     match alone {
                         Some(name) => sorted.values.push((name, words.next().unwrap_or_default())),
@@ -76,7 +104,14 @@ impl<'c> Words<'c> {
 
 impl Shell<'_, '_> {
     /// Adds a user, and its home directory where one is made.
-    fn add(&mut self, call: &Call<'_>, words: &Words<'_>, user: User, group: Primary<'_>, makes_home: bool) -> Status {
+    fn add(
+        &mut self,
+        call: &Call<'_>,
+        words: &Words<'_>,
+        user: User,
+        group: Primary<'_>,
+        makes_home: bool,
+    ) -> Status {
         if !is_account_name(&user.name) {
             return self.unknown(call.line, "this is no name of an account");
         }
@@ -173,7 +208,9 @@ fn useradd(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         shadow: ADDED,
     };
     let status = shell.add(call, &words, user, group, words.has('m', "--create-home"));
-    for group in words.value(&["-G", "--groups"]).unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
+    for group in
+        words.value(&["-G", "--groups"]).unwrap_or_default().split(',').filter(|name| !name.is_empty())
+    {
         shell.world.accounts.add_member(group, name);
     }
     status
@@ -230,7 +267,9 @@ fn usermod(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         user.shell = program.unwrap_or_else(|| user.shell.clone());
         user.comment = comment.unwrap_or_else(|| user.comment.clone());
     });
-    for group in words.value(&["-G", "--groups"]).unwrap_or_default().split(',').filter(|name| !name.is_empty()) {
+    for group in
+        words.value(&["-G", "--groups"]).unwrap_or_default().split(',').filter(|name| !name.is_empty())
+    {
         shell.world.accounts.add_member(group, name);
     }
     Status::True
@@ -256,14 +295,12 @@ fn getent(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let accounts = &shell.world.accounts;
     let number = key.parse().ok();
     let line = match table {
-        "passwd" => accounts
-            .users()
-            .iter()
-            .find(|user| user.name == key || Some(user.uid) == number)
-            .map(|user| {
+        "passwd" => {
+            accounts.users().iter().find(|user| user.name == key || Some(user.uid) == number).map(|user| {
                 let User { name, uid, gid, comment, home, shell, .. } = user;
                 format!("{name}:x:{uid}:{gid}:{comment}:{home}:{shell}\n")
-            }),
+            })
+        }
         "group" => accounts
             .groups()
             .iter()

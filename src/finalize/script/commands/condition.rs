@@ -104,7 +104,9 @@ fn unary(shell: &Shell<'_, '_>, operator: &str, operand: &Value) -> Option<Statu
 
 fn binary(operator: &str, left: &Value, right: &Value) -> Option<Status> {
     let numbers = |test: fn(i64, i64) -> bool| match (left.known(), right.known()) {
-        (Some(left), Some(right)) => Some(Status::of(test(left.trim().parse().ok()?, right.trim().parse().ok()?))),
+        (Some(left), Some(right)) => {
+            Some(Status::of(test(left.trim().parse().ok()?, right.trim().parse().ok()?)))
+        }
         _ => Some(Status::Maybe),
     };
     match operator {

@@ -17,7 +17,12 @@ pub(super) fn work(name: &str) -> Option<Work> {
 }
 
 /// Returns where an operand goes: into a directory, or to the path itself.
-fn destination(shell: &Shell<'_, '_>, from: &str, to: &str, options: &[(&str, Option<&str>)]) -> Option<ImagePath> {
+fn destination(
+    shell: &Shell<'_, '_>,
+    from: &str,
+    to: &str,
+    options: &[(&str, Option<&str>)],
+) -> Option<ImagePath> {
     let to = shell.path(to)?;
     if has(options, 'T', "--no-target-directory") || shell.world.directory(&to).is_none() {
         return Some(to);
@@ -33,9 +38,11 @@ fn cp(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         return shell.unknown(call.line, "cp with fewer than two operands");
     };
     let archive = has(&options, 'a', "--archive");
-    let keeps = archive || has(&options, 'p', "--preserve") || options.iter().any(|o| o.0.starts_with("--preserve"));
+    let keeps =
+        archive || has(&options, 'p', "--preserve") || options.iter().any(|o| o.0.starts_with("--preserve"));
     let recursive = archive || has(&options, 'r', "--recursive") || has(&options, 'R', "--recursive");
-    let keeps_links = archive || has(&options, 'd', "--no-dereference") || has(&options, 'P', "--no-dereference");
+    let keeps_links =
+        archive || has(&options, 'd', "--no-dereference") || has(&options, 'P', "--no-dereference");
     for from in from {
         let (Some(path), Some(place)) = (shell.path(from), destination(shell, from, to, &options)) else {
             return shell.unknown(call.line, "an operand is no path");
@@ -54,7 +61,9 @@ fn cp(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         }
         match (&mut node, there) {
             (Node::File(file), Some(Node::File(there))) if !keeps => file.metadata = there.metadata,
-            (Node::File(file), _) if !keeps => file.metadata = Metadata::root(file.metadata.mode & 0o777 & !shell.umask),
+            (Node::File(file), _) if !keeps => {
+                file.metadata = Metadata::root(file.metadata.mode & 0o777 & !shell.umask)
+            }
             _ => {}
         }
         let result = shell.world.put(&place, node);
@@ -83,7 +92,8 @@ fn mv(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
 fn install(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let Some(words) = shell.change(call) else { return Status::Maybe };
     let (options, operands) = split(&words, "mog");
-    let mode = value(&options, 'm', "--mode").map_or(Some(0o755), |mode| Some(Mode::parse(mode)?.on(0, true)));
+    let mode =
+        value(&options, 'm', "--mode").map_or(Some(0o755), |mode| Some(Mode::parse(mode)?.on(0, true)));
     let account = |text: Option<&str>, id: &dyn Fn(&str) -> Option<u32>| text.map_or(Some(0), id);
     let accounts = &shell.world.accounts;
     let uid = account(value(&options, 'o', "--owner"), &|name| accounts.uid(name));

@@ -10,9 +10,25 @@ pub(super) fn work(name: &str) -> Option<Work> {
         "db_set" => set,
         "db_fget" => flag,
         "db_input" => |_, _| Status::Maybe,
-        "db_version" | "db_capb" | "db_go" | "db_stop" | "db_fset" | "db_subst" | "db_title" | "db_settitle"
-        | "db_beginblock" | "db_endblock" | "db_register" | "db_unregister" | "db_purge" | "db_reset"
-        | "db_progress" | "db_info" | "db_metaget" | "db_x_loadtemplatefile" | "db_clear" => |shell, call| {
+        "db_version"
+        | "db_capb"
+        | "db_go"
+        | "db_stop"
+        | "db_fset"
+        | "db_subst"
+        | "db_title"
+        | "db_settitle"
+        | "db_beginblock"
+        | "db_endblock"
+        | "db_register"
+        | "db_unregister"
+        | "db_purge"
+        | "db_reset"
+        | "db_progress"
+        | "db_info"
+        | "db_metaget"
+        | "db_x_loadtemplatefile"
+        | "db_clear" => |shell, call| {
             if call.name == "db_metaget" {
                 shell.variables.insert("RET".to_owned(), Value::Unknown);
             }
@@ -70,7 +86,8 @@ mod tests {
 
     #[test]
     fn defaults_come_from_templates() {
-        let text = "Template: a/b\nType: boolean\nDefault: true\nDescription: x\n\nTemplate: a/c\nType: note\n";
+        let text =
+            "Template: a/b\nType: boolean\nDefault: true\nDescription: x\n\nTemplate: a/c\nType: note\n";
         assert_eq!(default_of(text, "a/b"), Some("true"));
         assert_eq!(default_of(text, "a/c"), Some(""));
         assert_eq!(default_of(text, "a/d"), None);

@@ -24,7 +24,8 @@ fn alternatives(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         shell.print(&Value::Unknown);
         return Status::Maybe;
     }
-    if call.arguments.iter().filter_map(Value::known).any(|word| matches!(word, "--remove" | "--remove-all")) {
+    if call.arguments.iter().filter_map(Value::known).any(|word| matches!(word, "--remove" | "--remove-all"))
+    {
         return Status::True;
     }
     let Some(words) = shell.change(call) else { return Status::Maybe };
@@ -65,8 +66,7 @@ fn overrides(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
             let (Some(path), Some(mode)) = (shell.path(path), Mode::parse(mode)) else {
                 return shell.unknown(call.line, "mode or path is not understood");
             };
-            let made =
-                Override { user: user.to_owned(), group: group.to_owned(), mode: mode.on(0, false) };
+            let made = Override { user: user.to_owned(), group: group.to_owned(), mode: mode.on(0, false) };
             let is_done = options.contains(&"--update");
             let result = shell.world.add_override(&path, made, is_done);
             shell.done(call.line, result)
@@ -146,7 +146,9 @@ fn dpkg(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
             Some(status) => status,
             None => shell.unknown(call.line, "the versions can't be compared"),
         },
-        Some(["--compare-versions", operator, right]) => compare("", operator, right).unwrap_or(Status::Maybe),
+        Some(["--compare-versions", operator, right]) => {
+            compare("", operator, right).unwrap_or(Status::Maybe)
+        }
         Some(["--print-architecture"]) => {
             let name = shell.world.settings.architecture.clone();
             shell.print(&Value::Known(name + "\n"));
@@ -198,7 +200,8 @@ fn query(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         return shell.unknown(call.line, "this use of dpkg is not followed");
     }
     let name = words.iter().rev().find(|word| !word.starts_with('-'));
-    let searches = words.iter().any(|word| word.starts_with("-S") || *word == "--search" || word.starts_with("-l"));
+    let searches =
+        words.iter().any(|word| word.starts_with("-S") || *word == "--search" || word.starts_with("-l"));
     let is_there = name.map(|name| shell.world.package(name.split(':').next().unwrap_or(name)).is_some());
     if is_there == Some(false) && !searches {
         return Status::False;
@@ -209,7 +212,9 @@ fn query(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
 
 fn vendor(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let own = shell.world.settings.distribution.clone();
-    let is = |name: &str| name.eq_ignore_ascii_case(&own) || (name.eq_ignore_ascii_case("debian") && own == "ubuntu");
+    let is = |name: &str| {
+        name.eq_ignore_ascii_case(&own) || (name.eq_ignore_ascii_case("debian") && own == "ubuntu")
+    };
     match call.known().as_deref() {
         Some(["--is", name]) => Status::of(name.eq_ignore_ascii_case(&own)),
         Some(["--derives-from", name]) => Status::of(is(name)),
@@ -227,10 +232,21 @@ mod tests {
     #[test]
     fn versions_compare_as_dpkg_compares_them() {
         for (left, operator, right, expected) in [
-            ("", "lt", "1", true), ("", "lt-nl", "1", false), ("", "gt", "1", false), ("", "ge-nl", "1", true),
-            ("1:1", "gt", "2", true), ("1~a", "lt", "1", true), ("1", "eq", "1-0", true), ("", "eq", "", true), ("2", "<<", "10", true),
+            ("", "lt", "1", true),
+            ("", "lt-nl", "1", false),
+            ("", "gt", "1", false),
+            ("", "ge-nl", "1", true),
+            ("1:1", "gt", "2", true),
+            ("1~a", "lt", "1", true),
+            ("1", "eq", "1-0", true),
+            ("", "eq", "", true),
+            ("2", "<<", "10", true),
         ] {
-            assert_eq!(compare(left, operator, right), Some(Status::of(expected)), "{left} {operator} {right}");
+            assert_eq!(
+                compare(left, operator, right),
+                Some(Status::of(expected)),
+                "{left} {operator} {right}"
+            );
         }
         assert_eq!(compare("1", "like", "2"), None);
     }

@@ -44,9 +44,9 @@ pub(super) fn split<'c>(words: &[&'c str], values: &str) -> (Vec<(&'c str, Optio
 
 /// Tells whether an option is given by letter, alone or among others, or by its long name.
 pub(super) fn has(options: &[(&str, Option<&str>)], letter: char, long: &str) -> bool {
-    options.iter().any(|(option, _)| {
-        *option == long || (!option.starts_with("--") && option.contains(letter))
-    })
+    options
+        .iter()
+        .any(|(option, _)| *option == long || (!option.starts_with("--") && option.contains(letter)))
 }
 
 pub(super) fn value<'c>(options: &[(&'c str, Option<&'c str>)], letter: char, long: &str) -> Option<&'c str> {
@@ -220,10 +220,13 @@ fn each(
     let Some((place, node)) = shell.world.lead(path) else { return false };
     let mut places = vec![place.clone()];
     if let (true, Some(Node::Directory(directory))) = (recursive, node) {
-        let below = directory.paths().filter(|(_, node)| !matches!(node, Node::Symlink(_) | Node::HardLink(_)));
-        places.extend(below.map(|(path, _)| path.names().fold(place.clone(), |at, name| {
-            at.join(&crate::base::Name::new(name).expect("because a path holds valid names"))
-        })));
+        let below =
+            directory.paths().filter(|(_, node)| !matches!(node, Node::Symlink(_) | Node::HardLink(_)));
+        places.extend(below.map(|(path, _)| {
+            path.names().fold(place.clone(), |at, name| {
+                at.join(&crate::base::Name::new(name).expect("because a path holds valid names"))
+            })
+        }));
     }
     for place in places {
         let is_directory = shell.world.directory(&place).is_some();
@@ -241,7 +244,8 @@ fn chmod(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let (options, mut operands) = split(&words, "");
     operands.splice(0..0, minus);
     let Some((mode, operands)) = operands.split_first() else { return Status::False };
-    let Some(mode) = Mode::parse(mode).filter(|_| !options.iter().any(|option| option.0.starts_with("--ref")))
+    let Some(mode) =
+        Mode::parse(mode).filter(|_| !options.iter().any(|option| option.0.starts_with("--ref")))
     else {
         return shell.unknown(call.line, "the mode is not understood");
     };
@@ -249,7 +253,8 @@ fn chmod(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let mut status = Status::True;
     for path in paths {
         let change = |metadata: &mut Metadata, is_directory: bool| {
-            let special = if is_directory && matches!(mode.0, Clauses::Octal(_)) { metadata.mode & 0o6000 } else { 0 };
+            let special =
+                if is_directory && matches!(mode.0, Clauses::Octal(_)) { metadata.mode & 0o6000 } else { 0 };
             metadata.mode = mode.on(metadata.mode, is_directory) | special;
         };
         if !each(shell, &path, has(&options, 'R', "--recursive"), &change) {
@@ -353,7 +358,8 @@ fn rm(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let Some(paths) = shell.paths(call.line, &operands) else { return Status::Maybe };
     let mut status = Status::True;
     for path in paths {
-        let Some(place) = shell.world.place_of(&path).filter(|place| shell.world.tree.get(place).is_some()) else {
+        let Some(place) = shell.world.place_of(&path).filter(|place| shell.world.tree.get(place).is_some())
+        else {
             status = if force { status } else { Status::False };
             continue;
         };
@@ -438,8 +444,14 @@ mod tests {
     #[test]
     fn modes_change_as_chmod_changes_them() {
         for (mode, old, new) in [
-            ("4754", 0o755, 0o4754), ("u+s", 0o755, 0o4755), ("g-w,o=", 0o666, 0o640), ("a+rX", 0o600, 0o644),
-            ("go-rwx", 0o2775, 0o2700), ("=r", 0o777, 0o444), ("+x", 0o644, 0o755), ("u=rw,g=r,o=", 0o777, 0o640),
+            ("4754", 0o755, 0o4754),
+            ("u+s", 0o755, 0o4755),
+            ("g-w,o=", 0o666, 0o640),
+            ("a+rX", 0o600, 0o644),
+            ("go-rwx", 0o2775, 0o2700),
+            ("=r", 0o777, 0o444),
+            ("+x", 0o644, 0o755),
+            ("u=rw,g=r,o=", 0o777, 0o640),
         ] {
             assert_eq!(Mode::parse(mode).expect(mode).on(old, false), new, "{mode} on {old:o}");
         }

@@ -6,6 +6,7 @@ mod copies;
 mod debconf;
 mod dpkg;
 mod files;
+mod filters;
 mod quiet;
 mod systemd;
 mod text;
@@ -38,8 +39,9 @@ type Work = fn(&mut Shell<'_, '_>, &Call<'_>) -> Status;
 
 /// Returns what does a command that is not part of the shell itself.
 fn work(name: &str) -> Option<Work> {
-    let groups: [fn(&str) -> Option<Work>; 8] = [
+    let groups: [fn(&str) -> Option<Work>; 9] = [
         text::work,
+        filters::work,
         condition::work,
         files::work,
         copies::work,
@@ -135,7 +137,8 @@ fn find(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Outcome {
     if is_call {
         return shell.call(call.line, call.arguments);
     }
-    let names = call.arguments.iter().filter(|value| !value.known().is_some_and(|text| text.starts_with('-')));
+    let names =
+        call.arguments.iter().filter(|value| !value.known().is_some_and(|text| text.starts_with('-')));
     let mut status = Status::True;
     for name in names {
         let Some(name) = name.known() else {
@@ -223,7 +226,9 @@ fn set(shell: &mut Shell<'_, '_>, call: &Call<'_>) {
             }
             Some("-o" | "+o") => drop(arguments.next()),
             Some(options) if options.starts_with('-') && options.contains('e') => shell.fails_on_error = true,
-            Some(options) if options.starts_with('+') && options.contains('e') => shell.fails_on_error = false,
+            Some(options) if options.starts_with('+') && options.contains('e') => {
+                shell.fails_on_error = false
+            }
             Some(options) if options.starts_with(['-', '+']) => {}
             _ => {
                 shell.positional = [argument].into_iter().chain(arguments).cloned().collect();

@@ -29,9 +29,24 @@ fn systemctl(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
             return if verb == Some("is-enabled") { Status::Maybe } else { Status::False };
         }
         Some(
-            "daemon-reload" | "daemon-reexec" | "start" | "stop" | "restart" | "try-restart" | "reload"
-            | "reload-or-restart" | "reload-or-try-restart" | "try-reload-or-restart" | "kill" | "disable"
-            | "unmask" | "reset-failed" | "condrestart" | "isolate" | "set-environment" | "import-environment",
+            "daemon-reload"
+            | "daemon-reexec"
+            | "start"
+            | "stop"
+            | "restart"
+            | "try-restart"
+            | "reload"
+            | "reload-or-restart"
+            | "reload-or-try-restart"
+            | "try-reload-or-restart"
+            | "kill"
+            | "disable"
+            | "unmask"
+            | "reset-failed"
+            | "condrestart"
+            | "isolate"
+            | "set-environment"
+            | "import-environment",
         ) => return Status::True,
         _ => {
             shell.print(&Value::Unknown);
