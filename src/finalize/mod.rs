@@ -26,6 +26,7 @@
 mod accounts;
 mod alternatives;
 mod base_files;
+pub mod caches;
 mod certificates;
 mod database;
 mod error;
@@ -181,3 +182,12 @@ const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] = &[
     accounts::write,
     database::write,
 ];
+
+/// Writes the caches that tools of the tree would make.
+fn write_caches(world: &mut World<'_>) -> Result<(), FinalizeError> {
+    match caches::write(world.tree, world.source, world.sink, world.job) {
+        Ok(notes) => world.notes.extend(notes),
+        Err(errors) => world.errors.extend(errors),
+    }
+    Ok(())
+}
