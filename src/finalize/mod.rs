@@ -179,6 +179,7 @@ const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] = &[
     pam::write,
     certificates::write,
     first_boot::write,
+    write_caches,
     accounts::write,
     database::write,
 ];

@@ -65,6 +65,8 @@ impl Regex {
                 '.' => One::Any,
                 '[' => set(&mut characters)?,
                 '\\' => match characters.next()? {
+                    's' => One::Set { is_negated: false, ranges: class("space")? },
+                    'S' => One::Set { is_negated: true, ranges: class("space")? },
                     next if next.is_ascii_punctuation() && (extended || !"+?|(){}<>".contains(next)) => {
                         One::Character(next)
                     }

@@ -208,7 +208,8 @@ fn query(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
             shell.print(&name.map_or(Value::default(), |name| Value::Known(format!("{name}: {path}\n"))));
             Status::of(name.is_some())
         }
-        (["-L" | "--listfiles"], [name]) => match shell.world.package(name.split(':').next().unwrap_or(name)) {
+        (["-L" | "--listfiles"], [name]) => match shell.world.package(name.split(':').next().unwrap_or(name))
+        {
             Some(package) => {
                 let text = package.data.paths().map(|(path, _)| format!("{path}\n")).collect();
                 shell.print(&Value::bounded(text));
