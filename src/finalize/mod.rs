@@ -179,14 +179,15 @@ const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] = &[
     pam::write,
     certificates::write,
     first_boot::write,
-    accounts::write,
     write_caches,
+    accounts::write,
     database::write,
 ];
 
+/// Writes the caches that tools of the tree would make.
 fn write_caches(world: &mut World<'_>) -> Result<(), FinalizeError> {
     match caches::write(world.tree, world.source, world.sink, world.job) {
-        Ok(notes) => notes.into_iter().for_each(|note| world.note(note)),
+        Ok(notes) => world.notes.extend(notes),
         Err(errors) => world.errors.extend(errors),
     }
     Ok(())

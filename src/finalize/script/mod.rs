@@ -11,6 +11,7 @@ mod expand;
 mod known;
 mod parse;
 mod pattern;
+mod regex;
 mod shell;
 mod word;
 

@@ -98,16 +98,33 @@ impl Outcome {
     }
 }
 
+/// A text that is followed.
+struct Source {
+    /// Empty for the script itself.
+    name: String,
+    lines: Vec<String>,
+}
+
+impl Source {
+    fn new(name: &str, text: &str) -> Self {
+        Source { name: name.to_owned(), lines: text.lines().map(str::to_owned).collect() }
+    }
+}
+
 /// A script under way.
 pub(super) struct Shell<'w, 'a> {
     pub world: &'w mut World<'a>,
     pub package: Package<'a>,
     /// `postinst`.
     pub script: String,
-    lines: Vec<&'w str>,
+    /// The texts that are followed: the script, and those that it reads.
+    sources: Vec<Source>,
+    /// Which of them the command at hand stands in.
+    source: usize,
     pub variables: BTreeMap<String, Value>,
     pub positional: Vec<Value>,
-    pub functions: BTreeMap<String, Rc<Command>>,
+    /// By name: the body, and the text that it stands in.
+    pub functions: BTreeMap<String, (Rc<Command>, usize)>,
     /// Answers of debconf; what is missing has the default of the package's template.
     pub answers: BTreeMap<String, Value>,
     pub unknown: Vec<UnknownLine>,
@@ -134,7 +151,7 @@ pub(super) struct Shell<'w, 'a> {
 }
 
 impl<'w, 'a> Shell<'w, 'a> {
-    pub fn new(world: &'w mut World<'a>, package: Package<'a>, script: &str, text: &'w str) -> Self {
+    pub fn new(world: &'w mut World<'a>, package: Package<'a>, script: &str, text: &str) -> Self {
         let mut variables = BTreeMap::new();
         for (name, value) in [
             ("DPKG_MAINTSCRIPT_PACKAGE", package.name),
@@ -153,7 +170,8 @@ impl<'w, 'a> Shell<'w, 'a> {
             world,
             package,
             script: script.to_owned(),
-            lines: text.lines().collect(),
+            sources: vec![Source::new("", text)],
+            source: 0,
             variables,
             positional: Vec::new(),
             functions: BTreeMap::new(),
@@ -178,9 +196,14 @@ impl<'w, 'a> Shell<'w, 'a> {
 
     /// Remembers a line that was not understood.
     pub fn unknown(&mut self, line: usize, problem: impl Into<String>) -> Status {
-        let text = self.lines.get(line.wrapping_sub(1)).map_or("", |text| text.trim());
+        let source = &self.sources[self.source];
+        let text = source.lines.get(line.wrapping_sub(1)).map_or("", |text| text.trim());
         let text = text.chars().take(100).collect();
-        let unknown = UnknownLine { line, text, problem: problem.into() };
+        let mut problem = problem.into();
+        if !source.name.is_empty() {
+            problem = format!("in {}: {problem}", source.name);
+        }
+        let unknown = UnknownLine { line, text, problem };
         if self.unknown.len() < UNKNOWN_MAX && !self.unknown.iter().any(|known| known.line == line) {
             self.unknown.push(unknown);
         }
@@ -195,6 +218,15 @@ impl<'w, 'a> Shell<'w, 'a> {
             self.unknown(line, "whether it is done depends on what only a run can tell");
         }
         self.speculative == 0 && !self.only_asks
+    }
+
+    /// Follows another text in this shell.
+    pub fn in_source<T>(&mut self, name: &str, text: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        self.sources.push(Source::new(name, text));
+        let before = std::mem::replace(&mut self.source, self.sources.len() - 1);
+        let result = work(self);
+        self.source = before;
+        result
     }
 
     pub fn print(&mut self, value: &Value) {
@@ -421,7 +453,7 @@ impl<'w, 'a> Shell<'w, 'a> {
             Kind::Group(list) => self.list(list),
             Kind::Subshell(list) => self.in_subshell(|shell| shell.list(list)),
             Kind::Function { name, body } => {
-                self.functions.insert(name.clone(), body.clone());
+                self.functions.insert(name.clone(), (body.clone(), self.source));
                 Outcome::next(Status::True)
             }
         }
@@ -477,7 +509,7 @@ impl<'w, 'a> Shell<'w, 'a> {
         let Some((Value::Known(name), arguments)) = fields.split_first() else {
             return Outcome::next(self.unknown(line, "which command it is can't be known"));
         };
-        let Some(body) = self.functions.get(name).cloned() else {
+        let Some((body, source)) = self.functions.get(name).cloned() else {
             return commands::run(self, line, name, arguments);
         };
         if self.calls == CALLS_MAX {
@@ -488,7 +520,9 @@ impl<'w, 'a> Shell<'w, 'a> {
         let positional = std::mem::replace(&mut self.positional, arguments.to_vec());
         let (speculative, exits) = (self.speculative, self.exits);
         self.locals.push(Vec::new());
+        let source = std::mem::replace(&mut self.source, source);
         let mut outcome = self.command(&body);
+        self.source = source;
         for (name, value) in self.locals.pop().into_iter().flatten().rev() {
             match value {
                 Some(value) => self.variables.insert(name, value),

@@ -188,26 +188,45 @@ fn compare(left: &str, operator: &str, right: &str) -> Option<Status> {
     }))
 }
 
-/// Questions about the database: whether a package is there is known, the rest is not.
+/// Questions about the database: which package brings a path, what a package brings, whether it is there; what
+/// else is asked can't be known.
 fn query(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
+    const ASKS: [&str; 11] =
+        ["-W", "-s", "-l", "-L", "-S", "-p", "--show", "--status", "--list", "--listfiles", "--search"];
     let words = call.known().unwrap_or_default();
-    let asks = words.iter().any(|word| {
-        ["-W", "-s", "-l", "-L", "-S", "--show", "--status", "--list", "--listfiles", "--search", "-p"]
-            .iter()
-            .any(|known| word.starts_with(known))
-    });
-    if !asks && !words.is_empty() {
+    let (options, operands): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with('-'));
+    if !options.iter().any(|word| ASKS.iter().any(|known| word.starts_with(known))) && !words.is_empty() {
         return shell.unknown(call.line, "this use of dpkg is not followed");
     }
-    let name = words.iter().rev().find(|word| !word.starts_with('-'));
-    let searches =
-        words.iter().any(|word| word.starts_with("-S") || *word == "--search" || word.starts_with("-l"));
-    let is_there = name.map(|name| shell.world.package(name.split(':').next().unwrap_or(name)).is_some());
-    if is_there == Some(false) && !searches {
-        return Status::False;
+    match (&options[..], &operands[..]) {
+        (["-S" | "--search"], [path]) if path.starts_with('/') && !path.contains(['*', '?', '[']) => {
+            let found = shell.path(path);
+            let brings = |package: &&crate::finalize::Package<'_>| {
+                found.as_ref().is_some_and(|path| package.data.get(path).is_some())
+            };
+            let name = shell.world.packages.iter().find(brings).map(|package| package.name);
+            shell.print(&name.map_or(Value::default(), |name| Value::Known(format!("{name}: {path}\n"))));
+            Status::of(name.is_some())
+        }
+        (["-L" | "--listfiles"], [name]) => match shell.world.package(name.split(':').next().unwrap_or(name))
+        {
+            Some(package) => {
+                let text = package.data.paths().map(|(path, _)| format!("{path}\n")).collect();
+                shell.print(&Value::bounded(text));
+                Status::True
+            }
+            None => Status::False,
+        },
+        (options, operands) => {
+            let lists = options.iter().any(|word| word.starts_with("-l") || word.starts_with("-S"));
+            let name = operands.last().map(|name| name.split(':').next().unwrap_or(name));
+            if !lists && name.is_some_and(|name| shell.world.package(name).is_none()) {
+                return Status::False;
+            }
+            shell.print(&Value::Unknown);
+            Status::Maybe
+        }
     }
-    shell.print(&Value::Unknown);
-    Status::Maybe
 }
 
 fn vendor(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {

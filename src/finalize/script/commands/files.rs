@@ -31,6 +31,7 @@ pub(super) fn split<'c>(words: &[&'c str], values: &str) -> (Vec<(&'c str, Optio
     while let Some(word) = words.next() {
         match *word {
             "--" => operands.extend(words.by_ref()),
+            "--mode" | "--owner" | "--group" => options.push((*word, words.next().copied())),
             word if word.len() > 1 && word.starts_with('-') => {
                 let letter = word.chars().next_back().unwrap_or_default();
                 let takes = !word.starts_with("--") && values.contains(letter);
@@ -51,6 +52,7 @@ pub(super) fn has(options: &[(&str, Option<&str>)], letter: char, long: &str) ->
 
 pub(super) fn value<'c>(options: &[(&'c str, Option<&'c str>)], letter: char, long: &str) -> Option<&'c str> {
     options.iter().find_map(|(option, value)| match value {
+        Some(value) if *option == long => Some(*value),
         Some(value) if !option.starts_with("--") && option.ends_with(letter) => Some(*value),
         _ => option.strip_prefix(long).and_then(|rest| rest.strip_prefix('=')),
     })

@@ -6,6 +6,7 @@ mod copies;
 mod debconf;
 mod dpkg;
 mod files;
+mod filters;
 mod quiet;
 mod systemd;
 mod text;
@@ -38,8 +39,9 @@ type Work = fn(&mut Shell<'_, '_>, &Call<'_>) -> Status;
 
 /// Returns what does a command that is not part of the shell itself.
 fn work(name: &str) -> Option<Work> {
-    let groups: [fn(&str) -> Option<Work>; 8] = [
+    let groups: [fn(&str) -> Option<Work>; 9] = [
         text::work,
+        filters::work,
         condition::work,
         files::work,
         copies::work,
@@ -164,7 +166,7 @@ fn source(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Outcome {
     let Some(text) = text else { return Outcome::next(Status::False) };
     let name = name.to_owned();
     match super::parse::parse(&text) {
-        Ok(list) => shell.list(&list),
+        Ok(list) => shell.in_source(&name, &text, |shell| shell.list(&list)),
         Err(error) => {
             let problem = format!("{name}, line {}: {}", error.line, error.problem);
             Outcome::next(shell.unknown(call.line, problem))
@@ -187,13 +189,7 @@ fn variables(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Option<Status> {
                 shell.functions.remove(name);
             }
         }
-        "read" => {
-            let input = shell.input.take();
-            for name in call.arguments.iter().filter_map(Value::known).filter(|name| !name.starts_with('-')) {
-                shell.variables.insert(name.to_owned(), Value::Unknown);
-            }
-            return Some(if input == Some(Value::default()) { Status::False } else { Status::Maybe });
-        }
+        "read" => return Some(read(shell, call)),
         "umask" => match call.get(0).map(|mode| u16::from_str_radix(mode, 8)) {
             Some(Ok(mode)) => shell.umask = mode & 0o777,
             None if call.arguments.is_empty() => shell.print(&Value::Known(format!("{:04o}\n", shell.umask))),
@@ -212,6 +208,32 @@ fn variables(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Option<Status> {
         _ => return None,
     }
     Some(Status::True)
+}
+
+/// Takes a line of the input, and splits it among variables: the last takes the rest.
+fn read(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
+    let names = call.arguments.iter().filter_map(Value::known).filter(|name| !name.starts_with('-'));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    let is_default = !shell.variables.contains_key("IFS");
+    let Some(Value::Known(text)) = shell.input.clone().filter(|_| is_default) else {
+        for name in names {
+            shell.variables.insert(name, Value::Unknown);
+        }
+        return Status::Maybe;
+    };
+    let (line, rest) = text.split_once('\n').unwrap_or((&text, ""));
+    let is_whole = text.contains('\n');
+    let mut left = line.trim_matches([' ', '\t']);
+    for (index, name) in names.iter().enumerate() {
+        let (word, behind) = match left.split_once([' ', '\t']) {
+            Some(parts) if index + 1 < names.len() => parts,
+            _ => (left, ""),
+        };
+        shell.variables.insert(name.clone(), Value::Known(word.to_owned()));
+        left = behind.trim_start_matches([' ', '\t']);
+    }
+    shell.input = Some(Value::Known(rest.to_owned()));
+    Status::of(is_whole)
 }
 
 fn set(shell: &mut Shell<'_, '_>, call: &Call<'_>) {

@@ -45,7 +45,7 @@ const RUNNING: &[&str] = &[
     "stty",
     "tput",
     "reset",
-    "dbus-daemon",
+    "dbus-daemon", "vgcfgbackup", "chkconfig", "runlevel",
 ];
 
 /// Commands whose work another part of mkimage does, whatever the script says.
@@ -129,8 +129,23 @@ const CACHES: &[&str] = &[
     "update-smart-drivedb",
 ];
 
+/// Questions about what runs, to which the answer is no.
+const ABSENT: &[&str] = &["aa-enabled", "aa-status", "selinuxenabled", "pidof", "pgrep", "mountpoint", "ischroot"];
+
 /// Returns how a command ends that need not be done; `None` for one that is not known.
 pub(super) fn status(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Option<Status> {
+    if ABSENT.contains(&call.name) {
+        return Some(Status::False);
+    }
+    if call.name == "setpriv" {
+        let behind = call.arguments.iter().position(|word| word.known() == Some("--"))?;
+        return Some(shell.call(call.line, &call.arguments[behind + 1..]).status);
+    }
+    let compiles = |word: &str| word.ends_with("/py_compile.py") || word == "compileall";
+    if call.name.starts_with("python3") && call.arguments.iter().filter_map(|word| word.known()).any(compiles) {
+        shell.world.note("compiled Python files are left out");
+        return Some(Status::True);
+    }
     if RUNNING.contains(&call.name) {
         // A question about what runs: nothing does.
         let asks = call.arguments.iter().filter_map(|value| value.known()).any(|word| word == "status");

@@ -20,37 +20,31 @@ pub(super) fn work(name: &str) -> Option<Work> {
             Status::True
         },
         "cmp" => compare,
-        "grep" | "egrep" | "fgrep" => grep,
-        "sed" => filter,
+        "stat" => stat,
         "awk"
         | "gawk"
         | "mawk"
-        | "cut"
-        | "tr"
-        | "sort"
-        | "uniq"
-        | "head"
         | "tail"
         | "wc"
         | "md5sum"
         | "sha1sum"
         | "sha256sum"
         | "sha512sum"
-        | "stat"
+        
         | "ls"
         | "find"
         | "date"
         | "hostname"
         | "whoami"
         | "expr"
-        | "seq"
+        | "ss"
         | "rev"
         | "paste"
         | "diff"
         | "file"
         | "df"
         | "du"
-        | "mountpoint"
+        
         | "findmnt"
         | "lsb_release"
         | "locale"
@@ -61,10 +55,10 @@ pub(super) fn work(name: &str) -> Option<Work> {
         | "zcat"
         | "base64"
         | "sysctl"
-        | "pidof"
-        | "pgrep"
+        
+        
         | "fold"
-        | "ischroot"
+        
         | "running-in-container"
         | "systemd-detect-virt"
         | "getopt"
@@ -200,28 +194,10 @@ fn compare(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     }
 }
 
-/// Finds nothing where none of its files is there; what it finds else can't be known.
-fn grep(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
-    let words = call.known().unwrap_or_default();
-    let operands: Vec<&str> = words.into_iter().filter(|word| !word.starts_with('-')).collect();
-    let files = operands.get(1..).unwrap_or_default();
-    let stands = |name: &&str| shell.path(name).is_some_and(|path| shell.world.exists(&path));
-    if !files.is_empty() && !files.iter().any(stands) {
-        return Status::False;
-    }
-    if files.is_empty() && shell.input == Some(Value::default()) {
-        return Status::False;
-    }
-    shell.print(&Value::Unknown);
-    Status::Maybe
-}
-
 /// Prints what can't be known, and changes nothing: unless asked to.
 fn filter(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let changes = |word: &&str| match call.name {
-        "sed" => word.starts_with("-i") || *word == "--in-place",
-        "find" => ["-delete", "-exec", "-execdir", "-ok", "-fprint"].contains(word),
-        "sort" => *word == "-o",
+        "find" => ["-delete", "-exec", "-execdir", "-ok", "-fprint"].contains(word) && !finds_nothing(shell, call),
         "sysctl" => !word.starts_with("-n"),
         "date" => *word == "-s",
         _ => false,
@@ -232,4 +208,46 @@ fn filter(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     }
     shell.print(&Value::Unknown);
     Status::Maybe
+}
+
+/// Tells whether `find FOLDER… -name PATTERN …` finds nothing in the tree.
+fn finds_nothing(shell: &Shell<'_, '_>, call: &Call<'_>) -> bool {
+    let Some(words) = call.known() else { return false };
+    let folders: Vec<&str> = words.iter().copied().take_while(|word| !word.starts_with('-')).collect();
+    let name = words.iter().position(|word| *word == "-name").and_then(|at| words.get(at + 1));
+    let is_simple = !words.iter().any(|word| matches!(*word, "-o" | "-or" | "!" | "-not" | ","));
+    let fits = |folder: &str| {
+        let Some(directory) = shell.path(folder).and_then(|path| shell.world.directory(&path)) else { return false };
+        directory.walk().any(|visit| {
+            let own = String::from_utf8_lossy(visit.name.as_bytes()).into_owned();
+            name.is_none_or(|name| crate::finalize::script::pattern::fits(name, &own))
+        })
+    };
+    is_simple && !folders.is_empty() && !folders.into_iter().any(fits)
+}
+
+/// `stat -c FORMAT FILE`: mode, owner and group.
+fn stat(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
+    let printed = call.known().and_then(|words| {
+        let (format, file) = match words[..] {
+            ["-c" | "--printf", format, file] | [file, "-c", format] => (format, file),
+            [option, file] => (option.strip_prefix("-c").or_else(|| option.strip_prefix("--format="))?, file),
+            _ => return None,
+        };
+        let path = shell.path(file)?;
+        let metadata = shell.world.look(&path)?.metadata()?;
+        let accounts = &shell.world.accounts;
+        let user = accounts.users().iter().find(|user| user.uid == metadata.uid)?;
+        let group = accounts.groups().iter().find(|group| group.gid == metadata.gid)?;
+        let text = format
+            .replace("%a", &format!("{:o}", metadata.mode))
+            .replace("%u", &metadata.uid.to_string())
+            .replace("%g", &metadata.gid.to_string())
+            .replace("%U", &user.name)
+            .replace("%G", &group.name);
+        (!text.contains('%')).then(|| text + "\n")
+    });
+    let status = if printed.is_some() { Status::True } else { Status::Maybe };
+    shell.print(&printed.map_or(Value::Unknown, Value::Known));
+    status
 }
