@@ -1,1 +1,7 @@
 //! Commands in the sandbox.
+
+mod bench;
+mod close;
+mod debian;
+mod support;
+mod whole;

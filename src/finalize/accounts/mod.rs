@@ -14,8 +14,9 @@ use super::world::World;
 use super::{FinalizeError, KnownGroup, KnownUser, Settings};
 use crate::base::Digest;
 
+pub(super) use sysusers::is_name as is_account_name;
 pub use sysusers::{Fragment, SysusersError, parse as parse_sysusers};
-pub(super) use tables::{found, write};
+pub(super) use tables::{add_named, complete, found, write};
 
 /// Shell of accounts that nobody logs in as.
 pub(super) const NO_SHELL: &str = "/usr/sbin/nologin";

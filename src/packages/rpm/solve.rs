@@ -1,0 +1,556 @@
+//! From names to packages: all in one problem, solved with `resolvo`.
+//!
+//! Every package is a name of its own to the solver. So a condition such as "if this package is installed" means
+//! exactly that package, and two versions of one name are kept apart by constraints, like every other conflict.
+//!
+//! The choice is a function of the problem: where several packages provide something, the order of trying is that of
+//! [`Problem::preference`].
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt::Display;
+
+use resolvo::{
+    Candidates, Condition, ConditionId, ConditionalRequirement, Dependencies, DependencyProvider, Interner,
+    KnownDependencies, LogicalOperator, NameId, Requirement, SolvableId, Solver, SolverCache, StringId,
+    UnsolvableOrCancelled, VersionSetId, VersionSetUnionId,
+};
+
+use super::clause::{Clause, Set, clauses};
+use super::error::RepositoryError;
+use super::explain;
+use super::relation::{self, Plain, Rich, Sense};
+use super::request::{Request, fits};
+use super::universe::{Kind, PackageId, Relation, Universe};
+use super::version::Evr;
+
+/// Features of rpm that packages may ask for; with them the payloads and headers that [`super::unpack`] reads.
+const RPMLIB: [&str; 18] = [
+    "BuiltinLuaScripts",
+    "CaretInVersions",
+    "CompressedFileNames",
+    "ConcurrentAccess",
+    "DynamicBuildRequires",
+    "ExplicitPackageProvide",
+    "FileCaps",
+    "FileDigests",
+    "HeaderLoadSortsTags",
+    "LargeFiles",
+    "PartialHardlinkSets",
+    "PayloadFilesHavePrefix",
+    "PayloadIsBzip2",
+    "PayloadIsLzma",
+    "PayloadIsXz",
+    "PayloadIsZstd",
+    "RichDependencies",
+    "TildeInVersions",
+];
+
+/// How often recommendations of what recommendations brought are looked at.
+const ROUNDS_MAX: usize = 10;
+
+/// Holds a request's problem over a universe.
+pub struct Problem<'a> {
+    pub universe: &'a Universe,
+    pub request: &'a Request,
+    /// Why a package can't come, by package.
+    pub unusable: HashMap<PackageId, String>,
+    /// Packages that a newer one takes the place of.
+    obsoleted: HashSet<PackageId>,
+    roots: Vec<Root>,
+    /// Paths that the full lists of files were asked for.
+    known_files: BTreeSet<String>,
+    /// Paths that something requires and no primary index lists.
+    missing_files: RefCell<BTreeSet<String>>,
+    pool: RefCell<Pool>,
+}
+
+/// A name of the request, and the packages that can serve it.
+struct Root {
+    name: String,
+    candidates: Vec<PackageId>,
+}
+
+/// What the solver knows by number.
+#[derive(Default)]
+struct Pool {
+    unions: Vec<(Vec<VersionSetId>, String)>,
+    numbers: HashMap<(Vec<VersionSetId>, String), u32>,
+    conditions: Vec<Condition>,
+    strings: Vec<String>,
+}
+
+/// What was chosen.
+pub struct Solution {
+    /// By name.
+    pub packages: Vec<PackageId>,
+    /// Why each came: `asked`, or the package that needs it.
+    pub why: HashMap<PackageId, String>,
+}
+
+/// Says how solving ended without packages.
+pub enum Unsolved {
+    /// The full lists of files are needed for these paths.
+    Files(BTreeSet<String>),
+    Error(RepositoryError),
+}
+
+impl From<RepositoryError> for Unsolved {
+    fn from(error: RepositoryError) -> Self {
+        Unsolved::Error(error)
+    }
+}
+
+impl<'a> Problem<'a> {
+    pub fn new(universe: &'a Universe, request: &'a Request) -> Result<Self, RepositoryError> {
+        let mut problem = Problem {
+            universe,
+            request,
+            unusable: HashMap::new(),
+            obsoleted: obsoleted(universe),
+            roots: Vec::new(),
+            known_files: BTreeSet::new(),
+            missing_files: RefCell::default(),
+            pool: RefCell::default(),
+        };
+        for id in universe.ids() {
+            if let Some(reason) = problem.check(id) {
+                problem.unusable.insert(id, reason);
+            }
+        }
+        for name in &request.names {
+            let root = problem.root(name)?;
+            problem.roots.push(root);
+        }
+        Ok(problem)
+    }
+
+    /// Says which paths the full lists of files were asked for: what still has no package, has none.
+    pub fn files_known(&mut self, paths: &BTreeSet<String>) {
+        self.known_files.clone_from(paths);
+        self.missing_files.take();
+    }
+
+    /// Returns why a package can't come.
+    fn check(&self, id: PackageId) -> Option<String> {
+        let (name, package) = (self.universe.name(id), self.universe.package(id));
+        if self.request.exclude.iter().any(|excluded| excluded == name) {
+            return Some("the recipe excludes it".to_owned());
+        }
+        if let Some(pattern) = self.request.pins.get(name).filter(|pattern| !fits(pattern, &package.evr)) {
+            return Some(format!("the recipe pins {name} to {pattern}"));
+        }
+        package.requires.iter().map(|relation| self.universe.text(relation.name)).find_map(|required| {
+            let feature = required.strip_prefix("rpmlib(")?.strip_suffix(')')?;
+            (!RPMLIB.contains(&feature))
+                .then(|| format!("it needs rpm's feature {feature}, which is not known here"))
+        })
+    }
+
+    /// Finds what a name of the request means: packages of that name, else what provides it.
+    fn root(&self, asked: &str) -> Result<Root, RepositoryError> {
+        let (name, pattern) = match asked.split_once('=') {
+            Some((name, pattern)) => (name.trim(), Some(pattern.trim())),
+            None => (asked, None),
+        };
+        let mut candidates = self.universe.named(name).to_vec();
+        if candidates.is_empty() {
+            let (name, architecture) = name.rsplit_once('.').unwrap_or((name, ""));
+            let is_it =
+                |id: &PackageId| self.universe.text(self.universe.package(*id).architecture) == architecture;
+            candidates = self.universe.named(name).iter().copied().filter(is_it).collect();
+        }
+        if candidates.is_empty() {
+            candidates = self.providers(&any(name));
+        }
+        if let Some(pattern) = pattern {
+            candidates.retain(|id| fits(pattern, &self.universe.package(*id).evr));
+        }
+        if candidates.is_empty() {
+            let similar = self.universe.similar(name);
+            return Err(RepositoryError::Unknown { name: asked.to_owned(), similar });
+        }
+        let mut candidates: Vec<PackageId> =
+            candidates.into_iter().filter(|id| !self.unusable.contains_key(id)).collect();
+        self.sort(&mut candidates, name);
+        Ok(Root { name: asked.to_owned(), candidates })
+    }
+
+    /// Returns everything that provides something, usable or not. A path that nothing is known to have is noted.
+    fn providers(&self, wanted: &Plain) -> Vec<PackageId> {
+        let found = self.universe.providers(wanted);
+        if found.is_empty() && wanted.name.starts_with('/') && !self.known_files.contains(&wanted.name) {
+            self.missing_files.borrow_mut().insert(wanted.name.clone());
+        }
+        found
+    }
+
+    /// Orders packages by how gladly they are taken for something of a name: what is locked, the best priority, what
+    /// nothing replaces, the one of that name, the fewest requirements, then names, and of one name the newest.
+    fn sort(&self, ids: &mut [PackageId], wanted: &str) {
+        let universe = self.universe;
+        let mut newest: HashMap<&str, &Evr> = HashMap::new();
+        for id in ids.iter() {
+            let evr = &universe.package(*id).evr;
+            let best = newest.entry(universe.name(*id)).or_insert(evr);
+            if evr.compare(best).is_gt() {
+                *best = evr;
+            }
+        }
+        let fewest: HashMap<&str, usize> = ids
+            .iter()
+            .filter(|id| {
+                newest
+                    .get(universe.name(**id))
+                    .is_some_and(|evr| evr.compare(&universe.package(**id).evr).is_eq())
+            })
+            .map(|id| (universe.name(*id), universe.package(*id).requires.len()))
+            .collect();
+        ids.sort_by(|a, b| {
+            let key = |id: &PackageId| {
+                let (name, package) = (universe.name(*id), universe.package(*id));
+                let locked =
+                    self.request.locked.get(name).is_some_and(|locked| *locked == package.evr.to_string());
+                let priority = self.request.sources.get(package.source).map_or(0, |source| source.priority);
+                let is_obsolete = self.obsoleted.contains(id);
+                (
+                    !locked,
+                    Reverse(priority),
+                    is_obsolete,
+                    name != wanted,
+                    fewest.get(name).copied(),
+                    name.to_owned(),
+                )
+            };
+            let (a_evr, b_evr) = (&universe.package(*a).evr, &universe.package(*b).evr);
+            key(a).cmp(&key(b)).then_with(|| b_evr.compare(a_evr)).then_with(|| a.cmp(b))
+        });
+    }
+
+    /// Returns the packages that a plain dependency means, best first.
+    pub fn set(&self, plain: &Plain) -> Set {
+        let mut ids = self.providers(plain);
+        ids.retain(|id| !self.unusable.contains_key(id));
+        self.sort(&mut ids, &plain.name);
+        ids
+    }
+
+    /// Reads a relation; a rich one that can't be read makes its package unusable, which `Err` says.
+    pub fn rich(&self, relation: &Relation) -> Result<Rich, String> {
+        let text = self.universe.text(relation.name);
+        if text.starts_with('(') {
+            relation::parse(text)
+        } else {
+            Ok(Rich::Plain(self.universe.plain(relation)))
+        }
+    }
+
+    /// Returns what a package needs, as clauses with their text.
+    pub fn needs(&self, id: PackageId, kind: Kind) -> Result<Vec<(Clause, String)>, String> {
+        let mut all = Vec::new();
+        for relation in self.universe.package(id).relations(kind) {
+            if self.universe.text(relation.name).starts_with("rpmlib(") {
+                continue;
+            }
+            let rich = self.rich(relation)?;
+            let text = self.shown(relation);
+            let set = |plain: &Plain| self.set(plain);
+            all.extend(
+                clauses(&rich, kind != Kind::Conflicts, &set)?
+                    .into_iter()
+                    .map(|clause| (clause, text.clone())),
+            );
+        }
+        Ok(all)
+    }
+
+    /// Writes a relation for people.
+    pub fn shown(&self, relation: &Relation) -> String {
+        let text = self.universe.text(relation.name);
+        if text.starts_with('(') { text.to_owned() } else { self.universe.plain(relation).to_string() }
+    }
+
+    /// Solves, and adds what is recommended round by round where that is asked.
+    pub fn solve(self) -> Result<Solution, Unsolved> {
+        let mut soft: Vec<PackageId> = Vec::new();
+        let mut solver = Solver::new(self);
+        loop {
+            let chosen = round(&mut solver, &soft)?;
+            let problem = solver.provider();
+            let more = if problem.request.recommends && problem.request.dependencies {
+                problem.recommended(&chosen, &soft)
+            } else {
+                Vec::new()
+            };
+            let missing = problem.missing_files.take();
+            if !missing.is_empty() {
+                return Err(Unsolved::Files(missing));
+            }
+            if more.is_empty() || soft.len() > ROUNDS_MAX * 10_000 {
+                return Ok(problem.finish(chosen));
+            }
+            soft.extend(more);
+        }
+    }
+
+    /// Returns the packages that those chosen recommend, or that supplement them, and that were not tried yet.
+    fn recommended(&self, chosen: &BTreeSet<PackageId>, tried: &[PackageId]) -> Vec<PackageId> {
+        let is_new = |id: &PackageId| !chosen.contains(id) && !tried.contains(id);
+        let mut more = Vec::new();
+        let mut ordered: Vec<PackageId> = chosen.iter().copied().collect();
+        ordered.sort_by_key(|id| self.universe.name(*id).to_owned());
+        for id in ordered {
+            for (clause, _) in self.needs(id, Kind::Recommends).unwrap_or_default() {
+                if !clause.holds(chosen) {
+                    more.extend(clause.any.first().copied().filter(is_new));
+                }
+            }
+        }
+        for id in self.universe.ids().filter(|id| is_new(id) && !self.unusable.contains_key(id)) {
+            let supplements = &self.universe.package(id).supplements;
+            let holds = |relation: &Relation| {
+                let needs = self
+                    .rich(relation)
+                    .and_then(|rich| clauses(&rich, true, &|plain: &Plain| self.set(plain)));
+                needs.is_ok_and(|needs| needs.iter().all(|clause| clause.holds(chosen)))
+            };
+            if supplements.iter().any(holds) && !self.obsoleted.contains(&id) {
+                more.push(id);
+            }
+        }
+        let mut seen = HashSet::new();
+        more.retain(|id| seen.insert(*id));
+        more
+    }
+
+    fn finish(&self, chosen: BTreeSet<PackageId>) -> Solution {
+        let mut packages: Vec<PackageId> = chosen.iter().copied().collect();
+        packages.sort_by_key(|id| self.universe.name(*id).to_owned());
+        let mut why = HashMap::new();
+        let mut waiting = std::collections::VecDeque::new();
+        for root in &self.roots {
+            for id in root.candidates.iter().filter(|id| chosen.contains(id)).take(1) {
+                if why.insert(*id, "asked".to_owned()).is_none() {
+                    waiting.push_back(*id);
+                }
+            }
+        }
+        while let Some(id) = waiting.pop_front() {
+            for kind in [Kind::Requires, Kind::Recommends] {
+                for (clause, _) in self.needs(id, kind).unwrap_or_default() {
+                    for needed in clause.any.iter().filter(|needed| chosen.contains(needed)) {
+                        if !why.contains_key(needed) {
+                            why.insert(*needed, self.universe.name(id).to_owned());
+                            waiting.push_back(*needed);
+                        }
+                    }
+                }
+            }
+        }
+        Solution { packages, why }
+    }
+
+    /// Interns "one of these", with the text that asks for it.
+    fn union(&self, ids: &[PackageId], text: &str) -> Requirement {
+        let sets: Vec<VersionSetId> = ids.iter().map(|id| is(*id)).collect();
+        let mut pool = self.pool.borrow_mut();
+        let key = (sets.clone(), text.to_owned());
+        let next = pool.unions.len() as u32;
+        let number = *pool.numbers.entry(key).or_insert(next);
+        if number == next {
+            let sets = if sets.is_empty() { vec![VersionSetId(2 * NOTHING)] } else { sets };
+            pool.unions.push((sets, text.to_owned()));
+        }
+        Requirement::Union(VersionSetUnionId(number))
+    }
+
+    /// Interns "one of each of these is there".
+    fn condition(&self, sets: &[Set]) -> Option<ConditionId> {
+        let add = |condition| {
+            let mut pool = self.pool.borrow_mut();
+            pool.conditions.push(condition);
+            ConditionId::new(pool.conditions.len() as u32 - 1)
+        };
+        let any = |set: &Set| {
+            let single = set.iter().map(|id| add(Condition::Requirement(is(*id)))).collect::<Vec<_>>();
+            single.into_iter().reduce(|a, b| add(Condition::Binary(LogicalOperator::Or, a, b)))
+        };
+        let each: Vec<ConditionId> = sets.iter().filter_map(any).collect();
+        each.into_iter().reduce(|a, b| add(Condition::Binary(LogicalOperator::And, a, b)))
+    }
+
+    /// Tells the solver of a clause.
+    fn encode(&self, id: PackageId, clause: &Clause, text: &str, known: &mut KnownDependencies) {
+        if clause.any.contains(&id) || clause.none.iter().any(Vec::is_empty) {
+            return;
+        }
+        let others: Vec<Set> = clause.none.iter().filter(|set| !set.contains(&id)).cloned().collect();
+        match (&clause.any[..], &others[..]) {
+            ([], []) => {}
+            ([], [only]) => known.constrains.extend(only.iter().map(|id| is_not(*id))),
+            (any, others) => {
+                let requirement = self.union(any, text);
+                let condition = self.condition(others);
+                known.requirements.push(ConditionalRequirement { condition, requirement });
+            }
+        }
+    }
+
+    fn known(&self, id: PackageId) -> Result<KnownDependencies, String> {
+        let mut known = KnownDependencies::default();
+        let package = self.universe.package(id);
+        let others = self.universe.named(self.universe.name(id)).iter().filter(|other| **other != id);
+        known.constrains.extend(others.map(|other| is_not(*other)));
+        if !self.request.dependencies {
+            return Ok(known);
+        }
+        for kind in [Kind::Requires, Kind::Conflicts] {
+            for (clause, text) in self.needs(id, kind)? {
+                self.encode(id, &clause, &text, &mut known);
+            }
+        }
+        for relation in &package.obsoletes {
+            let obsolete = self.universe.named_within(&self.universe.plain(relation));
+            known.constrains.extend(obsolete.into_iter().filter(|other| *other != id).map(is_not));
+        }
+        Ok(known)
+    }
+
+    /// Returns the text that asks for a requirement.
+    pub fn requirement_text(&self, requirement: Requirement) -> String {
+        match requirement {
+            Requirement::Union(union) => self
+                .pool
+                .borrow()
+                .unions
+                .get(union.0 as usize)
+                .map_or_else(String::new, |union| union.1.clone()),
+            Requirement::Single(set) => {
+                let id = PackageId(set.0 / 2);
+                if (id.0 as usize) < self.universe.len() { self.universe.shown(id) } else { String::new() }
+            }
+        }
+    }
+
+    fn requirements(&self) -> Vec<ConditionalRequirement> {
+        self.roots.iter().map(|root| self.union(&root.candidates, &root.name).into()).collect()
+    }
+}
+
+/// The package that is never there.
+const NOTHING: u32 = u32::MAX / 2;
+
+fn is(id: PackageId) -> VersionSetId {
+    VersionSetId(2 * id.0)
+}
+
+fn is_not(id: PackageId) -> VersionSetId {
+    VersionSetId(2 * id.0 + 1)
+}
+
+fn any(name: &str) -> Plain {
+    Plain { name: name.to_owned(), sense: Sense::ANY, evr: Evr::default() }
+}
+
+/// Returns the packages whose place others of another name take.
+fn obsoleted(universe: &Universe) -> HashSet<PackageId> {
+    let mut all = HashSet::new();
+    for id in universe.ids() {
+        for relation in &universe.package(id).obsoletes {
+            let names = universe.named_within(&universe.plain(relation)).into_iter();
+            all.extend(names.filter(|other| universe.name(*other) != universe.name(id)));
+        }
+    }
+    all
+}
+
+fn round(solver: &mut Solver<Problem<'_>>, soft: &[PackageId]) -> Result<BTreeSet<PackageId>, Unsolved> {
+    let requirements = solver.provider().requirements();
+    let soft: Vec<SolvableId> = soft.iter().map(|id| SolvableId::from_raw(id.0)).collect();
+    let problem = resolvo::Problem::new().requirements(requirements).soft_requirements(soft);
+    match solver.solve(problem) {
+        Ok(solvables) => Ok(solvables.into_iter().map(|solvable| PackageId(solvable.into_raw())).collect()),
+        Err(UnsolvableOrCancelled::Cancelled(_)) => Err(Unsolved::Error(crate::base::Cancelled.into())),
+        Err(UnsolvableOrCancelled::Unsolvable(conflict)) => {
+            let missing = solver.provider().missing_files.take();
+            if !missing.is_empty() {
+                return Err(Unsolved::Files(missing));
+            }
+            let sentences = explain::sentences(&conflict, solver);
+            Err(RepositoryError::Unsolvable { sentences }.into())
+        }
+    }
+}
+
+impl Interner for Problem<'_> {
+    type NameId = NameId;
+    type SolvableId = SolvableId;
+
+    fn display_solvable(&self, solvable: SolvableId) -> impl Display + '_ {
+        self.universe.shown(PackageId(solvable.into_raw()))
+    }
+
+    fn display_name(&self, name: NameId) -> impl Display + '_ {
+        let id = PackageId(name.into_raw());
+        if (id.0 as usize) < self.universe.len() { self.universe.shown(id) } else { "nothing".to_owned() }
+    }
+
+    fn display_version_set(&self, version_set: VersionSetId) -> impl Display + '_ {
+        if version_set.0.is_multiple_of(2) { "" } else { "not" }
+    }
+
+    fn display_string(&self, string: StringId) -> impl Display + '_ {
+        self.pool.borrow().strings.get(string.0 as usize).cloned().unwrap_or_default()
+    }
+
+    fn version_set_name(&self, version_set: VersionSetId) -> NameId {
+        NameId::from_raw(version_set.0 / 2)
+    }
+
+    fn solvable_name(&self, solvable: SolvableId) -> NameId {
+        NameId::from_raw(solvable.into_raw())
+    }
+
+    fn version_sets_in_union(&self, union: VersionSetUnionId) -> impl Iterator<Item = VersionSetId> {
+        let pool = self.pool.borrow();
+        pool.unions.get(union.0 as usize).map_or_else(Vec::new, |union| union.0.clone()).into_iter()
+    }
+
+    fn resolve_condition(&self, condition: ConditionId) -> Condition {
+        self.pool.borrow().conditions[condition.as_u32() as usize].clone()
+    }
+}
+
+impl DependencyProvider for Problem<'_> {
+    async fn filter_candidates(
+        &self,
+        candidates: &[SolvableId],
+        version_set: VersionSetId,
+        inverse: bool,
+    ) -> Vec<SolvableId> {
+        let takes_all = version_set.0.is_multiple_of(2) != inverse;
+        if takes_all { candidates.to_vec() } else { Vec::new() }
+    }
+
+    async fn get_candidates(&self, name: NameId) -> Option<Candidates<SolvableId>> {
+        let is_there = (name.into_raw() as usize) < self.universe.len();
+        is_there.then(|| Candidates {
+            candidates: vec![SolvableId::from_raw(name.into_raw())],
+            ..Candidates::default()
+        })
+    }
+
+    async fn sort_candidates(&self, _: &SolverCache<Self>, _: &mut [SolvableId]) {}
+
+    async fn get_dependencies(&self, solvable: SolvableId) -> Dependencies {
+        match self.known(PackageId(solvable.into_raw())) {
+            Ok(known) => Dependencies::Known(known),
+            Err(problem) => {
+                let mut pool = self.pool.borrow_mut();
+                pool.strings.push(problem);
+                Dependencies::Unknown(StringId(pool.strings.len() as u32 - 1))
+            }
+        }
+    }
+}
