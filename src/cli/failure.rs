@@ -283,9 +283,11 @@ fn packages_kind(error: &PackagesError) -> Kind {
         | PackagesError::Gone { .. }
         | PackagesError::Offline { .. } => Kind::Network,
         PackagesError::Address { .. } | PackagesError::Proxy { .. } => Kind::Usage,
-        PackagesError::Request { .. } | PackagesError::Unknown { .. } | PackagesError::NotLocked { .. } => {
-            Kind::Recipe
-        }
+        PackagesError::Request { .. }
+        | PackagesError::Unsolvable { .. }
+        | PackagesError::Bare { .. }
+        | PackagesError::NotLocked { .. }
+        | PackagesError::Stale { .. } => Kind::Recipe,
         PackagesError::Cancelled(_) => Kind::Interrupted,
         PackagesError::Several(errors) => errors.first().map_or(Kind::Input, packages_kind),
         _ => Kind::Input,

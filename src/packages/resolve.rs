@@ -1,41 +1,51 @@
-//! From names to pinned packages. So far a name means exactly the package of that name, in its highest
-//! version; what a package depends on is the recipe's affair.
-//!
-//! One exception: a kernel's metapackage (`linux-image-cloud-amd64`) stands for the kernel that it depends on
-//! (`linux-image-6.1.0-50-cloud-amd64`), one step and no further. The lock then holds the kernel, with the
-//! metapackage's name among those that it was asked by; the metapackage itself has no content and is
-//! not fetched.
+//! From requests to a lock: what stays, what is asked, what is chosen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::deb::index::IndexEntry;
-use super::deb::relation::{self, Relation};
 use super::error::PackagesError;
 use super::fetch::Fetcher;
-use super::lock::{Lock, LockedPackage};
-use super::request::Request;
-use super::suite::Suite;
+use super::kept::{Kept, is_named};
+use super::local::{self, LocalDeb};
+use super::lock::{Dependency, Lock, LockedPackage, LockedRequest, Reason};
+use super::request::{LOCAL, Request};
+use super::solve::{self, Kind, Problem, Why};
+use super::suite::{self, Suite};
+use super::universe::{Origin, PackageId, Universe};
 use crate::base::Job;
 use crate::base::job::Unit;
 
-/// Starts the name of every kernel package, metapackages too.
-const KERNEL: &str = "linux-image-";
+/// Most packages of the indexes that are named as left out.
+const REFUSED_MAX: usize = 3;
 
-/// Locks all requests. What `keep` has locked stays as it is, and suites from which nothing else is wanted are
-/// not even asked; pass `None` to take the newest of all. `previous` is the lock to be replaced: a suite
-/// older than what it was made from is refused.
+/// Says which locked versions may change.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Update {
+    /// None but those that the recipe no longer allows.
+    #[default]
+    None,
+    /// All but those that the recipe holds.
+    All,
+    /// Those of some packages, and what these need then; the recipe's holds stay.
+    Packages(BTreeSet<String>),
+}
+
+/// Locks all requests. What the previous lock has stays, as far as `update` and the recipe allow; a distribution
+/// of which nothing can change is not even asked. A suite older than what the previous lock was made from is
+/// refused.
 pub fn resolve(
     requests: &[Request],
-    keep: Option<&Lock>,
     previous: Option<&Lock>,
+    update: &Update,
     fetcher: &Fetcher<'_>,
     job: &Job,
 ) -> Result<Lock, PackagesError> {
     requests.iter().try_for_each(Request::check)?;
+    check_update(update, previous)?;
     let mut lock = Lock::default();
     let mut errors = Vec::new();
-    for group in groups(requests) {
-        if let Err(error) = resolve_group(&group, keep, previous, fetcher, job, &mut lock) {
+    for request in requests {
+        let resolving = Resolving { request, previous, update, fetcher, job };
+        if let Err(error) = resolving.run(&mut lock) {
             errors.push(error);
         }
         job.check()?;
@@ -43,119 +53,154 @@ pub fn resolve(
     if errors.is_empty() { Ok(lock) } else { Err(PackagesError::of(errors)) }
 }
 
-/// Groups requests that ask the same indexes of the same mirror, in the order of the first of each.
-fn groups(requests: &[Request]) -> Vec<Vec<&Request>> {
-    let mut order = Vec::new();
-    let mut groups: BTreeMap<_, Vec<&Request>> = BTreeMap::new();
-    for request in requests {
-        let Request { distribution, suite, components, architecture, mirror, signed_by, .. } = request;
-        let key = (distribution, suite, components, architecture, mirror, signed_by);
-        if !groups.contains_key(&key) {
-            order.push(key);
-        }
-        groups.entry(key).or_default().push(request);
-    }
-    order.into_iter().filter_map(|key| groups.remove(&key)).collect()
-}
-
-fn resolve_group(
-    group: &[&Request],
-    keep: Option<&Lock>,
-    previous: Option<&Lock>,
-    fetcher: &Fetcher<'_>,
-    job: &Job,
-    lock: &mut Lock,
-) -> Result<(), PackagesError> {
-    let Some(first) = group.first() else { return Ok(()) };
-    let Request { distribution, suite, architecture, .. } = first;
-    let kept = |name: &String| keep?.find(distribution, suite, architecture, name);
-    let mut names: Vec<&String> = group.iter().flat_map(|request| &request.names).collect();
-    names.sort();
-    names.dedup();
-    let (old, new): (Vec<&String>, Vec<&String>) = names.into_iter().partition(|name| kept(name).is_some());
-    if let Some(state) = keep.and_then(|keep| keep.suite(distribution, suite)) {
-        lock.put_suite(distribution, suite, *state);
-    }
-    for name in old {
-        let package = kept(name).expect("because the partition asked");
-        lock.put_package(LockedPackage { asked: [name.clone()].into(), ..package.clone() });
-    }
-    if new.is_empty() {
-        return Ok(());
-    }
-    let step = job.step(format!("lock {distribution} {suite}"), Some(new.len() as u64), Unit::Items);
-    let universe = Suite::load(first, previous, fetcher, job)?;
-    lock.put_suite(distribution, suite, universe.state);
-    let wanted = new.iter().map(|name| name.as_str()).collect();
-    let (mut found, kernels) = look_up(&wanted, &universe)?;
-    let mut errors = Vec::new();
-    for name in new {
-        match pick(name, &mut found, &kernels, first, &universe) {
-            Ok(entry) => lock.put_package(locked(entry, name, first)),
-            Err(error) => errors.push(error),
-        }
-        step.advance(1);
-    }
-    if errors.is_empty() { Ok(()) } else { Err(PackagesError::of(errors)) }
-}
-
-type Entries = BTreeMap<String, IndexEntry>;
-
-/// Finds packages, and the kernels for which metapackages among them stand.
-fn look_up(names: &BTreeSet<&str>, universe: &Suite) -> Result<(Entries, Entries), PackagesError> {
-    let found = universe.find(names)?;
-    let kernels: BTreeSet<&str> = found.values().filter_map(kernel).map(|kernel| kernel.name).collect();
-    let kernels = if kernels.is_empty() { Entries::new() } else { universe.find(&kernels)? };
-    Ok((found, kernels))
-}
-
-/// Returns the kernel for which a metapackage stands; `None` for every other package.
-fn kernel(entry: &IndexEntry) -> Option<Relation<'_>> {
-    let needed = relation::first_alternatives(&entry.depends);
-    needed.into_iter().find(|needed| entry.name.starts_with(KERNEL) && needed.name.starts_with(KERNEL))
-}
-
-fn pick(
-    name: &str,
-    found: &mut Entries,
-    kernels: &Entries,
-    request: &Request,
-    universe: &Suite,
-) -> Result<IndexEntry, PackagesError> {
-    let Some(entry) = found.remove(name) else {
-        return Err(PackagesError::Unknown {
-            name: name.to_owned(),
-            place: format!("{} ({})", request.suite, request.components.join(" ")),
-            architecture: request.architecture.clone(),
-            similar: universe.similar(name),
-        });
+/// Refuses to update what is not locked.
+fn check_update(update: &Update, previous: Option<&Lock>) -> Result<(), PackagesError> {
+    let Update::Packages(names) = update else { return Ok(()) };
+    let is_locked = |name: &String| {
+        let mut packages = previous.into_iter().flat_map(Lock::packages);
+        packages.any(|package| is_named(package, name))
     };
-    let Some(kernel) = kernel(&entry) else { return Ok(entry) };
-    let fits = |found: &&IndexEntry| kernel.exactly.is_none_or(|version| version == found.version);
-    match kernels.get(kernel.name).filter(fits) {
-        Some(found) => Ok(found.clone()),
-        None => {
-            let exactly = kernel.exactly.map(|version| format!(" {version}")).unwrap_or_default();
-            Err(PackagesError::Metapackage {
-                name: entry.name.clone(),
-                version: entry.version.clone(),
-                needs: format!("{}{exactly}", kernel.name),
-                suite: request.suite.clone(),
-            })
+    match names.iter().find(|name| !is_locked(name)) {
+        Some(name) => Err(PackagesError::NotInLock { name: name.clone(), similar: Vec::new() }),
+        None => Ok(()),
+    }
+}
+
+/// One request that is being resolved.
+struct Resolving<'a> {
+    request: &'a Request,
+    previous: Option<&'a Lock>,
+    update: &'a Update,
+    fetcher: &'a Fetcher<'a>,
+    job: &'a Job,
+}
+
+impl Resolving<'_> {
+    fn run(&self, lock: &mut Lock) -> Result<(), PackagesError> {
+        let distribution = &self.request.distribution;
+        let locals = local::read_all(self.request, self.job)?;
+        if let Some(previous) = self.previous
+            && *self.update == Update::None
+            && previous.fits(self.request)
+            && are_locked(&locals, previous, distribution)
+        {
+            lock.copy(previous, distribution);
+            return Ok(());
+        }
+        lock.put_request(distribution, LockedRequest::of(self.request));
+        let suites = suite::load_all(self.request, self.previous, self.fetcher, self.job)?;
+        for (source, suite) in self.request.sources.iter().zip(&suites) {
+            lock.put_source(distribution, &source.name, suite.state.clone());
+        }
+        let _step = self.job.step(format!("solve {distribution}"), None, Unit::Items);
+        let mut universe = self.universe(suites, locals)?;
+        let kept = Kept { request: self.request, previous: self.previous, update: self.update };
+        self.install(&mut universe, &kept, lock)?;
+        self.add_bare(&universe, &kept, lock)
+    }
+
+    fn universe(&self, suites: Vec<Suite>, locals: Vec<LocalDeb>) -> Result<Universe, PackagesError> {
+        let Request { distribution, architecture, foreign_architectures, sources, .. } = self.request;
+        let mut universe = Universe::new(architecture, foreign_architectures);
+        let mut texts = Vec::new();
+        for (index, (source, suite)) in sources.iter().zip(suites).enumerate() {
+            universe.name_source(index, &source.suite);
+            texts.extend(suite.indexes.into_iter().map(|text| (index, source.priority, text)));
+        }
+        let added = universe.add_all(texts, &self.job.workers);
+        added.map_err(|problem| PackagesError::Index { distribution: distribution.clone(), problem })?;
+        for refused in universe.refused().iter().take(REFUSED_MAX) {
+            self.job.note(format!("left out of the indexes of {distribution}: {refused}"));
+        }
+        for LocalDeb { path, control, size_bytes, sha256, .. } in locals {
+            let added = universe.add_local(control, &path, size_bytes, sha256);
+            added.map_err(|problem| PackagesError::Local { path, problem })?;
+        }
+        Ok(universe)
+    }
+
+    /// Locks what the root filesystem holds.
+    fn install(
+        &self,
+        universe: &mut Universe,
+        kept: &Kept<'_>,
+        lock: &mut Lock,
+    ) -> Result<(), PackagesError> {
+        let mut roots = self.request.roots.clone();
+        roots.sort();
+        roots.dedup();
+        let locked = kept.versions(universe, self.fetcher, self.job)?;
+        let problem = Problem { roots, rules: self.request.rules.clone(), locked };
+        let solution = solve::solve(universe, &problem).map_err(|problem| PackagesError::Unsolvable {
+            distribution: self.request.distribution.clone(),
+            problem: Box::new(problem),
+        })?;
+        solution.notes.into_iter().for_each(|note| self.job.note(note));
+        for chosen in solution.packages {
+            lock.put_package(self.locked(universe, chosen.id, reason(chosen.why)));
+        }
+        Ok(())
+    }
+
+    /// Locks kernels and loaders.
+    fn add_bare(&self, universe: &Universe, kept: &Kept<'_>, lock: &mut Lock) -> Result<(), PackagesError> {
+        for name in BTreeSet::from_iter(&self.request.bare) {
+            let reason = Reason::Bare(name.clone());
+            let package = match kept.bare(name) {
+                Some(kept) => LockedPackage { why: [reason].into(), ..kept.clone() },
+                None => {
+                    let id = universe.bare(name).map_err(|problem| PackagesError::Bare {
+                        distribution: self.request.distribution.clone(),
+                        problem,
+                    })?;
+                    self.locked(universe, id, reason)
+                }
+            };
+            lock.join_package(package);
+        }
+        Ok(())
+    }
+
+    fn locked(&self, universe: &Universe, id: PackageId, reason: Reason) -> LockedPackage {
+        let entry = universe.package(id);
+        let source = match universe.origin(id) {
+            Origin::Source(index) => self.request.sources[index].name.clone(),
+            Origin::Local(_) => LOCAL.to_owned(),
+        };
+        LockedPackage {
+            distribution: self.request.distribution.clone(),
+            name: entry.name,
+            architecture: entry.architecture,
+            version: entry.version,
+            source,
+            size_bytes: entry.size_bytes,
+            sha256: entry.sha256,
+            filename: entry.filename,
+            why: [reason].into(),
         }
     }
 }
 
-fn locked(entry: IndexEntry, asked: &str, request: &Request) -> LockedPackage {
-    LockedPackage {
-        distribution: request.distribution.clone(),
-        suite: request.suite.clone(),
-        architecture: entry.architecture,
-        name: entry.name,
-        version: entry.version,
-        size_bytes: entry.size_bytes,
-        sha256: entry.sha256,
-        filename: entry.filename,
-        asked: [asked.to_owned()].into(),
+fn reason(why: Why) -> Reason {
+    match why {
+        Why::Asked(name) => Reason::Asked(name),
+        Why::Essential => Reason::Essential,
+        Why::Needed { by, relation, .. } => {
+            let kind = match relation {
+                Kind::PreDepends => Dependency::PreDepends,
+                Kind::Depends => Dependency::Depends,
+                Kind::Recommends => Dependency::Recommends,
+            };
+            Reason::Needed { by, kind }
+        }
     }
+}
+
+/// Tells whether a lock has the local files as they are.
+fn are_locked(locals: &[LocalDeb], lock: &Lock, distribution: &str) -> bool {
+    let is_locked = |local: &LocalDeb| {
+        let mut packages = lock.packages().filter(|package| package.distribution == distribution);
+        packages.all(|package| package.local_name() != Some(&local.file) || package.sha256 == local.sha256)
+    };
+    locals.iter().all(is_locked)
 }

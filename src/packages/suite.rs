@@ -1,191 +1,265 @@
-//! What a suite offers: its verified Release and the indexes that this names.
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+//! What a source offers: its verified Release, and the texts of the indexes that this names.
 
 use super::date;
-use super::deb::index::{self, INDEX_BYTES_MAX, IndexEntry};
+use super::deb::index::INDEX_BYTES_MAX;
 use super::deb::release::{RELEASE_BYTES_MAX, Release};
-use super::deb::version;
 use super::digest::Sha256;
 use super::error::{FetchProblem, PackagesError, SuiteProblem, whole};
 use super::fetch::Fetcher;
+use super::index_text;
 use super::keyring::Keyring;
-use super::lock::{Lock, LockedSuite};
+use super::lock::{Lock, LockedSource};
 use super::mirror::{self, Mirror};
-use super::request::Request;
-use super::trust::{self, CLOCK_LEEWAY_SECONDS, Verified};
-use crate::archive;
+use super::request::{Request, SourceRequest};
+use super::trust::{self, CLOCK_LEEWAY_SECONDS, SignatureProblem, Verified};
 use crate::base::Job;
+use crate::base::job::Unit;
+use crate::base::parallel::Workers;
 
 /// Largest index before decompression, in bytes.
 const PACKED_BYTES_MAX: u64 = 256 << 20;
 /// The forms of an index, best first.
-const FORMS: [&str; 3] = [".xz", ".gz", ""];
+const FORMS: [&str; 4] = [".xz", ".zst", ".gz", ""];
+/// Most indexes of one suite that are fetched at once.
+const INDEXES_AT_ONCE: usize = 4;
 
-/// Holds the indexes of one suite, for one architecture and some components.
+/// Holds the indexes of one suite.
 pub(super) struct Suite {
-    pub state: LockedSuite,
-    /// Text of each component's index, in the order of the request.
-    indexes: Vec<(String, String)>,
-    mirror: String,
-    suite: String,
+    pub state: LockedSource,
+    /// The text of each index, by architecture and component in the order of the request, without the fields that
+    /// no one here reads (see [`index_text`]).
+    pub indexes: Vec<String>,
 }
 
-impl Suite {
-    /// Loads what a request may choose from, from the first mirror that serves it. A previous lock bounds how
-    /// old the suite may be.
-    pub fn load(
-        request: &Request,
-        previous: Option<&Lock>,
-        fetcher: &Fetcher<'_>,
-        job: &Job,
-    ) -> Result<Suite, PackagesError> {
-        let mut errors = Vec::new();
-        for mirror in mirror::candidates(request, fetcher.settings())? {
-            match Self::load_from(&mirror, request, previous, fetcher, job) {
-                Ok(universe) => {
-                    errors.iter().for_each(|error| job.note(format!("passed over: {}", whole(error))));
-                    return Ok(universe);
-                }
-                Err(PackagesError::Cancelled(cancelled)) => return Err(cancelled.into()),
-                Err(error) => errors.push(error),
+/// Loads all sources of a request, at once. A previous lock bounds how old a suite may be.
+pub(super) fn load_all(
+    request: &Request,
+    previous: Option<&Lock>,
+    fetcher: &Fetcher<'_>,
+    job: &Job,
+) -> Result<Vec<Suite>, PackagesError> {
+    let step = job.step(
+        format!("read indexes of {}", request.distribution),
+        Some(request.sources.len() as u64),
+        Unit::Items,
+    );
+    let workers = Workers::new(request.sources.len().clamp(1, fetcher.settings().connections.max(1)));
+    let seconds = fetcher.settings().now_seconds;
+    let load = |source: &SourceRequest| {
+        let suite = load(request, source, previous, seconds, fetcher, job);
+        step.advance(1);
+        suite
+    };
+    workers.try_map(request.sources.iter().collect(), load).map_err(PackagesError::of)
+}
+
+/// Loads one source, from the first mirror that has it. `seconds` is what `{date}` stands for in a mirror's
+/// address. A mirror that somebody named and that has something wrong is an error, not passed over.
+pub(super) fn load(
+    request: &Request,
+    source: &SourceRequest,
+    previous: Option<&Lock>,
+    seconds: u64,
+    fetcher: &Fetcher<'_>,
+    job: &Job,
+) -> Result<Suite, PackagesError> {
+    let mut errors = Vec::new();
+    for mirror in mirror::candidates(request, source, seconds, fetcher.settings())? {
+        let loading = Loading { mirror: &mirror, request, source, previous, fetcher, job };
+        match loading.load() {
+            Ok(suite) => {
+                errors.iter().for_each(|error| job.note(format!("passed over: {}", whole(error))));
+                return Ok(suite);
             }
-        }
-        Err(PackagesError::of(errors))
-    }
-
-    fn load_from(
-        mirror: &Mirror,
-        request: &Request,
-        previous: Option<&Lock>,
-        fetcher: &Fetcher<'_>,
-        job: &Job,
-    ) -> Result<Suite, PackagesError> {
-        let suite = Loading { mirror, request, fetcher };
-        let keyring = Keyring::of(request, mirror, fetcher.settings())?;
-        let path = format!("dists/{}/InRelease", request.suite);
-        let bytes = fetcher.ask(mirror, &path, None, RELEASE_BYTES_MAX, job)?;
-        let now = fetcher.settings().now_seconds;
-        let release = verified(&bytes, &keyring, now).map_err(|problem| suite.problem(problem))?;
-        let state = LockedSuite { date_seconds: release.date_seconds, inrelease: Sha256::of(&bytes) };
-        let locked = previous.and_then(|lock| lock.suite(&request.distribution, &request.suite));
-        check(&release, &suite, now).map_err(|problem| suite.problem(problem))?;
-        check_age(&state, locked).map_err(|problem| suite.problem(problem))?;
-        let load = |component: &String| suite.load_index(component, &release, job);
-        let indexes =
-            job.workers.try_map(request.components.iter().collect(), load).map_err(PackagesError::of)?;
-        Ok(Suite { state, indexes, mirror: mirror.shown(), suite: request.suite.clone() })
-    }
-
-    /// Returns the highest version of each package that is there, by name; among equal ones the first. Costs one
-    /// pass over the indexes.
-    pub fn find(&self, names: &BTreeSet<&str>) -> Result<BTreeMap<String, IndexEntry>, PackagesError> {
-        let mut best = BTreeMap::<String, IndexEntry>::new();
-        for (path, text) in &self.indexes {
-            let entries = index::find(text, names).map_err(|problem| PackagesError::Suite {
-                suite: self.suite.clone(),
-                mirror: self.mirror.clone(),
-                problem: Box::new(SuiteProblem::Index { path: path.clone(), problem }),
-            })?;
-            for entry in entries {
-                let there = best.get(&entry.name);
-                if there.is_none_or(|there| version::compare(&entry.version, &there.version).is_gt()) {
-                    best.insert(entry.name.clone(), entry);
+            Err(PackagesError::Cancelled(cancelled)) => return Err(cancelled.into()),
+            Err(error) => {
+                let is_other = mirror.is_for_all && source.signed_by.is_some() && is_anothers(&error);
+                let goes_on = mirror.is_guess || is_other || is_not_there(&error);
+                errors.push(error);
+                if !goes_on {
+                    break;
                 }
             }
         }
-        Ok(best)
     }
-
-    /// Returns names that a person may have meant.
-    pub fn similar(&self, name: &str) -> Vec<String> {
-        let names = self.indexes.iter().flat_map(|(_, text)| index::similar(text, name));
-        names.take(3).map(str::to_owned).collect()
-    }
+    Err(PackagesError::of(errors))
 }
 
-fn verified(bytes: &[u8], keyring: &Keyring, now: u64) -> Result<Verified<Release>, SuiteProblem> {
-    let text = trust::verify_cleartext(bytes, keyring, now).map_err(SuiteProblem::Signature)?;
-    text.try_map(|text| Release::parse(&text)).map_err(SuiteProblem::Release)
+fn is_not_there(error: &PackagesError) -> bool {
+    matches!(error, PackagesError::Fetch { problem: FetchProblem::Missing | FetchProblem::Offline, .. })
 }
 
-/// Checks that the Release is of the suite that was asked for, and of a time at which it may be used. What
-/// apt's sources offer under the suite's name from other archives is passed over.
-fn check(release: &Verified<Release>, suite: &Loading<'_>, now: u64) -> Result<(), SuiteProblem> {
-    let Request { suite: name, distribution, .. } = suite.request;
-    if !release.is_suite(name) {
-        let names = [&release.suite, &release.codename].into_iter().flatten();
-        let found = names.map(String::as_str).collect::<Vec<_>>().join(", ");
-        return Err(SuiteProblem::OtherSuite { found });
-    }
-    let origin = release.origin.as_deref().unwrap_or_default();
-    if suite.mirror.is_guess && !origin.eq_ignore_ascii_case(distribution) {
-        return Err(SuiteProblem::OtherOrigin {
-            found: origin.to_owned(),
-            distribution: distribution.clone(),
-        });
-    }
-    if release.date_seconds > now + CLOCK_LEEWAY_SECONDS {
-        let (date, now) = (date::print(release.date_seconds), date::print(now));
-        return Err(SuiteProblem::FromTheFuture { date, now });
-    }
-    match release.valid_until_seconds {
-        Some(until) if until < now => {
-            Err(SuiteProblem::Expired { until: date::print(until), now: date::print(now) })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn check_age(state: &LockedSuite, locked: Option<&LockedSuite>) -> Result<(), SuiteProblem> {
-    match locked {
-        Some(locked) if state.date_seconds < locked.date_seconds => Err(SuiteProblem::OlderThanLock {
-            date: date::print(state.date_seconds),
-            locked: date::print(locked.date_seconds),
-        }),
-        _ => Ok(()),
-    }
+/// Tells whether it may be that what is there belongs to another archive.
+fn is_anothers(error: &PackagesError) -> bool {
+    let PackagesError::Suite { problem, .. } = error else { return false };
+    matches!(**problem, SuiteProblem::Signature(_) | SuiteProblem::OtherSuite { .. })
 }
 
 /// A suite on a mirror, as it is being loaded.
 struct Loading<'a> {
     mirror: &'a Mirror,
     request: &'a Request,
+    source: &'a SourceRequest,
+    previous: Option<&'a Lock>,
     fetcher: &'a Fetcher<'a>,
+    job: &'a Job,
 }
 
 impl Loading<'_> {
+    /// Loads, and once more where an index is of another state than the Release: the mirror is being refreshed.
+    fn load(&self) -> Result<Suite, PackagesError> {
+        match self.attempt() {
+            Err(PackagesError::Fetch { problem, .. }) if is_of_another_state(&problem) => self.attempt(),
+            result => result,
+        }
+    }
+
+    fn attempt(&self) -> Result<Suite, PackagesError> {
+        let (release, inrelease) = self.release()?;
+        let state =
+            LockedSource { suite: self.source.suite.clone(), date_seconds: release.date_seconds, inrelease };
+        self.check(&release).map_err(|problem| self.problem(problem))?;
+        self.check_age(&state).map_err(|problem| self.problem(problem))?;
+        let wanted = self.wanted(&release)?;
+        let workers = Workers::new(wanted.len().clamp(1, INDEXES_AT_ONCE));
+        let load = |file: (&String, (Sha256, u64))| self.load_index(file.0, file.1, &release);
+        let indexes = workers.try_map(wanted, load).map_err(PackagesError::of)?;
+        Ok(Suite { state, indexes })
+    }
+
     fn problem(&self, problem: SuiteProblem) -> PackagesError {
-        let (suite, mirror) = (self.request.suite.clone(), self.mirror.shown());
+        let (suite, mirror) = (self.source.suite.clone(), self.mirror.shown());
         PackagesError::Suite { suite, mirror, problem: Box::new(problem) }
     }
 
-    /// Loads one component's index: path and text.
-    fn load_index(
-        &self,
-        component: &str,
-        release: &Verified<Release>,
-        job: &Job,
-    ) -> Result<(String, String), PackagesError> {
-        let architecture = &self.request.architecture;
-        let plain = format!("{component}/binary-{architecture}/Packages");
-        let listed = FORMS.iter().find_map(|form| release.files.get_key_value(&format!("{plain}{form}")));
-        let Some((path, &(sha256, size))) = listed else {
-            let (component, architecture) = (component.to_owned(), architecture.clone());
-            return Err(self.problem(SuiteProblem::NoIndex { component, architecture }));
-        };
-        let packed = match self.fetcher.cached(sha256, size)? {
-            Some(packed) => packed,
-            None => {
-                let packed = self.fetch_index(path, (sha256, size), release.by_hash, job)?;
-                self.fetcher.keep(sha256, &packed)?;
-                packed
+    fn ask(&self, name: &str) -> Result<Vec<u8>, PackagesError> {
+        let path = format!("dists/{}/{name}", self.source.suite);
+        self.fetcher.ask(self.mirror, &path, None, RELEASE_BYTES_MAX, self.job)
+    }
+
+    /// Gets and verifies the Release: signed in itself, or by a signature that lies apart. Returns the digest of
+    /// the file too.
+    fn release(&self) -> Result<(Verified<Release>, Sha256), PackagesError> {
+        let keyring = Keyring::of(self.request, self.source, self.mirror, self.fetcher)?;
+        let now = self.fetcher.settings().now_seconds;
+        let (text, bytes) = match self.ask("InRelease") {
+            Err(error) if is_not_there(&error) => self.detached(&keyring, now, error)?,
+            bytes => {
+                let bytes = bytes?;
+                (trust::verify_cleartext(&bytes, &keyring, now), bytes)
             }
         };
-        let size_max = release.files.get(&plain).map_or(INDEX_BYTES_MAX, |file| file.1.min(INDEX_BYTES_MAX));
-        let failed = |problem| self.problem(SuiteProblem::Compression { path: path.clone(), problem });
-        Ok((path.clone(), unpack_index(&packed, size_max).map_err(failed)?))
+        let text = text.map_err(|problem| self.problem(SuiteProblem::Signature(problem)))?;
+        let release = text.try_map(|text| Release::parse(&text));
+        let release = release.map_err(|problem| self.problem(SuiteProblem::Release(problem)))?;
+        Ok((release, Sha256::of(&bytes)))
+    }
+
+    #[allow(clippy::type_complexity, reason = "a file and what its signature says, used in one place")]
+    fn detached(
+        &self,
+        keyring: &Keyring,
+        now: u64,
+        missing: PackagesError,
+    ) -> Result<(Result<Verified<String>, SignatureProblem>, Vec<u8>), PackagesError> {
+        let release = match self.ask("Release") {
+            Err(error) if is_not_there(&error) => return Err(missing),
+            release => release?,
+        };
+        let signature = match self.ask("Release.gpg") {
+            Err(error) if is_not_there(&error) => return Err(self.problem(SuiteProblem::Unsigned)),
+            signature => signature?,
+        };
+        Ok((trust::verify_detached(&release, &signature, keyring, now), release))
+    }
+
+    /// Checks that the Release is of the suite that was asked for, and of a time at which it may be used. What
+    /// apt's sources offer under the suite's name from other archives is passed over.
+    fn check(&self, release: &Verified<Release>) -> Result<(), SuiteProblem> {
+        if !release.is_suite(&self.source.suite) {
+            let names = [&release.suite, &release.codename].into_iter().flatten();
+            let found = names.map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(SuiteProblem::OtherSuite { found });
+        }
+        let distribution = &self.request.distribution;
+        let origin = release.origin.as_deref().unwrap_or_default();
+        if self.mirror.is_guess && !origin.eq_ignore_ascii_case(distribution) {
+            let (found, distribution) = (origin.to_owned(), distribution.clone());
+            return Err(SuiteProblem::OtherOrigin { found, distribution });
+        }
+        let now = self.fetcher.settings().now_seconds;
+        if release.date_seconds > now + CLOCK_LEEWAY_SECONDS {
+            let (date, now) = (date::print(release.date_seconds), date::print(now));
+            return Err(SuiteProblem::FromTheFuture { date, now });
+        }
+        match release.valid_until_seconds {
+            Some(until) if until < now => {
+                Err(SuiteProblem::Expired { until: date::print(until), now: date::print(now) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_age(&self, state: &LockedSource) -> Result<(), SuiteProblem> {
+        let locked =
+            self.previous.and_then(|lock| lock.source(&self.request.distribution, &self.source.name));
+        match locked.filter(|locked| locked.suite == state.suite) {
+            Some(locked) if state.date_seconds < locked.date_seconds => Err(SuiteProblem::OlderThanLock {
+                date: date::print(state.date_seconds),
+                locked: date::print(locked.date_seconds),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the indexes that the request needs.
+    fn wanted<'r>(
+        &self,
+        release: &'r Verified<Release>,
+    ) -> Result<Vec<(&'r String, (Sha256, u64))>, PackagesError> {
+        let mut wanted = Vec::new();
+        let listed = |component: &str, architecture: &str| {
+            let plain = format!("{component}/binary-{architecture}/Packages");
+            FORMS.iter().find_map(|form| release.files.get_key_value(&format!("{plain}{form}")))
+        };
+        let native = &self.request.architecture;
+        for architecture in [native].into_iter().chain(&self.request.foreign_architectures) {
+            for component in &self.source.components {
+                let Some((path, file)) = listed(component, architecture) else {
+                    let (component, architecture) = (component.clone(), architecture.clone());
+                    return Err(self.problem(SuiteProblem::NoIndex { component, architecture }));
+                };
+                wanted.push((path, *file));
+            }
+        }
+        if release.lists_all_apart {
+            let apart = self.source.components.iter().filter_map(|component| listed(component, "all"));
+            wanted.extend(apart.map(|(path, file)| (path, *file)));
+        }
+        Ok(wanted)
+    }
+
+    fn load_index(
+        &self,
+        path: &str,
+        file: (Sha256, u64),
+        release: &Verified<Release>,
+    ) -> Result<String, PackagesError> {
+        let cache = self.fetcher.cache();
+        let key = index_text::key(&file.0);
+        let kept = cache.derived(&key).map_err(PackagesError::Cache)?;
+        if let Some(Ok(text)) = kept.map(String::from_utf8) {
+            return Ok(text);
+        }
+        let packed = self.fetch_index(path, file, release.by_hash)?;
+        let plain = FORMS[..3].iter().find_map(|form| path.strip_suffix(form)).unwrap_or(path);
+        let size_max = release.files.get(plain).map_or(INDEX_BYTES_MAX, |file| file.1.min(INDEX_BYTES_MAX));
+        let failed = |problem| self.problem(SuiteProblem::Compression { path: path.to_owned(), problem });
+        let text = index_text::read(&packed, size_max, self.job);
+        self.job.check()?;
+        let text = text.map_err(failed)?;
+        cache.put_derived(&key, text.as_bytes()).map_err(PackagesError::Cache)?;
+        Ok(text)
     }
 
     /// Gets an index by its digest where the archive offers that, so that a mirror that is just being
@@ -195,28 +269,26 @@ impl Loading<'_> {
         path: &str,
         wanted: (Sha256, u64),
         by_hash: bool,
-        job: &Job,
     ) -> Result<Vec<u8>, PackagesError> {
-        let by_name = format!("dists/{}/{path}", self.request.suite);
+        let by_name = format!("dists/{}/{path}", self.source.suite);
         if by_hash {
             let folder = by_name.rsplit_once('/').map_or("", |split| split.0);
             let address = format!("{folder}/by-hash/SHA256/{}", wanted.0);
-            match self.fetcher.ask(self.mirror, &address, Some(wanted), PACKED_BYTES_MAX, job) {
+            match self.fetcher.ask(self.mirror, &address, Some(wanted), PACKED_BYTES_MAX, self.job) {
                 Err(PackagesError::Fetch { problem: FetchProblem::Missing, .. }) => {}
                 result => return result,
             }
         }
-        self.fetcher.ask(self.mirror, &by_name, Some(wanted), PACKED_BYTES_MAX, job)
+        self.fetcher.ask(self.mirror, &by_name, Some(wanted), PACKED_BYTES_MAX, self.job)
     }
 }
 
-fn unpack_index(packed: &[u8], size_max: u64) -> Result<String, String> {
-    let (_, unpacked) =
-        archive::decompress(packed, &archive::Limits::default()).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    unpacked.take(size_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > size_max {
-        return Err(format!("it is larger than the {size_max} bytes that the Release file gives it"));
-    }
-    String::from_utf8(bytes).map_err(|_| "it is no UTF-8 text".to_owned())
+fn is_of_another_state(problem: &FetchProblem) -> bool {
+    matches!(
+        problem,
+        FetchProblem::Digest { .. }
+            | FetchProblem::Size { .. }
+            | FetchProblem::Length { .. }
+            | FetchProblem::TooLarge { .. }
+    )
 }

@@ -13,7 +13,7 @@ use crate::archive::{InputKind, Inputs, Limits};
 use crate::base::job::Unit;
 use crate::base::{CommitId, Digest, Job, StepKey};
 use crate::compose::{self, Accounts, Context, Identities, Prepared};
-use crate::packages::{Lock, Settings};
+use crate::packages::{Lock, Settings, Update};
 use crate::recipe::plan::{self, Architecture, Part, Plan};
 use crate::store::{
     self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefName, RefUpdate, Store, Transaction,
@@ -75,13 +75,7 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
         compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
     };
     let memo = Memo::new(store);
-    let unpacking = Unpacking {
-        store,
-        memo: &memo,
-        lock: &lock,
-        settings: &options.packages,
-        architecture: plan.image.architecture,
-    };
+    let unpacking = Unpacking { store, memo: &memo, lock: &lock, settings: &options.packages };
     let work = Work { plan, options, job, lock: &lock, limits, accounts, prepared, unpacking };
     let key = work.key()?;
     let transaction = store.begin(job);
@@ -114,7 +108,8 @@ fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Lock
         Some(lock) => lock,
         None if requests.is_empty() => return Ok(Lock::default()),
         None => {
-            let written = packages::write_lock(store, &requests, &options.packages, &path, false, job)?;
+            let written =
+                packages::write_lock(store, &requests, &options.packages, &path, &Update::None, job)?;
             job.note(format!("wrote the lock {}", path.display()));
             written.0
         }

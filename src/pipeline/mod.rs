@@ -42,6 +42,7 @@ pub use load::{HostLoader, load};
 pub use packages::Locked;
 
 use crate::base::Job;
+use crate::packages::Update;
 use crate::recipe::Plan;
 use crate::store::Store;
 use error::Result;
@@ -69,6 +70,7 @@ pub fn build(
 pub fn lock(plan: &Plan, options: &Options, store: &Store, update: bool, job: &Job) -> Result<Locked> {
     let requests = packages::requests(plan);
     let path = options.lock_path();
-    let written = packages::write_lock(store, &requests, &options.packages, &path, update, job)?;
+    let update = if update { Update::All } else { Update::None };
+    let written = packages::write_lock(store, &requests, &options.packages, &path, &update, job)?;
     Ok(written.1)
 }

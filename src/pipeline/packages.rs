@@ -1,6 +1,7 @@
 //! Packages of a plan: locked, fetched into the store, unpacked into trees that are kept.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Mutex;
 
@@ -10,45 +11,106 @@ use crate::base::job::Unit;
 use crate::base::publish::publish_bytes;
 use crate::base::{Digest, Job, StepKey, fs};
 use crate::packages::lock::LOCK_BYTES_MAX;
-use crate::packages::unpack::{self, Options};
+use crate::packages::unpack::{self, Share};
 use crate::packages::{
-    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Wanted, unpack_key,
+    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Root, Rules, Settings,
+    SourceRequest, Unpacked, Update, Wanted, unpack_key,
 };
-use crate::recipe::plan::{Architecture, KernelSource, LoaderSource, PackagesPlan, Part, Plan};
+use crate::recipe::plan::{
+    Architecture, ArchivePlan, BarePackagePlan, KernelSource, LoaderSource, PackageName, PackagesPlan, Part,
+    Plan,
+};
 use crate::store::{Objects, Store, Transaction, TreeRef};
+use crate::tree::content::ContentReader;
 use crate::tree::{Content, ContentError, ContentSink, ContentSource, Directory};
 
-/// Lists what a plan asks of package archives, in recipe order.
+/// Lists what a plan asks of package archives: one request for each distribution, in recipe order.
 pub fn requests(plan: &Plan) -> Vec<Request> {
-    let mut plans: Vec<&PackagesPlan> = Vec::new();
+    let mut requests = Vec::new();
     for part in &plan.parts {
         if let Part::Packages(packages) = part {
-            plans.push(packages);
+            let request = request_of(&mut requests, &packages.distribution, plan);
+            packages.archives.iter().for_each(|archive| add_source(request, archive));
+            request.roots.extend(packages.names.iter().map(root));
+            request.foreign_architectures = packages.foreign_architectures.clone();
+            request.rules = rules(packages);
         }
     }
-    if let Some(KernelSource::Package(packages)) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
-        plans.push(packages);
+    let kernel = plan.kernel.as_ref().map(|kernel| &kernel.source);
+    let kernel = kernel.and_then(|source| match source {
+        KernelSource::Package(package) => Some(package),
+        KernelSource::Host { .. } => None,
+    });
+    let loader = match &plan.boot.loader {
+        LoaderSource::Package(package) => Some(package),
+        _ => None,
+    };
+    for package in kernel.into_iter().chain(loader) {
+        let request = request_of(&mut requests, &package.distribution, plan);
+        add_source(request, &package.archive);
+        request.bare.push(package.name.clone());
     }
-    if let LoaderSource::Package(packages) = &plan.boot.loader {
-        plans.push(packages);
-    }
-    plans.into_iter().map(|packages| request(packages, plan.image.architecture)).collect()
+    requests
 }
 
-fn request(plan: &PackagesPlan, architecture: Architecture) -> Request {
-    let architecture = match architecture {
-        Architecture::X86_64 => "amd64",
-        Architecture::Aarch64 => "arm64",
-    };
-    Request {
-        distribution: plan.distribution.clone(),
-        suite: plan.suite.clone(),
-        components: plan.components.clone(),
-        architecture: architecture.to_owned(),
-        names: plan.names.clone(),
-        mirror: plan.mirror.clone(),
-        signed_by: plan.signed_by.clone(),
+fn root(name: &PackageName) -> Root {
+    Root { name: name.name.clone(), version: name.version.clone(), suite: None }
+}
+
+fn rules(plan: &PackagesPlan) -> Rules {
+    Rules {
+        dependencies: plan.dependencies,
+        essential: plan.essential,
+        recommends: plan.recommends,
+        exclude: plan.exclude.clone(),
+        pins: plan.pins.clone(),
+        holds: plan.holds.clone(),
+        local: plan.files.clone(),
     }
+}
+
+/// Returns the request of a distribution.
+fn request_of<'a>(requests: &'a mut Vec<Request>, distribution: &str, plan: &Plan) -> &'a mut Request {
+    let index = requests.iter().position(|request| request.distribution == distribution);
+    let index = index.unwrap_or_else(|| {
+        let architecture = match plan.image.architecture {
+            Architecture::X86_64 => "amd64",
+            Architecture::Aarch64 => "arm64",
+        };
+        requests.push(Request {
+            distribution: distribution.to_owned(),
+            architecture: architecture.to_owned(),
+            ..Request::default()
+        });
+        requests.len() - 1
+    });
+    &mut requests[index]
+}
+
+/// Adds a source unless it is there. One of a suite that another one has too is numbered.
+fn add_source(request: &mut Request, archive: &ArchivePlan) {
+    let ArchivePlan { suite, components, mirror, signed_by, priority } = archive;
+    let is_same = |source: &&mut SourceRequest| {
+        (&source.suite, &source.mirror, &source.signed_by, source.priority)
+            == (suite, mirror, signed_by, *priority)
+    };
+    if let Some(source) = request.sources.iter_mut().find(is_same) {
+        for component in components {
+            if !source.components.contains(component) {
+                source.components.push(component.clone());
+            }
+        }
+        return;
+    }
+    let others = request.sources.iter().filter(|source| source.suite == *suite).count();
+    request.sources.push(SourceRequest {
+        name: if others == 0 { suite.clone() } else { format!("{suite}.{}", others + 1) },
+        suite: suite.clone(),
+        components: components.clone(),
+        mirror: mirror.clone(),
+        signed_by: signed_by.clone(),
+        priority: *priority,
+    });
 }
 
 /// What became of a lock.
@@ -71,21 +133,20 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>> {
     Lock::parse(&text).map(Some).map_err(|error| problem(error.to_string()))
 }
 
-/// Asks the archives what there is and writes the lock. Packages that are locked stay as they are, unless
-/// `update` is set; what the plan no longer asks for is dropped.
+/// Asks the archives what there is and writes the lock. Packages that are locked stay as far as `update` says;
+/// what the plan no longer asks for is dropped.
 pub fn write_lock(
     store: &Store,
     requests: &[Request],
     settings: &Settings,
     path: &Path,
-    update: bool,
+    update: &Update,
     job: &Job,
 ) -> Result<(Lock, Locked)> {
     let previous = read_lock(path)?;
     let cache = StoreCache::new(store, job);
     let fetcher = Fetcher::new(settings.clone(), &cache)?;
-    let keep = previous.as_ref().filter(|_| !update);
-    let lock = packages::resolve(requests, keep, previous.as_ref(), &fetcher, job)?;
+    let lock = packages::resolve(requests, previous.as_ref(), update, &fetcher, job)?;
     drop(fetcher);
     cache.finish()?;
     let changed = previous.as_ref() != Some(&lock);
@@ -102,15 +163,40 @@ pub struct Unpacking<'a> {
     pub memo: &'a Memo<'a>,
     pub lock: &'a Lock,
     pub settings: &'a Settings,
-    pub architecture: Architecture,
 }
 
 impl Unpacking<'_> {
-    /// Returns the keys of unpacking the packages of a plan, in its order.
-    pub fn keys(&self, plan: &PackagesPlan) -> Result<Vec<StepKey>> {
-        let requests = [request(plan, self.architecture)];
-        let wanted = self.lock.select(&requests)?;
-        Ok(wanted.iter().map(|wanted| key(wanted.package)).collect())
+    /// Returns the keys of unpacking the package of a plan.
+    pub fn keys(&self, plan: &BarePackagePlan) -> Result<Vec<StepKey>> {
+        Ok(vec![key(self.bare(plan)?)])
+    }
+
+    fn bare(&self, plan: &BarePackagePlan) -> Result<&LockedPackage> {
+        let package = self.lock.bare(&plan.distribution, &plan.name);
+        package.ok_or_else(|| self.not_locked(&plan.distribution, &plan.name))
+    }
+
+    /// Returns the packages of a block, in its order; where it takes what they need, all of the distribution.
+    fn packages(&self, plan: &PackagesPlan) -> Result<Vec<&LockedPackage>> {
+        let distribution = &plan.distribution;
+        if plan.dependencies || plan.essential {
+            return Ok(self.lock.installed(distribution).collect());
+        }
+        let find = |name: &PackageName| {
+            let package = self.lock.find(distribution, &name.name);
+            package.ok_or_else(|| self.not_locked(distribution, &name.name))
+        };
+        plan.names.iter().map(find).collect()
+    }
+
+    fn not_locked(&self, distribution: &str, name: &str) -> PipelineError {
+        let request = self.lock.request(distribution);
+        PackagesError::NotLocked {
+            name: name.to_owned(),
+            distribution: distribution.to_owned(),
+            architecture: request.map(|request| request.architecture.clone()).unwrap_or_default(),
+        }
+        .into()
     }
 
     /// Brings everything into the store that is neither there nor unpacked already, over several
@@ -142,49 +228,63 @@ impl Unpacking<'_> {
         transaction: &Transaction<'_>,
         job: &Job,
     ) -> Result<Vec<(String, Directory)>> {
-        let requests = [request(plan, self.architecture)];
-        let mut wanted: Vec<(usize, Wanted<'_>)> =
-            self.lock.select(&requests)?.into_iter().enumerate().collect();
-        wanted.sort_by_key(|(_, wanted)| std::cmp::Reverse(wanted.package.size_bytes));
-        let unpacked = job.workers.try_map(wanted, |(index, wanted)| {
-            let tree = self.unpacked(wanted.package, transaction, job)?;
-            Ok((index, wanted.package.to_string(), transaction.read_tree(job, &tree)?))
+        self.trees_of(self.packages(plan)?, transaction, job)
+    }
+
+    fn trees_of(
+        &self,
+        packages: Vec<&LockedPackage>,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Vec<(String, Directory)>> {
+        let size = |package: &&LockedPackage| package.size_bytes;
+        let trees = unpack::largest_first(packages, size, job, |package, share| {
+            let tree = self.unpacked(package, share, transaction, job)?;
+            let kept = transaction.read_tree(job, &tree)?;
+            let unpacked = Unpacked::from_tree(kept, transaction);
+            let unpacked = unpacked.map_err(|problem| PackagesError::Unpack {
+                package: package.to_string(),
+                problem: Box::new(problem),
+            })?;
+            Ok((package.to_string(), unpacked.tree))
         });
-        let mut trees = unpacked.map_err(PipelineError::first)?;
-        trees.sort_by_key(|tree| tree.0);
-        Ok(trees.into_iter().map(|(_, name, tree)| (name, tree)).collect())
+        trees.map_err(PipelineError::first)
     }
 
-    /// Returns the packages of a plan in one tree, for looking into: what several bring is the last one's.
-    pub fn tree(&self, plan: &PackagesPlan, transaction: &Transaction<'_>, job: &Job) -> Result<Directory> {
-        let mut trees = self.trees(plan, transaction, job)?.into_iter().map(|(_, tree)| tree);
-        let mut united = trees.next().unwrap_or_default();
-        for tree in trees {
-            for (path, node) in tree.paths() {
-                if !matches!(node, crate::tree::Node::Directory(_)) {
-                    united.replace(&path, node.clone()).map_err(|error| PipelineError::Tree(vec![error]))?;
-                }
-            }
-        }
-        Ok(united)
+    /// Returns the tree of one package, for looking into.
+    pub fn tree(
+        &self,
+        plan: &BarePackagePlan,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Directory> {
+        let trees = self.trees_of(vec![self.bare(plan)?], transaction, job)?;
+        Ok(trees.into_iter().next().map(|(_, tree)| tree).unwrap_or_default())
     }
 
-    fn unpacked(&self, package: &LockedPackage, transaction: &Transaction<'_>, job: &Job) -> Result<TreeRef> {
+    fn unpacked(
+        &self,
+        package: &LockedPackage,
+        share: Share,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<TreeRef> {
         let key = key(package);
         if let Some(tree) = self.memo.tree(&key) {
             return Ok(tree);
         }
         let step = job.step(format!("unpack {package}"), Some(package.size_bytes), Unit::Bytes);
         let cache = StoreCache::new(self.store, job);
-        let bytes = cache.get(&package.sha256.0, package.size_bytes)?;
-        let bytes = bytes.ok_or_else(|| PackagesError::Offline {
+        let content = cache.find(&package.sha256.0, package.size_bytes);
+        let content = content.ok_or_else(|| PackagesError::Offline {
             name: package.name.clone(),
             version: package.version.clone(),
             sha256: package.sha256,
             filename: package.filename.clone(),
         })?;
-        let unpacked = unpack::locked_deb(&bytes, package, &Options::default(), transaction, job)?;
-        let sealed = unpacked.tree.seal().map_err(PipelineError::Tree)?;
+        let reader = ContentReader::new(transaction, content);
+        let unpacked = unpack::locked_deb(reader, package, share, transaction, job)?;
+        let sealed = unpacked.to_tree().seal().map_err(PipelineError::Tree)?;
         let tree = transaction.put_tree(job, &sealed)?;
         step.advance(package.size_bytes);
         self.memo.later(key, tree);
@@ -193,15 +293,17 @@ impl Unpacking<'_> {
 }
 
 fn key(package: &LockedPackage) -> StepKey {
-    unpack_key(&package.sha256, &Options::default())
+    unpack_key(&package.sha256)
 }
 
 /// Keeps what was fetched in the store: objects by their ids, and a table from SHA-256 to id.
 struct StoreCache<'a> {
     store: &'a Store,
     transaction: Transaction<'a>,
-    new: Mutex<HashMap<[u8; 32], Content>>,
+    new: Mutex<HashMap<StepKey, Content>>,
 }
+
+type ContentResult<T> = std::result::Result<T, ContentError>;
 
 impl<'a> StoreCache<'a> {
     fn new(store: &'a Store, job: &Job) -> Self {
@@ -209,26 +311,38 @@ impl<'a> StoreCache<'a> {
     }
 
     fn find(&self, sha256: &[u8; 32], size_bytes: u64) -> Option<Content> {
+        self.look_up(&table_key(sha256)).filter(|content| content.size == size_bytes)
+    }
+
+    fn look_up(&self, key: &StepKey) -> Option<Content> {
         let new = self.new.lock().expect("because nothing panics while it holds the table");
-        if let Some(content) = new.get(sha256) {
+        if let Some(content) = new.get(key) {
             return Some(*content);
         }
-        let record = self.store.memo_get(&table_key(sha256))?;
+        let record = self.store.memo_get(key)?;
         let (id, size) = record.split_first_chunk::<32>()?;
         let content = Content { id: (*id).into(), size: u64::from_le_bytes(size.try_into().ok()?) };
-        (content.size == size_bytes && self.store.has(&content.id.0)).then_some(content)
+        self.store.has(&content.id.0).then_some(content)
+    }
+
+    fn enter(&self, key: StepKey, content: Content) {
+        self.new.lock().expect("because nothing panics while it holds the table").insert(key, content);
     }
 
     /// Makes what was put durable, then enters it into the table.
     fn finish(self) -> Result<()> {
         let new = self.new.into_inner().expect("because nothing panics while it holds the table");
         self.transaction.commit(&[], "packages")?;
-        for (sha256, content) in new {
+        for (key, content) in new {
             let record = [&content.id.as_bytes()[..], &content.size.to_le_bytes()].concat();
-            self.store.memo_put(&table_key(&sha256), &record)?;
+            self.store.memo_put(&key, &record)?;
         }
         Ok(())
     }
+}
+
+fn derived_key(key: &[u8; 32]) -> StepKey {
+    StepKey(Digest::derive("mkimage 2026 derived table v1", key))
 }
 
 fn table_key(sha256: &[u8; 32]) -> StepKey {
@@ -247,9 +361,32 @@ impl PackageCache for StoreCache<'_> {
         }
     }
 
-    fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> std::result::Result<(), ContentError> {
+    fn open(&self, sha256: &[u8; 32], size_bytes: u64) -> ContentResult<Option<Box<dyn Read + Send + '_>>> {
+        let content = self.find(sha256, size_bytes);
+        Ok(content
+            .map(|content| Box::new(ContentReader::new(&self.transaction, content)) as Box<dyn Read + Send>))
+    }
+
+    fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> ContentResult<()> {
+        self.put_stream(sha256, &mut &*bytes)
+    }
+
+    fn put_stream(&self, sha256: &[u8; 32], reader: &mut dyn Read) -> ContentResult<()> {
+        let content = self.transaction.put_reader(reader)?;
+        self.enter(table_key(sha256), content);
+        Ok(())
+    }
+
+    fn derived(&self, key: &[u8; 32]) -> ContentResult<Option<Vec<u8>>> {
+        match self.look_up(&derived_key(key)) {
+            Some(content) => self.transaction.read_all(&content).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn put_derived(&self, key: &[u8; 32], bytes: &[u8]) -> ContentResult<()> {
         let content = self.transaction.put(bytes)?;
-        self.new.lock().expect("because nothing panics while it holds the table").insert(*sha256, content);
+        self.enter(derived_key(key), content);
         Ok(())
     }
 }

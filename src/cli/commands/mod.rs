@@ -104,7 +104,10 @@ impl Context {
         let environment = |name: &str| std::env::var(name).ok();
         let mut settings = packages::Settings::of_machine(unix_seconds(), &environment)
             .map_err(|error| self.failure(error.into()))?;
-        settings.mirror = packages.mirror.clone().filter(|mirror| !mirror.is_empty());
+        if let Some(mirrors) = &packages.mirror {
+            settings.mirrors =
+                packages::MirrorRule::parse_list(mirrors).map_err(|error| self.failure(error.into()))?;
+        }
         settings.offline = packages.offline;
         Ok(Options {
             recipe: recipe.to_owned(),

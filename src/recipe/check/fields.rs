@@ -87,6 +87,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Tells whether a key has the same value as in another block, or is left out in both.
+    pub fn agrees(&self, other: &Fields<'_>, key: &str) -> bool {
+        self.typed(key) == other.typed(key)
+    }
+
     /// Returns the place of a key's value, where it is written.
     pub fn span(&self, key: &str) -> Option<Span> {
         self.written.get(key).copied()
