@@ -228,7 +228,7 @@ pub fn relations(paragraph: &str) -> Relations<'_> {
 }
 
 /// Walks the fields of one paragraph; lines that are none are passed over.
-fn fields(paragraph: &str) -> impl Iterator<Item = (&str, &str)> {
+pub fn fields(paragraph: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut at = 0;
     std::iter::from_fn(move || {
         while at < paragraph.len() {

@@ -30,26 +30,89 @@ pub fn pieces(text: &str, bytes: usize) -> Vec<Range<usize>> {
 /// no `Filename`, `Size` and `SHA256`, are scanned with `is_file`.
 pub fn scan(text: &str, piece: Range<usize>, is_file: bool) -> Result<Scan, IndexError> {
     let mut scan = Scan::default();
-    let mut at = piece.start;
-    while at < piece.end {
-        let mut draft = Draft { text, start: at, ..Draft::default() };
-        while at < piece.end {
-            let end = text[at..piece.end].find('\n').map_or(piece.end, |length| at + length);
-            let line = at..end;
-            at = (end + 1).min(piece.end).max(end);
-            if is_blank(&text.as_bytes()[line.clone()]) {
-                break;
-            }
+    let mut draft = Draft { text, start: piece.start, ..Draft::default() };
+    for line in Lines::new(text.as_bytes(), piece.clone()) {
+        let next = line.end + 1;
+        if is_blank(&text.as_bytes()[line.clone()]) {
+            scan.take(
+                std::mem::replace(&mut draft, Draft { text, start: next, ..Draft::default() }),
+                is_file,
+            )?;
+        } else {
             draft.line(line)?;
         }
+    }
+    scan.take(draft, is_file)?;
+    Ok(scan)
+}
+
+impl Scan {
+    fn take(&mut self, draft: Draft<'_>, is_file: bool) -> Result<(), IndexError> {
         if draft.end > 0 {
             match draft.finish(is_file)? {
-                Ok(paragraph) => scan.paragraphs.push(paragraph),
-                Err(refused) => scan.refused.push(refused),
+                Ok(paragraph) => self.paragraphs.push(paragraph),
+                Err(refused) => self.refused.push(refused),
             }
         }
+        Ok(())
     }
-    Ok(scan)
+}
+
+/// Walks the lines of a piece, eight bytes at a time: the ends of lines in a word are found at once.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    /// Where the next line starts.
+    start: usize,
+    /// Behind the last word that was looked at.
+    at: usize,
+    end: usize,
+    /// The top bit of each byte of that word that ends a line that has not been returned.
+    found: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8], piece: Range<usize>) -> Self {
+        Lines { bytes, start: piece.start, at: piece.start, end: piece.end, found: 0 }
+    }
+
+    /// Looks at words until one ends a line; false where the piece has no whole word left.
+    fn look(&mut self) -> bool {
+        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        const ENDS: u64 = 0x0a0a_0a0a_0a0a_0a0a;
+        let (words, _) = self.bytes[self.at..self.end].as_chunks::<8>();
+        for word in words {
+            let word = u64::from_le_bytes(*word) ^ ENDS;
+            self.at += 8;
+            self.found = !(((word & LOW) + LOW) | word | LOW);
+            if self.found != 0 {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        if self.start >= self.end {
+            return None;
+        }
+        let end = if self.found != 0 || self.look() {
+            let end = self.at - 8 + self.found.trailing_zeros() as usize / 8;
+            self.found &= self.found - 1;
+            end
+        } else {
+            let rest = self.bytes[self.at..self.end].iter().position(|&byte| byte == b'\n');
+            let end = rest.map_or(self.end, |length| self.at + length);
+            self.at = (end + 1).min(self.end);
+            end
+        };
+        let line = self.start..end;
+        self.start = end + 1;
+        Some(line)
+    }
 }
 
 fn is_blank(line: &[u8]) -> bool {
@@ -73,32 +136,42 @@ enum Field {
     Important,
 }
 
-const FIELDS: [(&str, Field); 12] = [
-    ("Package", Field::Package),
-    ("Version", Field::Version),
-    ("Architecture", Field::Architecture),
-    ("Provides", Field::Provides),
-    ("Filename", Field::Filename),
-    ("SHA256", Field::Sha256),
-    ("Size", Field::Size),
-    ("Multi-Arch", Field::MultiArch),
-    ("Priority", Field::Priority),
-    ("Essential", Field::Essential),
-    ("Protected", Field::Protected),
-    ("Important", Field::Important),
+/// Their names, in the order of the kinds.
+const FIELDS: [&str; 12] = [
+    "Package",
+    "Version",
+    "Architecture",
+    "Provides",
+    "Filename",
+    "SHA256",
+    "Size",
+    "Multi-Arch",
+    "Priority",
+    "Essential",
+    "Protected",
+    "Important",
 ];
 
 /// Returns the field whose name a line starts with, and the length of the name.
 fn known(line: &[u8]) -> Option<(Field, usize)> {
-    if !matches!(line.first()?.to_ascii_lowercase(), b'a' | b'e' | b'f' | b'i' | b'm' | b'p' | b's' | b'v') {
-        return None;
-    }
-    let length = line.iter().take(13).position(|&byte| byte == b':')?;
-    let name = &line[..length];
-    FIELDS
+    let fields: &[Field] = match line.first()? | 0x20 {
+        b'a' => &[Field::Architecture],
+        b'e' => &[Field::Essential],
+        b'f' => &[Field::Filename],
+        b'i' => &[Field::Important],
+        b'm' => &[Field::MultiArch],
+        b'p' => &[Field::Package, Field::Provides, Field::Priority, Field::Protected],
+        b's' => &[Field::Sha256, Field::Size],
+        b'v' => &[Field::Version],
+        _ => return None,
+    };
+    let is_it =
+        |name: &[u8]| line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name);
+    fields
         .iter()
-        .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
-        .map(|(_, field)| (*field, length))
+        .map(|&field| (field, FIELDS[field as usize]))
+        .find(|(_, name)| is_it(name.as_bytes()))
+        .map(|(field, name)| (field, name.len()))
 }
 
 /// A paragraph as its lines are read.
@@ -123,33 +196,35 @@ impl Draft<'_> {
                 return Err(nameless(self.text, &line));
             }
             if let Some(field) = self.open {
-                self.values[field as usize].end = line.end as u32;
+                self.values[field as usize] =
+                    self.trimmed(self.values[field as usize].start as usize, line.end);
             }
             return Ok(());
         }
         self.open = None;
         if let Some((field, length)) = known(bytes) {
-            let value = &mut self.values[field as usize];
-            if value.end != 0 {
-                self.twice = Some(FIELDS[field as usize].0);
+            if self.values[field as usize].end != 0 {
+                self.twice = Some(FIELDS[field as usize]);
             }
-            *value = Span::new(line.start + length + 1, line.end);
+            self.values[field as usize] = self.trimmed(line.start + length + 1, line.end);
             self.open = Some(field);
         }
         Ok(())
     }
 
-    fn value(&self, field: Field) -> &str {
-        self.values[field as usize].of(self.text).trim()
+    /// Returns the place of a value without the blanks around it.
+    fn trimmed(&self, start: usize, end: usize) -> Span {
+        let value = self.text.as_bytes()[start..end].trim_ascii_end();
+        let left = value.len() - value.trim_ascii_start().len();
+        Span::new(start + left, start + value.len())
     }
 
-    /// Returns the place of a value without the blanks around it.
+    fn value(&self, field: Field) -> &str {
+        self.place(field).of(self.text)
+    }
+
     fn place(&self, field: Field) -> Span {
-        let Span { start, end } = self.values[field as usize];
-        let value = Span { start, end }.of(self.text);
-        let left = (value.len() - value.trim_start().len()) as u32;
-        let right = (value.len() - value.trim_end().len()) as u32;
-        Span { start: start + left.min(end - start), end: (end - right).max(start + left.min(end - start)) }
+        self.values[field as usize]
     }
 
     /// Checks the fields. The outer error refuses the index, the inner one the package.
@@ -178,7 +253,7 @@ impl Draft<'_> {
     fn malformed(&self, field: Field) -> IndexError {
         let cut = |text: &str| text.chars().take(60).collect::<String>();
         let (package, found) = (cut(self.value(Field::Package)), cut(self.value(field)));
-        IndexError::Field { package, field: FIELDS[field as usize].0, found }
+        IndexError::Field { package, field: FIELDS[field as usize], found }
     }
 
     fn paragraph(&self) -> Paragraph {

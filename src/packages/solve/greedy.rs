@@ -20,7 +20,7 @@ pub(super) fn run<'v, 'u>(view: &'v View<'u>, wishes: &[Wish<'u>]) -> Option<Sta
     for wish in wishes {
         let id = *wish.options.first()?;
         if !greedy.state.has(id) {
-            greedy.fits(id).then(|| greedy.state.take(id, wish.reason))?;
+            greedy.state.opponent(id).is_none().then(|| greedy.state.take(id, wish.reason))?;
             taken.push(id);
         }
     }
@@ -49,10 +49,20 @@ struct Frame<'u> {
     package: PackageId,
     needs: Rc<Needs<'u>>,
     next: usize,
-    /// What is left to try for the relation at hand, once it has been looked at.
-    options: Option<IntoIter<PackageId>>,
+    /// Where the search for the relation at hand stands, once it has been looked at.
+    search: Option<Search>,
     /// How many packages were chosen when the last option was taken.
     mark: usize,
+}
+
+/// What is left to try for a relation: packages of the name of the first alternative, then those that provide it,
+/// then the next alternative. Providers are only sorted where it comes to them.
+#[derive(Default)]
+struct Search {
+    stage: usize,
+    options: IntoIter<PackageId>,
+    /// How many options of this stage are worth the same.
+    peers: usize,
 }
 
 enum Step<'u> {
@@ -64,7 +74,7 @@ enum Step<'u> {
 impl<'u> Greedy<'_, 'u> {
     fn frame(&self, package: PackageId) -> Frame<'u> {
         let needs = self.state.view.needs(package);
-        Frame { package, needs, next: 0, options: None, mark: self.state.taken().len() }
+        Frame { package, needs, next: 0, search: None, mark: self.state.taken().len() }
     }
 
     /// Chooses what a chosen package needs. What failed leaves no trace.
@@ -84,7 +94,7 @@ impl<'u> Greedy<'_, 'u> {
                     frames.pop();
                     if let Some(parent) = frames.last_mut() {
                         parent.next += 1;
-                        parent.options = None;
+                        parent.search = None;
                     }
                 }
                 Step::Take(package, reason) => {
@@ -109,40 +119,41 @@ impl<'u> Greedy<'_, 'u> {
         }
         let machine = self.state.view.universe.machine(frame.package);
         while let Some(need) = frame.needs.needs.get(frame.next) {
-            if frame.options.is_none() && self.state.satisfier(need, machine).is_some() {
+            if frame.search.is_none() && self.state.satisfier(need, machine).is_some() {
                 frame.next += 1;
                 continue;
             }
-            let options =
-                frame.options.get_or_insert_with(|| self.state.view.options(need, machine).into_iter());
-            if let Some(id) = options.find(|id| !self.failed.contains(id) && self.fits(*id)) {
-                return Step::Take(id, self.reason(frame.package, need, id));
+            let search = frame.search.get_or_insert_default();
+            if let Some(id) = self.find(search, need, machine) {
+                let (by, others) = (frame.package, search.peers.saturating_sub(1));
+                return Step::Take(id, Reason::Needed { by, kind: need.kind, text: need.text, others });
             }
             if !need.is_soft() {
                 return Step::Failed;
             }
             frame.next += 1;
-            frame.options = None;
+            frame.search = None;
         }
         Step::Done
     }
 
-    fn fits(&self, id: PackageId) -> bool {
-        self.state.opponent(id).is_none()
-    }
-
-    fn reason(&self, by: PackageId, need: &Need<'u>, id: PackageId) -> Reason<'u> {
+    /// Returns the next option that can be had.
+    fn find(&self, search: &mut Search, need: &Need<'u>, machine: usize) -> Option<PackageId> {
         let view = self.state.view;
-        let name = view.universe.name_of(id);
-        let is_named = need.links.iter().any(|link| link.name == Some(name));
-        let rank = view.universe.rank(id);
-        let as_good = |other: &PackageId| *other != id && view.universe.rank(*other) == rank;
-        let others = match is_named {
-            true => 0,
-            false => {
-                view.options(need, view.universe.machine(by)).iter().filter(|other| as_good(other)).count()
+        loop {
+            let can_be_had = |id: &PackageId| !self.failed.contains(id) && self.state.opponent(*id).is_none();
+            if let Some(id) = search.options.find(can_be_had) {
+                return Some(id);
             }
-        };
-        Reason::Needed { by, kind: need.kind, text: need.text, others }
+            let link = need.links.get(search.stage / 2)?;
+            let is_virtual = search.stage % 2 == 1;
+            let options = if is_virtual { view.provided(link, machine) } else { view.real(link, machine) };
+            let rank = |id: &PackageId| view.universe.rank(*id);
+            let best = options.first().map(rank);
+            search.peers =
+                if is_virtual { options.iter().filter(|id| Some(rank(id)) == best).count() } else { 1 };
+            search.options = options.into_iter();
+            search.stage += 1;
+        }
     }
 }

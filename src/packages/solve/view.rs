@@ -1,7 +1,8 @@
 //! What may be chosen: the universe as the rules of a problem leave it.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::rc::Rc;
 
@@ -329,29 +330,31 @@ impl<'u> View<'u> {
             && version::compare(universe.version(a), universe.version(b)).is_eq()
     }
 
-    /// Returns the best packages that satisfy a relation, in the order of preference: alternatives as they stand;
-    /// in each the package of that name, then those that provide it.
-    pub fn options(&self, need: &Need<'_>, machine: usize) -> Vec<PackageId> {
-        let mut options = Vec::new();
-        for link in &need.links {
-            let Some(name) = link.name else { continue };
-            let machines = 0..self.universe.architectures().len();
-            let real = machines.filter_map(|own| self.best(name, own));
-            options.extend(real.filter(|id| self.serves(link, machine, *id)));
-            let serves = |provision: &Provision| self.serves_virtually(link, machine, *provision);
-            let provided = self.universe.providers(name).filter(serves).map(|provision| provision.package);
-            let mut provided: Vec<PackageId> = provided.filter(|id| self.is_best(*id)).collect();
-            self.sort_providers(&mut provided);
-            options.extend(provided);
-        }
-        let mut seen = BTreeSet::new();
-        options.retain(|id| seen.insert(*id));
-        options
+    /// Returns the best packages of an alternative's own name that satisfy it: the native one first.
+    pub fn real(&self, link: &Link<'_>, machine: usize) -> Vec<PackageId> {
+        let Some(name) = link.name else { return Vec::new() };
+        let best = (0..self.universe.architectures().len()).filter_map(|own| self.best(name, own));
+        best.filter(|id| self.serves(link, machine, *id)).collect()
     }
 
-    fn sort_providers(&self, providers: &mut [PackageId]) {
+    /// Returns the best packages that provide an alternative, in apt's order of preference.
+    pub fn provided(&self, link: &Link<'_>, machine: usize) -> Vec<PackageId> {
+        let Some(name) = link.name else { return Vec::new() };
+        let serves = |provision: &Provision| self.serves_virtually(link, machine, *provision);
+        let provided = self.universe.providers(name).filter(serves).map(|provision| provision.package);
+        let mut provided: Vec<PackageId> = provided.filter(|id| self.is_best(*id)).collect();
+        self.sort_providers(&mut provided);
+        provided
+    }
+
+    /// Sorts by what packages say of themselves; those that say the same by who was mentioned last.
+    fn sort_providers(&self, providers: &mut Vec<PackageId>) {
         let universe = self.universe;
-        providers.sort_by_key(|id| (universe.rank(*id), universe.name_of(*id)));
+        providers.sort_by_key(|id| universe.rank(*id));
+        if providers.windows(2).any(|pair| universe.rank(pair[0]) == universe.rank(pair[1])) {
+            providers.sort_by_key(|id| (universe.rank(*id), Reverse(universe.mention(*id)), *id));
+        }
+        providers.dedup();
     }
 
     /// Returns every package that satisfies one alternative, also those that may not be chosen: real ones, then

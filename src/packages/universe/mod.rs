@@ -11,10 +11,12 @@
 //!
 //! Read first: [`Universe`], then [`super::deb::index`].
 
+mod mentions;
 mod names;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use self::names::{Names, Place, hash};
 use super::deb::index::{self, IndexEntry, IndexError, MultiArch, Paragraph, Relations, Span};
@@ -125,6 +127,7 @@ pub struct Universe {
     provisions: Vec<Provision>,
     providers: Vec<List>,
     refused: Vec<IndexError>,
+    mentions: OnceLock<Vec<u32>>,
 }
 
 impl Universe {
@@ -141,6 +144,7 @@ impl Universe {
             provisions: Vec::new(),
             providers: Vec::new(),
             refused: Vec::new(),
+            mentions: OnceLock::new(),
         }
     }
 
@@ -207,6 +211,7 @@ impl Universe {
     }
 
     fn join(&mut self, text: Text, scanned: impl IntoIterator<Item = Scanned>) {
+        self.mentions = OnceLock::new();
         let number = self.texts.len() as u32;
         self.texts.push(text);
         for piece in scanned {
@@ -470,6 +475,11 @@ impl Universe {
     pub(super) fn rank(&self, id: PackageId) -> (bool, bool, bool, index::Priority) {
         let Record { architecture, paragraph, .. } = self.record_of(id);
         (!paragraph.is_essential, !paragraph.is_protected, *architecture > 0, paragraph.priority)
+    }
+
+    /// Returns how many names were mentioned before that of a package. The first call reads all relations.
+    pub(super) fn mention(&self, id: PackageId) -> u32 {
+        self.mentions.get_or_init(|| mentions::ranks(self))[self.name_of(id) as usize]
     }
 
     pub(super) fn relations(&self, id: PackageId) -> Relations<'_> {
