@@ -10,6 +10,7 @@ mod archive;
 mod boot;
 mod build;
 mod device;
+mod elf;
 mod ext4;
 mod init;
 mod openpgp;
@@ -134,6 +135,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "slots", run: boot::slots, seeds: boot::slots_seeds, words: boot::WORDS, rounds: 2500 },
     Target { name: "pe", run: boot::pe, seeds: boot::pe_seeds, words: boot::WORDS, rounds: 1500 },
     Target { name: "module", run: boot::module, seeds: boot::module_seeds, words: boot::WORDS, rounds: 1500 },
+    Target { name: "elf", run: elf::elf, seeds: elf::elf_seeds, words: elf::WORDS, rounds: 2500 },
+    Target { name: "caches", run: elf::caches, seeds: elf::cache_seeds, words: elf::WORDS, rounds: 300 },
     Target {
         name: "command_line",
         run: boot::command_line,
