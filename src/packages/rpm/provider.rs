@@ -21,9 +21,6 @@ pub(super) struct Pool {
     pub strings: Vec<String>,
 }
 
-/// The package that is never there.
-const NOTHING: u32 = u32::MAX / 2;
-
 fn is(id: PackageId) -> VersionSetId {
     VersionSetId(2 * id.0)
 }
@@ -41,7 +38,10 @@ impl Problem<'_> {
         let next = pool.unions.len() as u32;
         let number = *pool.numbers.entry(key).or_insert(next);
         if number == next {
-            let sets = if sets.is_empty() { vec![VersionSetId(2 * NOTHING)] } else { sets };
+            // Where nothing fits, the number behind the last package's: nothing has it. The solver keeps a row for
+            // each number up to the largest, so it must not be larger.
+            let nothing = VersionSetId(2 * self.universe.len() as u32);
+            let sets = if sets.is_empty() { vec![nothing] } else { sets };
             pool.unions.push((sets, text.to_owned()));
         }
         Requirement::Union(VersionSetUnionId(number))

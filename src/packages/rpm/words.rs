@@ -56,7 +56,7 @@ impl Lexer<'_> {
 
     /// Reads one token; `false` at the end.
     fn step(&mut self) -> bool {
-        let trimmed = self.rest.trim_start_matches([' ', '\t', '\r']);
+        let trimmed = self.rest.trim_start_matches(|c: char| c.is_whitespace() && c != '\n');
         self.rest = trimmed;
         let Some(first) = trimmed.chars().next() else { return false };
         if let Some(rest) = trimmed.strip_prefix("\\\n") {

@@ -207,6 +207,8 @@ pub fn scriptlet_seeds() -> Vec<Vec<u8>> {
         "if [ $1 -eq 1 ] && [ -x \"/usr/lib/x\" ]; then\n  systemctl --no-reload preset a.service &>/dev/null || :\nelse\n:\nfi\n",
         "systemd-sysusers --replace=/usr/lib/sysusers.d/a.conf - <<SYSTEMD_INLINE_EOF >/dev/null 2>&1 || :\nu a - \"b c\" /d -\n\
          SYSTEMD_INLINE_EOF\n",
+        // Blanks of every kind part words; once they made words without end.
+        "true\u{a0}true\u{b}true\u{2028}fi\n",
         "getent group a >/dev/null || groupadd -f -g 5 -r a\nuseradd -r -u 5 -g a -d / -s /sbin/nologin -c \"x\" a\nexit 0\n",
     ];
     texts.map(|text| text.as_bytes().to_vec()).to_vec()
