@@ -241,19 +241,20 @@ fn parse_package(
         size_bytes: number(size)?,
         sha256: digest(sha256)?,
         filename: filename.to_owned(),
-        why: reasons(why, name)?,
+        why: reasons(why, name, is_rpm)?,
     })
 }
 
-fn reasons(words: &[&str], package: &str) -> Result<BTreeSet<Reason>, String> {
+fn reasons(words: &[&str], package: &str, is_rpm: bool) -> Result<BTreeSet<Reason>, String> {
     if words.is_empty() {
         return Err("the line does not say why the package is there".to_owned());
     }
     if !words.windows(2).all(|pair| pair[0] < pair[1]) {
         return Err("the reasons at the end are not sorted, or one is there twice".to_owned());
     }
-    let reason =
-        |word: &&str| Reason::parse(word, package).ok_or_else(|| format!("{:?} is no reason", shown(word)));
+    let reason = |word: &&str| {
+        Reason::parse(word, package, is_rpm).ok_or_else(|| format!("{:?} is no reason", shown(word)))
+    };
     words.iter().map(reason).collect()
 }
 

@@ -276,7 +276,9 @@ impl<'c> Sed<'c> {
             .map(|command| Edit::parse(command, self.is_extended))
             .collect();
         let edits = edits?;
-        let edited = text.lines().filter_map(|line| edits.iter().try_fold(line.to_owned(), |line, edit| edit.on(line)));
+        let edited = text
+            .lines()
+            .filter_map(|line| edits.iter().try_fold(line.to_owned(), |line, edit| edit.on(line)));
         Some(edited.map(|line| line + "\n").collect())
     }
 }
@@ -336,7 +338,8 @@ impl Edit {
         let regex = |text: &str| Regex::parse(text, extended).filter(Regex::is_cheap);
         let (address, text) = match text.strip_prefix('/') {
             Some(rest) => {
-                let end = rest.match_indices('/').map(|found| found.0).find(|at| !rest[..*at].ends_with('\\'))?;
+                let end =
+                    rest.match_indices('/').map(|found| found.0).find(|at| !rest[..*at].ends_with('\\'))?;
                 (Some(regex(&rest[..end].replace("\\/", "/"))?), rest[end + 1..].trim_start())
             }
             None => (None, text),
@@ -395,7 +398,10 @@ mod tests {
         assert_eq!(sed("s,/,_,g", "/a/b").as_deref(), Some("_a_b"));
         assert_eq!(sed("s/[[:space:]]*$//", "a  ").as_deref(), Some("a"));
         assert_eq!(sed("/^###/d", "### x"), None);
-        assert_eq!(sed("/^passwd:\\s[^#]*$/ s/$/ systemd/", "passwd:  files").as_deref(), Some("passwd:  files systemd"));
+        assert_eq!(
+            sed("/^passwd:\\s[^#]*$/ s/$/ systemd/", "passwd:  files").as_deref(),
+            Some("passwd:  files systemd")
+        );
         assert_eq!(sed("/^passwd:/ s/$/ systemd/", "group: files").as_deref(), Some("group: files"));
         for edit in ["p", "", "/a", "s/a/&/", "s/\\(a\\)/b/", "s/a/b/w x", "y/a/b/"] {
             assert!(Edit::parse(edit, false).is_none(), "{edit}");

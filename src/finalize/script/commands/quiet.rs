@@ -45,7 +45,10 @@ const RUNNING: &[&str] = &[
     "stty",
     "tput",
     "reset",
-    "dbus-daemon", "vgcfgbackup", "chkconfig", "runlevel",
+    "dbus-daemon",
+    "vgcfgbackup",
+    "chkconfig",
+    "runlevel",
 ];
 
 /// Commands whose work another part of mkimage does, whatever the script says.
@@ -130,7 +133,8 @@ const CACHES: &[&str] = &[
 ];
 
 /// Questions about what runs, to which the answer is no.
-const ABSENT: &[&str] = &["aa-enabled", "aa-status", "selinuxenabled", "pidof", "pgrep", "mountpoint", "ischroot"];
+const ABSENT: &[&str] =
+    &["aa-enabled", "aa-status", "selinuxenabled", "pidof", "pgrep", "mountpoint", "ischroot"];
 
 /// Returns how a command ends that need not be done; `None` for one that is not known.
 pub(super) fn status(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Option<Status> {
@@ -142,7 +146,8 @@ pub(super) fn status(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Option<Statu
         return Some(shell.call(call.line, &call.arguments[behind + 1..]).status);
     }
     let compiles = |word: &str| word.ends_with("/py_compile.py") || word == "compileall";
-    if call.name.starts_with("python3") && call.arguments.iter().filter_map(|word| word.known()).any(compiles) {
+    if call.name.starts_with("python3") && call.arguments.iter().filter_map(|word| word.known()).any(compiles)
+    {
         shell.world.note("compiled Python files are left out");
         return Some(Status::True);
     }

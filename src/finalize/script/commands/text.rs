@@ -30,7 +30,6 @@ pub(super) fn work(name: &str) -> Option<Work> {
         | "sha1sum"
         | "sha256sum"
         | "sha512sum"
-        
         | "ls"
         | "find"
         | "date"
@@ -44,7 +43,6 @@ pub(super) fn work(name: &str) -> Option<Work> {
         | "file"
         | "df"
         | "du"
-        
         | "findmnt"
         | "lsb_release"
         | "locale"
@@ -55,10 +53,7 @@ pub(super) fn work(name: &str) -> Option<Work> {
         | "zcat"
         | "base64"
         | "sysctl"
-        
-        
         | "fold"
-        
         | "running-in-container"
         | "systemd-detect-virt"
         | "getopt"
@@ -197,7 +192,9 @@ fn compare(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
 /// Prints what can't be known, and changes nothing: unless asked to.
 fn filter(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let changes = |word: &&str| match call.name {
-        "find" => ["-delete", "-exec", "-execdir", "-ok", "-fprint"].contains(word) && !finds_nothing(shell, call),
+        "find" => {
+            ["-delete", "-exec", "-execdir", "-ok", "-fprint"].contains(word) && !finds_nothing(shell, call)
+        }
         "sysctl" => !word.starts_with("-n"),
         "date" => *word == "-s",
         _ => false,
@@ -217,7 +214,9 @@ fn finds_nothing(shell: &Shell<'_, '_>, call: &Call<'_>) -> bool {
     let name = words.iter().position(|word| *word == "-name").and_then(|at| words.get(at + 1));
     let is_simple = !words.iter().any(|word| matches!(*word, "-o" | "-or" | "!" | "-not" | ","));
     let fits = |folder: &str| {
-        let Some(directory) = shell.path(folder).and_then(|path| shell.world.directory(&path)) else { return false };
+        let Some(directory) = shell.path(folder).and_then(|path| shell.world.directory(&path)) else {
+            return false;
+        };
         directory.walk().any(|visit| {
             let own = String::from_utf8_lossy(visit.name.as_bytes()).into_owned();
             name.is_none_or(|name| crate::finalize::script::pattern::fits(name, &own))
