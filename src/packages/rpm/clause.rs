@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_dependency_that_would_explode_is_refused() {
         let arm = "(a and b and c and d)";
-        let text = format!("({})", vec![arm; 8].join(" or "));
+        let text = format!("({})", [arm; 8].join(" or "));
         let rich = parse(&text).expect("a dependency");
         assert!(clauses(&rich, true, &|plain: &Plain| vec![id(plain)]).is_err());
     }
