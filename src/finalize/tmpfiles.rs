@@ -56,7 +56,7 @@ fn parse(line: &str) -> Option<Line> {
     let kind = words.next().filter(|kind| !kind.starts_with('#'))?;
     let modifiers = &kind[kind.chars().next()?.len_utf8()..];
     let named = words.next()?;
-    if modifiers.contains(['!', '^', '~', '=', '$'])
+    if modifiers.contains(['!', '^', '~', '='])
         || line.contains('%')
         || named.contains(['"', '\'', '\\'])
     {

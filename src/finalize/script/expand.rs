@@ -2,12 +2,15 @@
 
 use super::ast::{Operator, Part, Word};
 use super::pattern;
-use super::shell::{Shell, Status, Value};
+use super::shell::Shell;
+use super::value::{Status, Value};
 
 /// Longest value that is followed, in bytes.
 pub(super) const VALUE_BYTES_MAX: usize = 64 << 10;
 /// Longest value that is cut at a pattern, in bytes.
 const CUT_BYTES_MAX: usize = 4 << 10;
+/// Most bytes of the fields of one command.
+const FIELDS_BYTES_MAX: usize = 1 << 20;
 /// Most fields of one command.
 const FIELDS_MAX: usize = 4096;
 
@@ -52,6 +55,10 @@ impl Shell<'_, '_> {
                 break;
             }
             self.fields_of(word, &mut fields);
+            let bytes: usize = fields.iter().filter_map(Value::known).map(str::len).sum();
+            if bytes > FIELDS_BYTES_MAX {
+                return vec![Value::Unknown];
+            }
         }
         fields
     }
@@ -160,7 +167,10 @@ impl Shell<'_, '_> {
     pub fn variable(&self, name: &str) -> Option<Value> {
         if let Ok(number) = name.parse::<usize>() {
             return match number {
-                0 => Some(Value::Known(self.script.clone())),
+                0 => {
+                    let (stem, script) = (self.package.file_stem(), &self.script);
+                    Some(Value::Known(format!("/var/lib/dpkg/info/{stem}.{script}")))
+                }
                 number => self.positional.get(number - 1).cloned(),
             };
         }
@@ -235,7 +245,7 @@ impl Shell<'_, '_> {
     }
 
     /// Returns the paths of the tree that fit a pattern, sorted.
-    fn names_that_fit(&self, pattern: &str) -> Vec<String> {
+    fn names_that_fit(&mut self, pattern: &str) -> Vec<String> {
         let absolute = pattern.starts_with('/');
         let mut found = vec![String::new()];
         for component in pattern.split('/').filter(|component| !component.is_empty()) {
@@ -255,7 +265,11 @@ impl Shell<'_, '_> {
                     self.path(&folder)
                 };
                 let Some(at) = at else { continue };
-                for name in self.world.names(&at) {
+                let names = self.world.names(&at);
+                if !self.spend(1 + names.len() * pattern.len() / 4096) {
+                    return Vec::new();
+                }
+                for name in names {
                     let Ok(name) = std::str::from_utf8(name.as_bytes()) else { continue };
                     let hidden = name.starts_with('.') && !component.starts_with('.');
                     if !hidden && pattern::fits(component, name) {

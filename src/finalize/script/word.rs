@@ -175,6 +175,9 @@ impl Parser<'_> {
             return Ok(Part::Parameter { name, operation, quoted });
         }
         let operator = self.operator();
+        // Quotes around the whole do not quote the pattern.
+        let is_pattern = matches!(operator, Some(Operator::CutFront { .. } | Operator::CutBack { .. }));
+        let inner = quoted && !is_pattern;
         let mut word = Word::default();
         loop {
             match self.peek() {
@@ -187,7 +190,7 @@ impl Parser<'_> {
                     self.next();
                     self.double_quoted(&mut word)?;
                 }
-                Some(_) => self.piece(&mut word, quoted)?,
+                Some(_) => self.piece(&mut word, inner)?,
             }
         }
         Ok(match operator {

@@ -1,7 +1,8 @@
 //! systemctl(1) and the helpers that debhelper writes into scripts.
 
 use super::{Call, Work};
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 
 pub(super) fn work(name: &str) -> Option<Work> {
     Some(match name {

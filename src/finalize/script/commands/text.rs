@@ -1,8 +1,17 @@
 //! Commands that print, or read what others printed. They change nothing.
 
 use super::{Call, Work};
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 use crate::tree::Node;
+
+/// Programs that print what can't be known here.
+const FILTERS: &[&str] = &[
+    "awk", "gawk", "mawk", "tail", "wc", "md5sum", "sha1sum", "sha256sum", "sha512sum", "ls", "find",
+    "date", "hostname", "whoami", "expr", "ss", "rev", "paste", "diff", "file", "df", "du", "findmnt",
+    "lsb_release", "locale", "getconf", "nproc", "tempfile", "mktemp", "zcat", "base64", "sysctl", "fold",
+    "running-in-container", "systemd-detect-virt", "getopt", "dpkg-architecture",
+];
 
 pub(super) fn work(name: &str) -> Option<Work> {
     Some(match name {
@@ -21,48 +30,14 @@ pub(super) fn work(name: &str) -> Option<Work> {
         },
         "cmp" => compare,
         "stat" => stat,
-        "awk"
-        | "gawk"
-        | "mawk"
-        | "tail"
-        | "wc"
-        | "md5sum"
-        | "sha1sum"
-        | "sha256sum"
-        | "sha512sum"
-        
-        | "ls"
-        | "find"
-        | "date"
-        | "hostname"
-        | "whoami"
-        | "expr"
-        | "ss"
-        | "rev"
-        | "paste"
-        | "diff"
-        | "file"
-        | "df"
-        | "du"
-        
-        | "findmnt"
-        | "lsb_release"
-        | "locale"
-        | "getconf"
-        | "nproc"
-        | "tempfile"
-        | "mktemp"
-        | "zcat"
-        | "base64"
-        | "sysctl"
-        
-        
-        | "fold"
-        
-        | "running-in-container"
-        | "systemd-detect-virt"
-        | "getopt"
-        | "dpkg-architecture" => filter,
+        // Prints its configuration.
+        "chronyd" => |shell, _| {
+            let text =
+                shell.path("/etc/chrony/chrony.conf").and_then(|path| shell.world.read_text(&path).ok()?);
+            shell.print(&text.map_or(Value::Unknown, Value::bounded));
+            Status::True
+        },
+        name if FILTERS.contains(&name) => filter,
         _ => return None,
     })
 }
@@ -197,7 +172,9 @@ fn compare(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
 /// Prints what can't be known, and changes nothing: unless asked to.
 fn filter(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let changes = |word: &&str| match call.name {
-        "find" => ["-delete", "-exec", "-execdir", "-ok", "-fprint"].contains(word) && !finds_nothing(shell, call),
+        "find" => {
+            ["-delete", "-exec", "-execdir", "-ok", "-fprint"].contains(word) && !finds_nothing(shell, call)
+        }
         "sysctl" => !word.starts_with("-n"),
         "date" => *word == "-s",
         _ => false,
@@ -217,7 +194,9 @@ fn finds_nothing(shell: &Shell<'_, '_>, call: &Call<'_>) -> bool {
     let name = words.iter().position(|word| *word == "-name").and_then(|at| words.get(at + 1));
     let is_simple = !words.iter().any(|word| matches!(*word, "-o" | "-or" | "!" | "-not" | ","));
     let fits = |folder: &str| {
-        let Some(directory) = shell.path(folder).and_then(|path| shell.world.directory(&path)) else { return false };
+        let Some(directory) = shell.path(folder).and_then(|path| shell.world.directory(&path)) else {
+            return false;
+        };
         directory.walk().any(|visit| {
             let own = String::from_utf8_lossy(visit.name.as_bytes()).into_owned();
             name.is_none_or(|name| crate::finalize::script::pattern::fits(name, &own))
