@@ -148,7 +148,9 @@ mod tests {
         let text = "# remark\n\nu messagebus - \"System Message Bus\"\nu! root 0 - /root /bin/bash\n\
                     u sync 4:65534 - /bin /bin/sync\nu web -:www-data 'Web \"x\"'\ng kvm -\ng adm 4\nm web kvm\nr - 500-900\n";
         let fragments = parse(text).expect("parsed");
-        let Fragment::User { name, id: None, group: None, comment, home, shell, is_locked: false } = &fragments[0] else {
+        let Fragment::User { name, id: None, group: None, comment, home, shell, is_locked: false } =
+            &fragments[0]
+        else {
             panic!("{fragments:?}");
         };
         assert_eq!(

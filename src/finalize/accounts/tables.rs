@@ -142,7 +142,15 @@ fn add_fragment(world: &mut World<'_>, fragment: Fragment) -> Result<(), Finaliz
     match fragment {
         Fragment::Group { name, id } => world.accounts.add_group(&name, id, "!*").map(drop),
         Fragment::User { name, id, group, comment, home, shell, is_locked } => {
-            let user = User { name, uid: 0, gid: 0, comment, home, shell, shadow: if is_locked { LOCKED } else { SYSUSERS } };
+            let user = User {
+                name,
+                uid: 0,
+                gid: 0,
+                comment,
+                home,
+                shell,
+                shadow: if is_locked { LOCKED } else { SYSUSERS },
+            };
             let group = match group.as_deref() {
                 None => Primary::Own(None),
                 Some(text) => text.parse().map_or(Primary::Named(text), Primary::Id),

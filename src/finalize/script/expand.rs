@@ -27,6 +27,8 @@ enum Piece {
     },
     /// Where `"$@"` parts two fields.
     Part,
+    /// `"$@"` without a field: then quotes around it make none either.
+    Nothing,
 }
 
 /// A field in the making: a pattern, or unknown.
@@ -71,6 +73,7 @@ impl Shell<'_, '_> {
         };
         let mut made = Vec::new();
         let mut field: Option<Field> = None;
+        let mut is_nothing = false;
         for piece in self.pieces(word) {
             match piece {
                 Piece::Literal { text, quoted } => field.get_or_insert_default().add(&text, quoted),
@@ -83,9 +86,11 @@ impl Shell<'_, '_> {
                 }
                 Piece::Expanded { .. } => field.get_or_insert_default().is_unknown = true,
                 Piece::Part => made.extend(field.take()),
+                Piece::Nothing => is_nothing = true,
             }
         }
-        made.extend(field);
+        let is_empty = |field: &Field| field.pattern.is_empty() && !field.is_unknown;
+        made.extend(field.filter(|field| !(is_nothing && is_empty(field))));
         for field in made {
             match field {
                 Field { is_unknown: true, .. } => fields.push(Value::Unknown),
@@ -120,6 +125,7 @@ impl Shell<'_, '_> {
                 }
                 Piece::Expanded { value: Value::Unknown, .. } => return Value::Unknown,
                 Piece::Part => all.push(' '),
+                Piece::Nothing => {}
             }
         }
         Value::bounded(all)
@@ -132,7 +138,15 @@ impl Shell<'_, '_> {
                 Part::Text { text, quoted } => {
                     pieces.push(Piece::Literal { text: text.clone(), quoted: *quoted });
                 }
+                Part::Parameter { name, operation: None, quoted: true } if name == "*" => {
+                    let known: Option<Vec<&str>> = self.positional.iter().map(Value::known).collect();
+                    let value = known.map_or(Value::Unknown, |words| Value::bounded(words.join(" ")));
+                    pieces.push(Piece::Expanded { value, quoted: true });
+                }
                 Part::Parameter { name, operation: None, quoted } if name == "@" || name == "*" => {
+                    if self.positional.is_empty() {
+                        pieces.push(Piece::Nothing);
+                    }
                     for (index, value) in self.positional.clone().into_iter().enumerate() {
                         if index > 0 {
                             pieces.push(Piece::Part);
@@ -147,6 +161,10 @@ impl Shell<'_, '_> {
                 Part::Command { list, quoted } => {
                     let value = self.captured(|shell| shell.in_subshell(|shell| shell.list(list)).status);
                     pieces.push(Piece::Expanded { value: value.trimmed(), quoted: *quoted });
+                }
+                Part::Arithmetic { text, quoted } => {
+                    let value = self.number(text);
+                    pieces.push(Piece::Expanded { value, quoted: *quoted });
                 }
                 Part::Opaque { quoted } => {
                     pieces.push(Piece::Expanded { value: Value::Unknown, quoted: *quoted });
@@ -184,6 +202,32 @@ impl Shell<'_, '_> {
             "$" | "!" | "-" => Some(Value::Unknown),
             _ => self.variables.get(name).cloned(),
         }
+    }
+
+    /// Calculates a sum of numbers and variables; anything else is not known.
+    fn number(&self, text: &str) -> Value {
+        let mut sum = 0i64;
+        for (index, term) in text.replace('-', "+-").split('+').map(str::trim).enumerate() {
+            let (sign, term) = match term.strip_prefix('-') {
+                Some(term) => (-1, term.trim()),
+                None => (1, term),
+            };
+            if term.is_empty() && index == 0 {
+                continue;
+            }
+            let value = match term.parse::<i64>() {
+                Ok(number) => Some(number),
+                Err(_) => match self.variable(term.trim_start_matches('$')) {
+                    Some(Value::Known(text)) => text.trim().parse().ok(),
+                    _ => None,
+                },
+            };
+            match value.and_then(|value| sum.checked_add(value.checked_mul(sign)?)) {
+                Some(added) => sum = added,
+                None => return Value::Unknown,
+            }
+        }
+        Value::Known(sum.to_string())
     }
 
     fn parameter(&mut self, name: &str, operation: Option<&(Operator, Word)>) -> Value {

@@ -6,6 +6,11 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("base-passwd", "postinst", "accounts come from its master files"),
     ("ca-certificates", "postinst", "the certificates' finalizer writes its links and bundle"),
     ("ca-certificates-java", "postinst", "the certificates' finalizer writes the key store"),
+    (
+        "libc6",
+        "preinst",
+        "it looks at the kernel that runs, and guards links of trees that are not merged yet",
+    ),
     ("libpam-runtime", "postinst", "the PAM finalizer writes its stacks"),
     (
         "linux-image-*",

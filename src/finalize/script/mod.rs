@@ -20,6 +20,7 @@ mod word;
 use super::world::World;
 use super::{FinalizeError, Package, ScriptPolicy, UnknownLine};
 use crate::finalize::order::configuration_order;
+pub(super) use pattern::fits as fits_glob;
 use shell::Shell;
 use value::Value;
 

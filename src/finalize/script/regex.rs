@@ -20,6 +20,8 @@ enum Step {
     One(One),
     Start,
     End,
+    /// Between a word and what is none.
+    Boundary,
     /// Goes on at both places, the first one first.
     Split(usize, usize),
     Jump(usize),
@@ -96,7 +98,8 @@ impl Regex {
                     },
                     Step::Start if place > 0 => break,
                     Step::End if place < text.len() => break,
-                    Step::Start | Step::End => {}
+                    Step::Boundary if is_word(text, place) == is_word(text, place.wrapping_sub(1)) => break,
+                    Step::Start | Step::End | Step::Boundary => {}
                     Step::Split(first, second) => {
                         waiting.push((*second, place, saved));
                         at = *first;
@@ -122,9 +125,15 @@ impl Regex {
     }
 }
 
+/// Tells whether a character of a word stands at a place.
+fn is_word(text: &[(usize, char)], place: usize) -> bool {
+    text.get(place).is_some_and(|(_, character)| character.is_alphanumeric() || *character == '_')
+}
+
 /// An expression as a value.
 enum Node {
     One(One),
+    Boundary,
     Start,
     End,
     All(Vec<Node>),
@@ -142,6 +151,7 @@ fn emit(node: &Node, program: &mut Vec<Step>) -> Option<()> {
         Node::One(one) => program.push(Step::One(one.clone())),
         Node::Start => program.push(Step::Start),
         Node::End => program.push(Step::End),
+        Node::Boundary => program.push(Step::Boundary),
         Node::All(nodes) => nodes.iter().try_for_each(|node| emit(node, program))?,
         Node::Group(number, node) => {
             program.push(Step::Save(number * 2));
@@ -265,6 +275,7 @@ impl Parser {
                 match next {
                     's' => Node::One(One::Set { is_negated: false, ranges: class("space")? }),
                     'S' => Node::One(One::Set { is_negated: true, ranges: class("space")? }),
+                    'b' | '<' | '>' => Node::Boundary,
                     't' => Node::One(One::Character('\t')),
                     next if next.is_ascii_punctuation() && !"<>`'".contains(next) => {
                         if !self.extended && "{}".contains(next) {
@@ -347,6 +358,7 @@ mod tests {
             ("\\(ab\\)*c", "xababc", Some((1, 6))),
             ("a\\|b", "xb", Some((1, 2))),
             ("é.", "xéy", Some((1, 4))),
+            ("\\bb\\b", "ab b", Some((3, 4))),
         ] {
             assert_eq!(find(regex, false, text), place, "{regex}");
         }
@@ -358,7 +370,7 @@ mod tests {
         ] {
             assert_eq!(find(regex, true, text), place, "{regex}");
         }
-        for regex in ["[a", "a**", "\\w", "\\", "a\\{2\\}", "\\(a", "\\<a"] {
+        for regex in ["[a", "a**", "\\w", "\\", "a\\{2\\}", "\\(a", "\\B"] {
             assert!(Regex::parse(regex, false).is_none(), "{regex}");
         }
         for regex in ["a{2}", "(a", "(a))", "a++"] {

@@ -140,13 +140,17 @@ impl Parser<'_> {
         })
     }
 
-    /// Skips `$((…))`.
+    /// Reads `((…))` behind a dollar.
     fn arithmetic(&mut self, quoted: bool) -> Result<Part> {
+        let start = self.at + 2;
         let mut open = 0usize;
         loop {
             match self.next() {
                 Some('(') => open += 1,
-                Some(')') if open == 1 => return Ok(Part::Opaque { quoted }),
+                Some(')') if open == 1 => {
+                    let text = self.text.get(start..self.at.saturating_sub(2)).unwrap_or_default().to_owned();
+                    return Ok(Part::Arithmetic { text, quoted });
+                }
                 Some(')') => open -= 1,
                 Some(_) => {}
                 None => return Err(self.error("$(( is not closed")),

@@ -316,3 +316,14 @@ fn a_script_can_t_write_outside_of_the_tree_or_run_for_ever() {
     let done = Small::script("touch /../../etc/inside ../up").done();
     assert!(done.has("/etc/inside") && done.has("/up"));
 }
+
+/// Every construct that scripts use, with what it prints.
+const LANGUAGE: &str = include_str!("shell.sh");
+
+#[test]
+fn the_language_means_what_it_means_to_a_shell() {
+    let done = Small::script(&format!("{{\n{LANGUAGE}\n}} > /printed")).done();
+    let script = crate::tool::root().join("tests/it/finalize/shell.sh");
+    let expected = crate::tool::succeed(crate::tool::tool("/bin/sh", [script]).current_dir("/"));
+    assert_eq!(done.text("/printed"), expected);
+}

@@ -62,7 +62,7 @@ fn systemctl(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         match verb {
             Some("mask") => shell.world.units.mask(unit),
             Some("preset") => return shell.unknown(call.line, "presets are not followed"),
-            _ => shell.world.units.enable(unit, is_user),
+            _ => shell.world.units.enable(unit, is_user, false),
         }
     }
     Status::True
@@ -80,7 +80,7 @@ fn helper(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         Some("enable") => {
             if shell.change(call).is_some() {
                 for unit in units {
-                    shell.world.units.enable(unit, is_user);
+                    shell.world.units.enable(unit, is_user, true);
                 }
             }
             Status::True
