@@ -5,15 +5,17 @@
 //! made once with mmdebstrap. `MKIMAGE_BENCH_ROUNDS` (5) says how often each takes its turn.
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use mkimage::base::job::Job;
-use mkimage::base::{Name, Stopwatch};
+use mkimage::base::{ImagePath, Name, Stopwatch};
 use mkimage::store::{
     Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store, Transaction,
 };
-use mkimage::tree::{Content, Directory, File, Metadata, Node, Symlink};
+use mkimage::tree::{Directory, File, Metadata, Node, Symlink};
 
 fn main() {
     let tree = tree();
@@ -101,45 +103,38 @@ fn ingest(store: &Path, tree: &Path) {
     transaction.commit(&[update], "bench").expect("committed");
 }
 
+/// Walks on one worker while the others put: whoever is free takes the next file.
 fn scan(transaction: &Transaction<'_>, job: &Job, tree: &Path) -> Directory {
-    let mut files = Vec::new();
-    let mut root = Directory::default();
-    for entry in walkdir::WalkDir::new(tree).min_depth(1).sort_by_file_name() {
+    let root = Mutex::new(Directory::default());
+    let add = |path: &ImagePath, node| {
+        root.lock().expect("a lock").insert(path, node).expect("inserted");
+    };
+    let walk = walkdir::WalkDir::new(tree).min_depth(1).sort_by_file_name();
+    let files = walk.into_iter().filter_map(|entry| {
         let entry = entry.expect("walked");
         let path = image_path(entry.path().strip_prefix(tree).expect("below"));
         let kind = entry.file_type();
-        if kind.is_file() {
-            files.push((entry.metadata().expect("read").len(), entry.into_path(), path));
-        } else if kind.is_dir() {
-            root.insert(&path, Node::Directory(Directory::default())).expect("inserted");
+        if kind.is_dir() {
+            add(&path, Node::Directory(Directory::default()));
         } else if kind.is_symlink() {
-            use std::os::unix::ffi::OsStrExt;
             let target = std::fs::read_link(entry.path()).expect("read").as_os_str().as_bytes().into();
-            let link = Symlink { metadata: Metadata::root(0o777), target };
-            root.insert(&path, Node::Symlink(link)).expect("inserted");
+            add(&path, Node::Symlink(Symlink { metadata: Metadata::root(0o777), target }));
         }
-    }
-    files.sort_by_key(|file| std::cmp::Reverse(file.0));
-    let put = job.workers.map(files, |(_, file, path)| {
-        let content = std::fs::File::open(file).map(|mut file| transaction.put_file(&mut file).expect("put"));
-        (path, content.expect("opened"))
+        kind.is_file().then(|| (entry.into_path(), path))
     });
-    for (path, content) in put {
-        insert(&mut root, &path, content);
-    }
-    root
+    let put = |(file, path): (PathBuf, ImagePath)| {
+        let mut file = std::fs::File::open(file).expect("opened");
+        let content = transaction.put_file(&mut file).expect("put");
+        add(&path, Node::File(File { metadata: Metadata::root(0o644), content }));
+        Ok::<_, std::convert::Infallible>(())
+    };
+    let Ok(()) = job.workers.for_each(files, put);
+    root.into_inner().expect("a lock")
 }
 
-fn insert(root: &mut Directory, path: &mkimage::base::ImagePath, content: Content) {
-    let file = File { metadata: Metadata::root(0o644), content };
-    root.insert(path, Node::File(file)).expect("inserted");
-}
-
-fn image_path(path: &Path) -> mkimage::base::ImagePath {
-    use std::os::unix::ffi::OsStrExt;
-    path.components().fold(mkimage::base::ImagePath::root(), |at, part| {
-        at.join(&Name::new(part.as_os_str().as_bytes()).expect("a name"))
-    })
+fn image_path(path: &Path) -> ImagePath {
+    path.components()
+        .fold(ImagePath::root(), |at, part| at.join(&Name::new(part.as_os_str().as_bytes()).expect("a name")))
 }
 
 fn commit_of(tree: mkimage::store::TreeRef) -> Commit {

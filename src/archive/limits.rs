@@ -27,6 +27,10 @@ pub struct Limits {
     pub zstd_window_log: u32,
     /// Largest dictionary of an xz block, in bytes.
     pub xz_dictionary_bytes: u64,
+    /// Threads that decode the blocks of an xz stream side by side; 1 for none beside the reader.
+    pub xz_threads: u32,
+    /// Most bytes that these threads may hold together. Where it does not suffice, fewer work.
+    pub xz_threads_bytes: u64,
     /// Most members of an `ar` archive.
     pub ar_members: usize,
 }
@@ -46,6 +50,8 @@ impl Default for Limits {
             metadata_bytes: 256 << 20,
             zstd_window_log: 27,
             xz_dictionary_bytes: 64 << 20,
+            xz_threads: 1,
+            xz_threads_bytes: 160 << 20,
             ar_members: 64,
         }
     }

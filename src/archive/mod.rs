@@ -1,6 +1,7 @@
 //! Archives and directories of the host become trees, without anything being unpacked onto the host.
 //!
-//! In: bytes that nobody vouches for (tar in its four dialects, plain or in gzip, xz or zstd; `ar`), or
+//! In: bytes that nobody vouches for (tar in its four dialects, plain or in gzip, xz or zstd, in bzip2 or bare
+//! lzma where the caller says so; `ar`), or
 //! a directory of the host. Out: a [`tree::Directory`](crate::tree::Directory) whose contents went into
 //! a [`ContentSink`](crate::tree::ContentSink), or an error with the place.
 //!
@@ -34,7 +35,7 @@ mod stream;
 mod tar;
 
 pub use ar::{Ar, Member};
-pub use decompress::{Compression, decompress, is_archive};
+pub use decompress::{Compression, decompress, decompress_as, is_archive};
 pub use error::{ArchiveError, Place};
 pub use import::{Options, read_archive, read_tar, set_owner};
 pub use limits::Limits;

@@ -35,7 +35,7 @@ pub fn contribute(
         Part::Symlink(part) => files::symlink(part, context),
         Part::HardLink(part) => files::hard_link(part),
         Part::Device(part) => files::device(part, context),
-        Part::Packages(_) => return Ok(None),
+        Part::Packages(_) | Part::Run(_) => return Ok(None),
     };
     let contributed = tree.map(|tree| remembered(part, tree));
     contributed.map(Some).map_err(|problems| at(part, problems))
@@ -58,6 +58,7 @@ pub fn remembered(part: &Part, tree: Directory) -> Contribution {
         Part::HardLink(_) => Vec::new(),
         Part::Device(part) => replacing(&part.inode),
         Part::Packages(part) => part.replace.clone(),
+        Part::Run(_) => Vec::new(),
     };
     Contribution { origin: part.origin().to_string(), tree, replaces, explicit }
 }

@@ -14,6 +14,11 @@ pub fn print(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// Prints `20260711T101637Z`, as archives of old states name them.
+pub fn compact(seconds: u64) -> String {
+    print(seconds).replace(['-', ':'], "")
+}
+
 /// Reads what [`print`] writes, and nothing else.
 pub fn parse(text: &str) -> Option<u64> {
     let bytes = text.as_bytes();

@@ -5,7 +5,10 @@ use super::deb::index::IndexError;
 use super::deb::release::ReleaseError;
 use super::digest::Sha256;
 use super::lock::LockError;
+use super::rpm::{RepositoryError, RpmError};
+use super::solve::Unsolvable;
 use super::trust::SignatureProblem;
+use super::universe::BareError;
 use crate::base::{Cancelled, FileError};
 use crate::tree::ContentError;
 
@@ -13,8 +16,9 @@ use crate::tree::ContentError;
 #[derive(Debug, thiserror::Error)]
 pub enum PackagesError {
     #[error(
-        "no mirror is known for {distribution} {suite} ({}): name one with --mirror, MKIMAGE_MIRROR, or \
-         `mirror` in the packages block; a directory is named as file:/path{notes}",
+        "no mirror is known for {distribution} {suite} ({}): name one with --mirror ADDRESS or --mirror \
+         {suite}=ADDRESS, MKIMAGE_MIRROR, or `mirror` in the packages block; a directory is named as \
+         file:/path{notes}",
         components.join(" ")
     )]
     NoMirror {
@@ -41,22 +45,46 @@ pub enum PackagesError {
         #[source]
         problem: Box<SuiteProblem>,
     },
-    #[error("{place} has no package {name} for {architecture}{}", did_you_mean(similar))]
-    Unknown {
-        name: String,
-        /// Suite and components: `bookworm (main)`.
-        place: String,
-        architecture: String,
-        similar: Vec<String>,
+    #[error("{distribution}: {problem}")]
+    Unsolvable { distribution: String, problem: Box<Unsolvable> },
+    #[error("{distribution}: {problem}")]
+    Bare { distribution: String, problem: BareError },
+    #[error("the indexes of {distribution}")]
+    Index {
+        distribution: String,
+        #[source]
+        problem: IndexError,
     },
-    #[error("{name} {version} asks for {needs}, which {suite} does not have")]
-    Metapackage { name: String, version: String, needs: String, suite: String },
+    #[error("the file {}", path.display())]
+    Local {
+        path: PathBuf,
+        #[source]
+        problem: IndexError,
+    },
+    #[error(transparent)]
+    Rpm(Box<RepositoryError>),
+    #[error("{package}")]
+    UnpackRpm {
+        package: String,
+        #[source]
+        problem: Box<RpmError>,
+    },
     #[error("the lock")]
     Lock(#[from] LockError),
+    #[error("the lock has no package {name} of {distribution} for {architecture}: run `mkimage lock`")]
+    NotLocked { name: String, distribution: String, architecture: String },
     #[error(
-        "the lock has no package {name} of {distribution} {suite} for {architecture}: run `mkimage lock`"
+        "the lock was made for other packages, sources or rules of {distribution} than the recipe asks for now: \
+         run `mkimage lock`"
     )]
-    NotLocked { name: String, distribution: String, suite: String, architecture: String },
+    Stale { distribution: String },
+    #[error("the lock has no package {name}{}", did_you_mean(similar))]
+    NotInLock { name: String, similar: Vec<String> },
+    #[error(
+        "{} is not the file of {package} that was locked: run `mkimage lock --update` to take it as it is",
+        path.display()
+    )]
+    LocalChanged { path: PathBuf, package: String },
     #[error("fetching {what} from {address}")]
     Fetch {
         what: String,
@@ -66,19 +94,24 @@ pub enum PackagesError {
     },
     #[error(
         "{name} {version} is not in the store and the network is off (SHA-256 {sha256}): run once without \
-         --offline, or name a directory that holds {filename} with --mirror file:/path"
+         --offline, or name a directory that holds {filename} with --vendor /path or --mirror file:/path"
     )]
     Offline { name: String, version: String, sha256: Sha256, filename: String },
     #[error(
         "{package} is locked, but {mirror} no longer has it{}: take what is there now with `mkimage lock \
-         --update`, name a mirror that keeps old versions with --mirror, or name a directory that holds \
-         {filename} with --mirror file:/path",
-        there_now(now)
+         --update {name}`, name a mirror that keeps old versions with --mirror {suite}=ADDRESS (where `{{date}}` \
+         stands for {date}), or name a directory that `mkimage vendor` filled while {filename} was there with \
+         --vendor /path",
+        there_now(now, suite)
     )]
     Gone {
         /// Name and version.
         package: String,
+        name: String,
         filename: String,
+        suite: String,
+        /// When the lock saw the suite, as archives of old states spell it.
+        date: String,
         mirror: String,
         /// The version that the mirror's index offers, where it could be read.
         now: Option<String>,
@@ -124,8 +157,8 @@ fn did_you_mean(similar: &[String]) -> String {
     if similar.is_empty() { String::new() } else { format!("; did you mean {}?", similar.join(" or ")) }
 }
 
-fn there_now(now: &Option<String>) -> String {
-    now.as_ref().map_or_else(String::new, |version| format!(" (there now: {version})"))
+fn there_now(now: &Option<String>, suite: &str) -> String {
+    now.as_ref().map_or_else(String::new, |version| format!(" (there now, in {suite}: {version})"))
 }
 
 /// Says why what a mirror offers of a suite can't be used.
@@ -133,6 +166,8 @@ fn there_now(now: &Option<String>) -> String {
 pub enum SuiteProblem {
     #[error("its InRelease is not to be trusted")]
     Signature(#[source] SignatureProblem),
+    #[error("it is not signed: there is neither InRelease nor Release.gpg")]
+    Unsigned,
     #[error("its InRelease is no Release file")]
     Release(#[source] ReleaseError),
     #[error("its InRelease is for suite {found}: the mirror mixes suites up, or someone does")]
@@ -147,12 +182,6 @@ pub enum SuiteProblem {
     OlderThanLock { date: String, locked: String },
     #[error("it offers no index for component {component}, architecture {architecture}")]
     NoIndex { component: String, architecture: String },
-    #[error("index {path}")]
-    Index {
-        path: String,
-        #[source]
-        problem: IndexError,
-    },
     #[error("index {path} can't be decompressed: {problem}")]
     Compression { path: String, problem: String },
 }
@@ -178,6 +207,12 @@ pub enum FetchProblem {
     Redirect { to: String, problem: &'static str },
     #[error("the network is off (--offline)")]
     Offline,
+    #[error("{} holds no CA certificate", path.display())]
+    Certificates { path: PathBuf },
+    #[error("the cache of packages")]
+    Cache(#[source] Box<ContentError>),
+    #[error("reading failed")]
+    Reading(#[source] std::io::Error),
     #[error("the connection failed")]
     Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
@@ -196,6 +231,14 @@ pub enum Ending {
 }
 
 impl FetchProblem {
+    /// Takes the problem out of an error of reading.
+    pub(super) fn of_reading(error: std::io::Error) -> FetchProblem {
+        match error.downcast::<FetchProblem>() {
+            Ok(problem) => problem,
+            Err(error) => FetchProblem::Reading(error),
+        }
+    }
+
     /// Tells whether the same request may succeed in a moment.
     pub fn ending(&self) -> Ending {
         match self {

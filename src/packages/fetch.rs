@@ -1,66 +1,35 @@
-//! Getting locked packages: from the caller's cache, else from a mirror, checked either way.
+//! Getting locked packages: from the caller's cache, else from a vendored folder or a mirror, checked either
+//! way. A package is a stream: what is held of it in memory does not depend on its size.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
+use super::cache::{Checked, PackageCache};
 use super::digest::Sha256;
+use super::download::Download;
 use super::error::{FetchProblem, PackagesError};
+use super::gone;
 use super::http::Http;
+use super::keyring::Keyring;
 use super::lock::{LockedPackage, Wanted};
 use super::mirror::{self, Location, Mirror};
-use super::request::{Request, Settings};
-use super::universe::Universe;
+use super::settings::Settings;
+use super::vendor;
 use crate::base::job::Unit;
 use crate::base::parallel::Workers;
 use crate::base::{Job, fs};
 use crate::tree::ContentError;
 
-/// Largest package that is fetched, in bytes: what is fetched is held in memory.
+/// Largest package that is fetched, in bytes.
 pub const PACKAGE_BYTES_MAX: u64 = 4 << 30;
-
-/// Keeps what was fetched, by SHA-256, so that builds run offline once fetched. Used from several threads at
-/// once.
-pub trait PackageCache: Sync {
-    /// Tells whether the bytes of this digest and size are there, without reading them.
-    fn holds(&self, sha256: &[u8; 32], size_bytes: u64) -> Result<bool, ContentError>;
-
-    /// Returns the bytes of this digest and size; `None` where they are not there. What comes back is checked
-    /// against the digest by the caller.
-    fn get(&self, sha256: &[u8; 32], size_bytes: u64) -> Result<Option<Vec<u8>>, ContentError>;
-
-    /// Keeps bytes that have this digest.
-    fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> Result<(), ContentError>;
-}
-
-/// Keeps packages in memory.
-#[derive(Default)]
-pub struct MemoryCache {
-    entries: Mutex<HashMap<[u8; 32], Vec<u8>>>,
-}
-
-impl PackageCache for MemoryCache {
-    fn holds(&self, sha256: &[u8; 32], size_bytes: u64) -> Result<bool, ContentError> {
-        let entries = self.entries.lock().expect("because no thread panics while it holds the map");
-        Ok(entries.get(sha256).is_some_and(|bytes| bytes.len() as u64 == size_bytes))
-    }
-
-    fn get(&self, sha256: &[u8; 32], size_bytes: u64) -> Result<Option<Vec<u8>>, ContentError> {
-        let entries = self.entries.lock().expect("because no thread panics while it holds the map");
-        Ok(entries.get(sha256).filter(|bytes| bytes.len() as u64 == size_bytes).cloned())
-    }
-
-    fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> Result<(), ContentError> {
-        let mut entries = self.entries.lock().expect("because no thread panics while it holds the map");
-        entries.insert(*sha256, bytes.to_vec());
-        Ok(())
-    }
-}
 
 /// Says what a round of fetching did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize)]
 pub struct Fetched {
-    /// Packages that came from a mirror.
+    /// Packages that came from a mirror or a folder.
     pub packages: usize,
     pub bytes: u64,
     /// Packages that were in the cache.
@@ -72,17 +41,22 @@ pub struct Fetcher<'a> {
     settings: Settings,
     cache: &'a dyn PackageCache,
     http: Http,
+    keyrings: Mutex<HashMap<PathBuf, Arc<Keyring>>>,
 }
 
 impl<'a> Fetcher<'a> {
     /// Makes a fetcher. Nothing is asked yet.
     pub fn new(settings: Settings, cache: &'a dyn PackageCache) -> Result<Self, PackagesError> {
         let http = Http::new(&settings)?;
-        Ok(Fetcher { settings, cache, http })
+        Ok(Fetcher { settings, cache, http, keyrings: Mutex::default() })
     }
 
     pub(super) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(super) fn cache(&self) -> &dyn PackageCache {
+        self.cache
     }
 
     /// Brings all packages into the cache that are not there, over several connections at once, the largest
@@ -102,18 +76,17 @@ impl<'a> Fetcher<'a> {
             if is_cut_off.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let found = self.ask_all(&wanted, job).inspect_err(|error| {
+            self.bring(&wanted, job).inspect_err(|error| {
                 is_cut_off.fetch_or(is_about_the_network(error), Ordering::Relaxed);
             })?;
-            self.keep(wanted.package.sha256, &found)?;
             packages.fetch_add(1, Ordering::Relaxed);
-            bytes.fetch_add(found.len() as u64, Ordering::Relaxed);
-            step.advance(found.len() as u64);
+            bytes.fetch_add(wanted.package.size_bytes, Ordering::Relaxed);
+            step.advance(wanted.package.size_bytes);
             Ok(())
         };
         let connections = Workers::new(self.settings.connections.clamp(1, 16).min(missing.len()));
         let result = connections.try_map(missing, fetch);
-        result.map_err(|errors| PackagesError::of(self.explain(errors, wanted, job)))?;
+        result.map_err(|errors| PackagesError::of(gone::explain(errors, wanted, self, job)))?;
         Ok(Fetched { packages: packages.into_inner(), bytes: bytes.into_inner(), ..fetched })
     }
 
@@ -134,16 +107,16 @@ impl<'a> Fetcher<'a> {
         Ok((missing, cached))
     }
 
-    /// Returns the bytes of a package, from the cache or else from a mirror; checked.
+    /// Returns the bytes of a package, from the cache or else from a mirror; checked. Costs memory for all of
+    /// them.
     pub fn read(&self, wanted: &Wanted<'_>, job: &Job) -> Result<Vec<u8>, PackagesError> {
         let LockedPackage { sha256, size_bytes, .. } = wanted.package;
         if let Some(bytes) = self.cached(*sha256, *size_bytes)? {
             return Ok(bytes);
         }
-        let explain = |error| PackagesError::of(self.explain(vec![error], &[*wanted], job));
-        let bytes = self.ask_all(wanted, job).map_err(explain)?;
-        self.keep(*sha256, &bytes)?;
-        Ok(bytes)
+        let explain = |error| PackagesError::of(gone::explain(vec![error], &[*wanted], self, job));
+        self.bring(wanted, job).map_err(explain)?;
+        self.cached(*sha256, *size_bytes)?.ok_or_else(|| gone::offline(wanted.package))
     }
 
     /// Returns bytes from the cache. Bytes that are not what the digest says count as not there: a mirror
@@ -153,88 +126,159 @@ impl<'a> Fetcher<'a> {
         Ok(found.filter(|bytes| Sha256::of(bytes) == sha256))
     }
 
-    pub(super) fn keep(&self, sha256: Sha256, bytes: &[u8]) -> Result<(), PackagesError> {
-        self.cache.put(&sha256.0, bytes).map_err(PackagesError::Cache)
+    /// Reads a keyring file once.
+    pub(super) fn keyring(&self, path: &Path) -> Result<Arc<Keyring>, PackagesError> {
+        let mut keyrings = self.keyrings.lock().expect("because no thread panics while it reads a keyring");
+        if let Some(keyring) = keyrings.get(path) {
+            return Ok(keyring.clone());
+        }
+        let keyring = Arc::new(Keyring::open(path)?);
+        keyrings.insert(path.to_owned(), keyring.clone());
+        Ok(keyring)
     }
 
-    /// Asks every mirror that may have a package, best first.
-    fn ask_all(&self, wanted: &Wanted<'_>, job: &Job) -> Result<Vec<u8>, PackagesError> {
+    /// Brings one package into the cache unless it is there.
+    pub(super) fn bring_if_missing(&self, wanted: &Wanted<'_>, job: &Job) -> Result<(), PackagesError> {
+        let LockedPackage { sha256, size_bytes, .. } = wanted.package;
+        match self.cache.holds(&sha256.0, *size_bytes).map_err(PackagesError::Cache)? {
+            true => Ok(()),
+            false => self.bring(wanted, job),
+        }
+    }
+
+    /// Brings a package into the cache: from this machine, the vendored folder, or the mirrors that may have it.
+    fn bring(&self, wanted: &Wanted<'_>, job: &Job) -> Result<(), PackagesError> {
         wanted.request.check()?;
         let package = wanted.package;
-        let offline = || PackagesError::Offline {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            sha256: package.sha256,
-            filename: package.filename.clone(),
+        if package.size_bytes > PACKAGE_BYTES_MAX {
+            let problem = FetchProblem::TooLarge { limit: PACKAGE_BYTES_MAX };
+            let address = package.filename.clone();
+            return Err(PackagesError::Fetch { what: package.to_string(), address, problem });
+        }
+        let damaged = match &self.settings.vendor {
+            None => None,
+            Some(folder) => match self.put_placed(package, folder) {
+                Ok(()) => return Ok(()),
+                Err(FetchProblem::Missing) => None,
+                Err(problem) => Some(self.failed(package, format!("file:{}", folder.display()), problem)),
+            },
         };
-        let mirrors = match mirror::candidates(wanted.request, &self.settings) {
-            Err(PackagesError::NoMirror { .. }) if self.settings.offline => return Err(offline()),
+        let result = match package.local_name() {
+            Some(name) => self.bring_local(wanted, name),
+            None => self.bring_remote(wanted, job),
+        };
+        match (result, damaged) {
+            (Err(PackagesError::Offline { .. }), Some(damaged)) => Err(damaged),
+            (result, _) => result,
+        }
+    }
+
+    fn bring_local(&self, wanted: &Wanted<'_>, name: &str) -> Result<(), PackagesError> {
+        let package = wanted.package;
+        let path = wanted.request.local(name).ok_or_else(|| gone::offline(package))?;
+        let put = self.put_file(package, path);
+        put.map_err(|problem| match problem {
+            FetchProblem::Digest { .. } | FetchProblem::Size { .. } | FetchProblem::TooLarge { .. } => {
+                PackagesError::LocalChanged { path: path.clone(), package: package.to_string() }
+            }
+            problem => self.failed(package, format!("file:{}", path.display()), problem),
+        })
+    }
+
+    /// Takes a package from a folder, where it may lie in several places: what has its name may be another
+    /// archive's.
+    fn put_placed(&self, package: &LockedPackage, folder: &Path) -> Result<(), FetchProblem> {
+        let mut failure = FetchProblem::Missing;
+        for place in vendor::places(package) {
+            match self.put_file(package, &folder.join(place)) {
+                Ok(()) => return Ok(()),
+                Err(FetchProblem::Missing) => {}
+                Err(
+                    problem @ (FetchProblem::Digest { .. }
+                    | FetchProblem::Size { .. }
+                    | FetchProblem::TooLarge { .. }),
+                ) => failure = problem,
+                Err(problem) => return Err(problem),
+            }
+        }
+        Err(failure)
+    }
+
+    fn bring_remote(&self, wanted: &Wanted<'_>, job: &Job) -> Result<(), PackagesError> {
+        let package = wanted.package;
+        let Some(source) = wanted.source else { return Err(gone::offline(package)) };
+        let seconds = wanted.date_seconds;
+        let mirrors = match mirror::candidates(wanted.request, source, seconds, &self.settings) {
+            Err(PackagesError::NoMirror { .. }) if self.settings.offline => {
+                return Err(gone::offline(package));
+            }
             mirrors => mirrors?,
         };
-        let is_reachable = |mirror: &&Mirror| !self.settings.offline || mirror.is_local();
+        let is_reachable = |mirror: &&Mirror| !self.settings.offline || mirror.folder().is_some();
         let mut failure = None;
         let mut asked = Vec::new();
         for mirror in mirrors.iter().filter(is_reachable) {
-            let expected = Some((package.sha256, package.size_bytes));
-            match self.ask(mirror, &package.filename, expected, PACKAGE_BYTES_MAX, job) {
-                Ok(bytes) => return Ok(bytes),
-                Err(PackagesError::Cancelled(cancelled)) => return Err(cancelled.into()),
-                Err(PackagesError::Fetch { problem: FetchProblem::Missing, .. }) => {
-                    asked.push(mirror.shown())
-                }
-                Err(error) => failure = Some(error),
+            match self.transfer(package, mirror, job) {
+                Ok(()) => return Ok(()),
+                Err(FetchProblem::Cancelled(cancelled)) => return Err(cancelled.into()),
+                Err(FetchProblem::Missing) => asked.push(mirror.shown()),
+                Err(problem) => failure = Some(self.failed(package, mirror.shown(), problem)),
             }
         }
         Err(match failure {
             Some(failure) => failure,
-            None if asked.is_empty() => offline(),
-            None => PackagesError::Gone {
-                package: package.to_string(),
-                filename: package.filename.clone(),
-                mirror: asked.join(" and "),
-                now: None,
-            },
+            None if asked.is_empty() => gone::offline(package),
+            None => gone::gone(wanted, &asked),
         })
     }
 
-    /// Adds to each package that is gone which version the mirror's index offers, where that can be asked. Only
-    /// for the message: a build with a lock takes nothing from an index.
-    fn explain(
-        &self,
-        mut errors: Vec<PackagesError>,
-        wanted: &[Wanted<'_>],
-        job: &Job,
-    ) -> Vec<PackagesError> {
-        let mut requests: Vec<&Request> = wanted.iter().map(|wanted| wanted.request).collect();
-        requests.dedup();
-        for request in requests {
-            let of_request = |wanted: &&Wanted<'_>| wanted.request == request;
-            let files: BTreeMap<&str, &str> = wanted
-                .iter()
-                .filter(of_request)
-                .map(|wanted| (&*wanted.package.filename, &*wanted.package.name))
-                .collect();
-            let mut gone: Vec<(&str, &mut Option<String>)> = errors
-                .iter_mut()
-                .filter_map(|error| match error {
-                    PackagesError::Gone { filename, now, .. } => Some((*files.get(&**filename)?, now)),
-                    _ => None,
-                })
-                .collect();
-            if gone.is_empty() {
-                continue;
-            }
-            let Ok(universe) = Universe::load(request, None, self, job) else { continue };
-            let names = gone.iter().map(|gone| gone.0).collect();
-            let Ok(found) = universe.find(&names) else { continue };
-            for (name, now) in &mut gone {
-                **now = found.get(*name).map(|entry| entry.version.clone());
+    /// Gets a package from one mirror. Where a resumed one is not what was locked, it is read once more in one
+    /// piece: the file may have changed in between.
+    fn transfer(&self, package: &LockedPackage, mirror: &Mirror, job: &Job) -> Result<(), FetchProblem> {
+        if let Some(folder) = mirror.folder() {
+            return self.put_placed(package, folder);
+        }
+        let Location::Http(address) = mirror.locate(&package.filename) else {
+            return Err(FetchProblem::Missing);
+        };
+        for may_resume in [true, false] {
+            let download = Download::new(&self.http, &address, package.size_bytes, may_resume, job);
+            let mut checked = Checked::new(download, (package.sha256, package.size_bytes));
+            match self.put(package, &mut checked) {
+                Err(FetchProblem::Digest { .. }) if may_resume && checked.get().is_resumed() => {}
+                result => return result,
             }
         }
-        errors
+        Err(FetchProblem::Missing)
     }
 
-    /// Gets one file of one mirror: of a digest and size that are known, or of at most `limit` bytes.
+    fn put_file(&self, package: &LockedPackage, path: &Path) -> Result<(), FetchProblem> {
+        let file = match fs::open(path) {
+            Err(error) if error.is_missing() => return Err(FetchProblem::Missing),
+            file => file?,
+        };
+        self.put(package, &mut Checked::new(file, (package.sha256, package.size_bytes)))
+    }
+
+    fn put(&self, package: &LockedPackage, reader: &mut dyn Read) -> Result<(), FetchProblem> {
+        match self.cache.put_stream(&package.sha256.0, reader) {
+            Ok(()) => Ok(()),
+            Err(ContentError::Input(error)) => Err(FetchProblem::of_reading(error)),
+            Err(ContentError::Cancelled(cancelled)) => Err(cancelled.into()),
+            Err(error) => Err(FetchProblem::Cache(Box::new(error))),
+        }
+    }
+
+    fn failed(&self, package: &LockedPackage, address: String, problem: FetchProblem) -> PackagesError {
+        match problem {
+            FetchProblem::Cancelled(cancelled) => cancelled.into(),
+            FetchProblem::Cache(error) => PackagesError::Cache(*error),
+            problem => PackagesError::Fetch { what: package.filename.clone(), address, problem },
+        }
+    }
+
+    /// Gets one small file of one mirror into memory: of a digest and size that are known, or of at most `limit`
+    /// bytes.
     pub(super) fn ask(
         &self,
         mirror: &Mirror,
@@ -243,24 +287,44 @@ impl<'a> Fetcher<'a> {
         limit: u64,
         job: &Job,
     ) -> Result<Vec<u8>, PackagesError> {
-        let size = expected.map(|expected| expected.1);
-        let result = match mirror.locate(path) {
-            _ if size.is_some_and(|size| size > limit) => Err(FetchProblem::TooLarge { limit }),
-            Location::Http(_) if self.settings.offline => Err(FetchProblem::Offline),
-            Location::File(path) => match fs::read_at_most(&path, size.unwrap_or(limit)) {
-                Err(error) if error.is_missing() => Err(FetchProblem::Missing),
-                result => result.map_err(FetchProblem::File),
-            },
-            Location::Http(address) => self.http.get(&address, size, limit, job),
-        };
-        let checked = result.and_then(|bytes| match expected {
-            Some(expected) => check(bytes, expected),
-            None => Ok(bytes),
-        });
-        checked.map_err(|problem| match problem {
+        let result = self.ask_once(mirror, path, expected, limit, job);
+        result.map_err(|problem| match problem {
             FetchProblem::Cancelled(cancelled) => cancelled.into(),
             problem => PackagesError::Fetch { what: path.to_owned(), address: mirror.shown(), problem },
         })
+    }
+
+    fn ask_once(
+        &self,
+        mirror: &Mirror,
+        path: &str,
+        expected: Option<(Sha256, u64)>,
+        limit: u64,
+        job: &Job,
+    ) -> Result<Vec<u8>, FetchProblem> {
+        let read = |reader: &mut dyn Read| {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map(|_| bytes).map_err(FetchProblem::of_reading)
+        };
+        match (mirror.locate(path), expected) {
+            (_, Some((_, size))) if size > limit => Err(FetchProblem::TooLarge { limit }),
+            (Location::Http(_), _) if self.settings.offline => Err(FetchProblem::Offline),
+            (Location::Http(address), None) => self.http.get(&address, limit, job),
+            (Location::Http(address), Some(expected)) => {
+                let download = Download::new(&self.http, &address, expected.1, true, job);
+                read(&mut Checked::new(download, expected))
+            }
+            (Location::File(path), expected) => {
+                let file = match fs::open(&path) {
+                    Err(error) if error.is_missing() => return Err(FetchProblem::Missing),
+                    file => file?,
+                };
+                match expected {
+                    Some(expected) => read(&mut Checked::new(file, expected)),
+                    None => Ok(fs::read_at_most(&path, limit)?),
+                }
+            }
+        }
     }
 }
 
@@ -270,14 +334,4 @@ fn is_about_the_network(error: &PackagesError) -> bool {
         error,
         PackagesError::Fetch { problem: FetchProblem::Connection(_) | FetchProblem::Slow { .. }, .. }
     )
-}
-
-fn check(bytes: Vec<u8>, (sha256, size): (Sha256, u64)) -> Result<Vec<u8>, FetchProblem> {
-    if bytes.len() as u64 != size {
-        return Err(FetchProblem::Size { found: bytes.len() as u64, expected: size });
-    }
-    match Sha256::of(&bytes) {
-        found if found == sha256 => Ok(bytes),
-        found => Err(FetchProblem::Digest { found: Box::new(found), expected: Box::new(sha256) }),
-    }
 }

@@ -1,13 +1,15 @@
 //! Keyrings: OpenPGP certificates in binary form or ASCII armour.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pgp::composed::{Deserializable, SignedPublicKey};
 use pgp::types::KeyDetails;
 
 use super::error::PackagesError;
+use super::fetch::Fetcher;
 use super::mirror::Mirror;
-use super::request::{Request, Settings};
+use super::request::{Request, SourceRequest};
 use super::sources::SignedBy;
 use crate::base::fs;
 use crate::base::id::hex;
@@ -58,46 +60,53 @@ impl Keyring {
         Keyring::parse(&bytes).map_err(|problem| PackagesError::Keyring { path: path.to_owned(), problem })
     }
 
-    /// Returns the keys that may sign a suite on a mirror: those that the recipe names, else those that
+    /// Returns the keys that may sign a source on a mirror: those that the recipe names, else those that
     /// apt's entry of the mirror names, else the distribution's.
     pub(super) fn of(
         request: &Request,
+        source: &SourceRequest,
         mirror: &Mirror,
-        settings: &Settings,
-    ) -> Result<Keyring, PackagesError> {
-        if let Some(path) = &request.signed_by {
-            return Keyring::open(path);
+        fetcher: &Fetcher<'_>,
+    ) -> Result<Arc<Keyring>, PackagesError> {
+        if let Some(path) = &source.signed_by {
+            return fetcher.keyring(path);
         }
         if mirror.signed_by.is_empty() {
-            return Keyring::of_distribution(request, settings);
+            return Keyring::of_distribution(request, fetcher);
         }
         let mut keyring = Keyring::default();
         for signed_by in &mirror.signed_by {
-            let more = match signed_by {
-                SignedBy::Path(path) => Keyring::open(path)?,
+            match signed_by {
+                SignedBy::Path(path) => keyring.keys.extend(fetcher.keyring(path)?.keys.iter().cloned()),
                 SignedBy::Fingerprint(fingerprint) => {
-                    let mut keyring = Keyring::of_distribution(request, settings)?;
-                    keyring.keys.retain(|key| has_fingerprint(key, fingerprint));
-                    keyring
+                    let whole = Keyring::of_distribution(request, fetcher)?;
+                    let named = whole.keys.iter().filter(|key| has_fingerprint(key, fingerprint));
+                    keyring.keys.extend(named.cloned());
                 }
-                SignedBy::Block(block) => Keyring::parse(block.as_bytes()).map_err(|problem| {
-                    PackagesError::Keyring { path: PathBuf::from("Signed-By in apt's sources"), problem }
-                })?,
-            };
-            keyring.keys.extend(more.keys);
+                SignedBy::Block(block) => {
+                    let path = PathBuf::from("Signed-By in apt's sources");
+                    let parsed = Keyring::parse(block.as_bytes());
+                    keyring
+                        .keys
+                        .extend(parsed.map_err(|problem| PackagesError::Keyring { path, problem })?.keys);
+                }
+            }
         }
-        Ok(keyring)
+        Ok(Arc::new(keyring))
     }
 
-    fn of_distribution(request: &Request, settings: &Settings) -> Result<Keyring, PackagesError> {
+    fn of_distribution(request: &Request, fetcher: &Fetcher<'_>) -> Result<Arc<Keyring>, PackagesError> {
         let distribution = &request.distribution;
-        let path = settings.keyrings.join(format!("{distribution}-archive-keyring.gpg"));
-        match Keyring::open(&path) {
-            Err(PackagesError::File(error)) if error.is_missing() => {
-                Err(PackagesError::NoKeyring { distribution: distribution.clone(), path })
+        let path = |suffix: &str| {
+            fetcher.settings().keyrings.join(format!("{distribution}-archive-keyring.{suffix}"))
+        };
+        for suffix in ["gpg", "pgp"] {
+            match fetcher.keyring(&path(suffix)) {
+                Err(PackagesError::File(error)) if error.is_missing() => {}
+                result => return result,
             }
-            result => result,
         }
+        Err(PackagesError::NoKeyring { distribution: distribution.clone(), path: path("gpg") })
     }
 }
 

@@ -25,35 +25,50 @@
 
 #![forbid(unsafe_code)]
 
+mod agents;
 mod apt_conf;
+mod cache;
 mod date;
 pub mod deb;
 mod digest;
+mod download;
 mod error;
 pub mod fetch;
+mod gone;
 mod http;
+mod index_text;
 pub mod install;
+mod kept;
 mod keyring;
+mod local;
 pub mod lock;
 mod mirror;
 mod proxy;
 mod request;
+mod resolve;
 pub mod rpm;
+mod settings;
 pub mod solve;
 mod sources;
+mod suite;
 mod trust;
 pub mod universe;
 pub mod unpack;
+pub mod vendor;
 
+pub use cache::{MemoryCache, PackageCache};
 pub use digest::Sha256;
 pub use error::{Ending, FetchProblem, PackagesError, SuiteProblem};
-pub use fetch::{Fetched, Fetcher, MemoryCache, PackageCache};
+pub use fetch::{Fetched, Fetcher};
 pub use http::Patience;
 pub use keyring::Keyring;
-pub use lock::{Lock, LockError, LockedPackage, LockedSuite, Wanted};
+pub use lock::{Lock, LockError, LockedPackage, LockedRequest, LockedSource, Wanted};
+pub use mirror::MirrorRule;
 pub use proxy::Proxies;
-pub use request::{Request, Settings};
-pub use solve::resolve;
+pub use request::{DEFAULT_PRIORITY, Request, Root, Rules, SourceRequest};
+pub use resolve::{Update, resolve};
+pub use settings::Settings;
 pub use sources::{SignedBy, Source, parse_deb822, parse_one_line};
-pub use trust::{SignatureProblem, Verified, verify_cleartext};
+pub use trust::{SignatureProblem, Verified, verify_cleartext, verify_detached};
 pub use unpack::{Unpacked, unpack_key};
+pub use vendor::Vendored;

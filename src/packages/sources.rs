@@ -28,6 +28,14 @@ pub enum SignedBy {
 }
 
 impl Source {
+    /// Puts an architecture where addresses and suites say `$(ARCH)`.
+    pub(super) fn with_architecture(mut self, architecture: &str) -> Source {
+        for text in self.uris.iter_mut().chain(&mut self.suites) {
+            *text = text.replace("$(ARCH)", architecture);
+        }
+        self
+    }
+
     /// Tells whether this entry offers a suite with all of these components for an architecture.
     pub fn offers(&self, suite: &str, components: &[String], architecture: &str) -> bool {
         self.suites.iter().any(|offered| offered == suite)

@@ -1,5 +1,5 @@
-//! OpenPGP signatures of a suite's `InRelease`, with the policy that the library leaves to its users
-//! (RFC 9580; cleartext framework: section 7).
+//! OpenPGP signatures of a suite's `InRelease`, or of `Release` by `Release.gpg`, with the policy that the library
+//! leaves to its users (RFC 9580; cleartext framework: section 7).
 //!
 //! One good signature suffices, as for apt. A signature is good when
 //! - its hash is SHA-256 or better, and it has neither expired nor comes from the future,
@@ -11,7 +11,9 @@
 
 use std::ops::Deref;
 
-use pgp::composed::{CleartextSignedMessage, SignedPublicKey, SignedPublicSubKey};
+use pgp::composed::{
+    CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
+};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType, SignatureVersion, Subpacket, SubpacketData};
 use pgp::types::{KeyDetails, PublicParams, Tag, Timestamp};
@@ -54,11 +56,13 @@ impl<T> Deref for Verified<T> {
     }
 }
 
-/// Says why a cleartext-signed file is not to be trusted.
+/// Says why a signed file is not to be trusted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
 pub enum SignatureProblem {
     #[error("it is not one cleartext-signed block and nothing else: {0}")]
     Form(String),
+    #[error("its signature can't be read: {0}")]
+    Detached(String),
     #[error("none of its signatures is good ({})", reasons.join("; "))]
     NoneGood {
         /// Why each signature was refused.
@@ -74,18 +78,75 @@ pub fn verify_cleartext(
     now_seconds: u64,
 ) -> Result<Verified<String>, SignatureProblem> {
     let message = parse(bytes).map_err(SignatureProblem::Form)?;
-    if message.signatures().len() > SIGNATURES_MAX {
+    let text = message.signed_text();
+    let signer = one_good(message.signatures(), text.as_bytes(), keyring, now_seconds)?;
+    Ok(Verified { value: text.replace("\r\n", "\n"), signer })
+}
+
+/// Checks a text by signatures that lie apart, in ASCII armour or binary, and returns the text. `now` is in
+/// seconds since 1970.
+pub fn verify_detached(
+    bytes: &[u8],
+    signatures: &[u8],
+    keyring: &Keyring,
+    now_seconds: u64,
+) -> Result<Verified<String>, SignatureProblem> {
+    let failed = |problem: String| SignatureProblem::Detached(problem);
+    let text = plain_text(bytes).map_err(SignatureProblem::Form)?;
+    let parsed = parse_signatures(signatures).map_err(failed)?;
+    let signer = one_good(&parsed, bytes, keyring, now_seconds)?;
+    Ok(Verified { value: text.replace("\r\n", "\n"), signer })
+}
+
+/// Returns the signer of the first good signature.
+fn one_good(
+    signatures: &[Signature],
+    content: &[u8],
+    keyring: &Keyring,
+    now: u64,
+) -> Result<String, SignatureProblem> {
+    if signatures.len() > SIGNATURES_MAX {
         return Err(SignatureProblem::Form(format!("it has more than {SIGNATURES_MAX} signatures")));
     }
-    let text = message.signed_text();
     let mut reasons = Vec::new();
-    for signature in message.signatures() {
-        match verify(signature, text.as_bytes(), keyring, now_seconds) {
-            Ok(signer) => return Ok(Verified { value: text.replace("\r\n", "\n"), signer }),
+    for signature in signatures {
+        match verify(signature, content, keyring, now) {
+            Ok(signer) => return Ok(signer),
             Err(reason) => reasons.push(reason),
         }
     }
     Err(SignatureProblem::NoneGood { reasons })
+}
+
+fn parse_signatures(bytes: &[u8]) -> Result<Vec<Signature>, String> {
+    const START: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
+    let is_armoured = bytes.trim_ascii_start().starts_with(START);
+    let parsed: Vec<_> = match is_armoured {
+        true => DetachedSignature::from_armor_many(bytes.trim_ascii_start())
+            .map_err(|error| error.to_string())?
+            .0
+            .take(SIGNATURES_MAX + 1)
+            .collect(),
+        false => DetachedSignature::from_bytes_many(bytes)
+            .map_err(|error| error.to_string())?
+            .take(SIGNATURES_MAX + 1)
+            .collect(),
+    };
+    let signatures: Vec<Signature> =
+        parsed.into_iter().flatten().map(|detached| detached.signature).collect();
+    if signatures.is_empty() { Err("it holds no OpenPGP signature".to_owned()) } else { Ok(signatures) }
+}
+
+/// Reads text, without what could hide something from a reader.
+fn plain_text(bytes: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is no UTF-8 text".to_owned())?;
+    if let Some(control) = text.chars().find(|c| c.is_control() && !"\n\r\t".contains(*c)) {
+        return Err(format!("it holds the control character {:?}", control));
+    }
+    match text.replace("\r\n", "\n").contains('\r') {
+        true => Err("it holds a carriage return inside a line".to_owned()),
+        false => Ok(text),
+    }
 }
 
 /// Reads the message, after seeing that the file is exactly one block: what stands outside of the armour is
@@ -94,13 +155,7 @@ fn parse(bytes: &[u8]) -> Result<CleartextSignedMessage, String> {
     const START: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
     const MIDDLE: &str = "-----BEGIN PGP SIGNATURE-----";
     const END: &str = "-----END PGP SIGNATURE-----";
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is no UTF-8 text".to_owned())?;
-    if let Some(control) = text.chars().find(|c| c.is_control() && !"\n\r\t".contains(*c)) {
-        return Err(format!("it holds the control character {:?}", control));
-    }
-    if text.replace("\r\n", "\n").contains('\r') {
-        return Err("it holds a carriage return inside a line".to_owned());
-    }
+    let text = plain_text(bytes)?;
     let armour: Vec<&str> =
         text.lines().map(str::trim_end).filter(|line| line.starts_with("-----")).collect();
     if armour != [START, MIDDLE, END] {
@@ -119,7 +174,12 @@ fn parse(bytes: &[u8]) -> Result<CleartextSignedMessage, String> {
 }
 
 /// Checks one signature; returns the signer's fingerprint, or why it is no good.
-fn verify(signature: &Signature, text: &[u8], keyring: &Keyring, now: u64) -> Result<String, String> {
+pub(super) fn verify(
+    signature: &Signature,
+    text: &[u8],
+    keyring: &Keyring,
+    now: u64,
+) -> Result<String, String> {
     if !matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary)) {
         return Err("a signature that is not over a text".to_owned());
     }

@@ -21,7 +21,7 @@ use crate::boot::initrd::{self, InitrdParts};
 use crate::boot::modules;
 use crate::boot::pe::PeImage;
 use crate::boot::service::Service;
-use crate::recipe::plan::{KernelPlan, KernelSource, LoaderSource, Origin, PackagesPlan, Plan};
+use crate::recipe::plan::{BarePackagePlan, KernelPlan, KernelSource, LoaderSource, Origin, Plan};
 use crate::store::{Objects, Store, Transaction, TreeRef};
 use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node};
 
@@ -115,7 +115,7 @@ impl Sources {
         let mut keys = Vec::new();
         let (kernel, modules) = match &request.kernel.source {
             KernelSource::Package(plan) => {
-                keys.extend(packages.keys(plan)?);
+                keys.push(packages.key(plan)?);
                 (None, None)
             }
             KernelSource::Host { image, modules } => {
@@ -124,7 +124,7 @@ impl Sources {
         };
         let loader = match request.loader {
             LoaderSource::Package(plan) => {
-                keys.extend(packages.keys(plan)?);
+                keys.push(packages.key(plan)?);
                 None
             }
             LoaderSource::Host { loader, stub } => {
@@ -311,21 +311,21 @@ fn path_of(text: &str) -> ImagePath {
 fn read_file(
     root: &Directory,
     path: &str,
-    plan: &PackagesPlan,
+    plan: &BarePackagePlan,
     source: &dyn ContentSource,
 ) -> Result<Vec<u8>> {
     match root.get(&path_of(path)) {
         Some(Node::File(file)) => Ok(source.read_all(&file.content)?),
         _ => Err(PipelineError::NotInPackage {
             path: path.to_owned(),
-            packages: plan.names.join(", "),
+            packages: plan.name.clone(),
             origin: plan.origin.clone(),
         }),
     }
 }
 
 /// Finds `/boot/vmlinuz-VERSION` in the tree of a kernel package.
-fn kernel_of(root: &Directory, plan: &PackagesPlan, source: &dyn ContentSource) -> Result<Vec<u8>> {
+fn kernel_of(root: &Directory, plan: &BarePackagePlan, source: &dyn ContentSource) -> Result<Vec<u8>> {
     let boot = root.directory(&path_of("/boot"));
     let kernels = boot.iter().flat_map(|boot| &boot.entries);
     let mut kernels = kernels.filter(|(name, _)| name.as_bytes().starts_with(b"vmlinu"));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::error::{PipelineError, Result};
-use crate::base::fs;
+use crate::base::{FileError, fs};
 use crate::recipe::{self, LoadError, Loaded, Loader, Settings, TEXT_BYTES_MAX};
 
 /// Reads recipes from files of the host, and variables from the environment where a recipe names them.
@@ -27,7 +27,12 @@ impl Loader for HostLoader {
 /// Reads a recipe with all that it includes. A recipe that isn't there is a file error, all else is the
 /// recipe's.
 pub fn load(recipe: &Path, settings: &Settings) -> Result<Loaded> {
-    fs::open(recipe)?;
+    let file = fs::open(recipe)?;
+    let metadata = file.metadata().map_err(FileError::at("look at", recipe))?;
+    if metadata.is_dir() {
+        let source = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+        return Err(FileError { doing: "read the recipe", path: recipe.to_owned(), source }.into());
+    }
     let name = recipe.to_string_lossy();
     recipe::load(&name, &HostLoader, settings)
         .map_err(|diagnostics| PipelineError::Recipe(Box::new(diagnostics)))

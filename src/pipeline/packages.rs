@@ -1,55 +1,24 @@
 //! Packages of a plan: locked, fetched into the store, unpacked into trees that are kept.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
 
 use super::error::{PipelineError, Result};
+use super::package_cache::StoreCache;
 use super::step::Memo;
 use crate::base::job::Unit;
 use crate::base::publish::publish_bytes;
-use crate::base::{Digest, Job, StepKey, fs};
+use crate::base::{Job, StepKey, fs};
 use crate::packages::lock::LOCK_BYTES_MAX;
-use crate::packages::unpack::{self, Options};
+use crate::packages::rpm::{self, RpmError};
+use crate::packages::unpack::{self, Share};
 use crate::packages::{
-    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Wanted, unpack_key,
+    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Unpacked, Update,
+    unpack_key,
 };
-use crate::recipe::plan::{Architecture, KernelSource, LoaderSource, PackagesPlan, Part, Plan};
+use crate::recipe::plan::BarePackagePlan;
 use crate::store::{Objects, Store, Transaction, TreeRef};
-use crate::tree::{Content, ContentError, ContentSink, ContentSource, Directory};
-
-/// Lists what a plan asks of package archives, in recipe order.
-pub fn requests(plan: &Plan) -> Vec<Request> {
-    let mut plans: Vec<&PackagesPlan> = Vec::new();
-    for part in &plan.parts {
-        if let Part::Packages(packages) = part {
-            plans.push(packages);
-        }
-    }
-    if let Some(KernelSource::Package(packages)) = plan.kernel.as_ref().map(|kernel| &kernel.source) {
-        plans.push(packages);
-    }
-    if let LoaderSource::Package(packages) = &plan.boot.loader {
-        plans.push(packages);
-    }
-    plans.into_iter().map(|packages| request(packages, plan.image.architecture)).collect()
-}
-
-fn request(plan: &PackagesPlan, architecture: Architecture) -> Request {
-    let architecture = match architecture {
-        Architecture::X86_64 => "amd64",
-        Architecture::Aarch64 => "arm64",
-    };
-    Request {
-        distribution: plan.distribution.clone(),
-        suite: plan.suite.clone(),
-        components: plan.components.clone(),
-        architecture: architecture.to_owned(),
-        names: plan.names.clone(),
-        mirror: plan.mirror.clone(),
-        signed_by: plan.signed_by.clone(),
-    }
-}
+use crate::tree::content::ContentReader;
+use crate::tree::{Content, ContentSource, Directory};
 
 /// What became of a lock.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -58,6 +27,10 @@ pub struct Locked {
     pub packages: Vec<String>,
     /// False where the file said this already: then it was not touched.
     pub changed: bool,
+    /// Whether there was no lock before.
+    pub is_new: bool,
+    /// What differs from the lock that was there, a line each, as a changelog would say it.
+    pub changes: Vec<String>,
 }
 
 /// Reads the lock beside a recipe; `None` where there is none.
@@ -71,62 +44,100 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>> {
     Lock::parse(&text).map(Some).map_err(|error| problem(error.to_string()))
 }
 
-/// Asks the archives what there is and writes the lock. Packages that are locked stay as they are, unless
-/// `update` is set; what the plan no longer asks for is dropped.
+/// How a lock is to be made.
+pub struct Locking<'a> {
+    pub settings: &'a Settings,
+    /// Where the lock lies.
+    pub path: &'a Path,
+    /// Which locked versions may change.
+    pub update: Update,
+    /// Whether the file is written; else only what would change is told.
+    pub write: bool,
+}
+
+/// Asks the archives what there is and writes the lock. Packages that are locked stay as far as the update
+/// says; what the plan no longer asks for is dropped.
 pub fn write_lock(
     store: &Store,
     requests: &[Request],
-    settings: &Settings,
-    path: &Path,
-    update: bool,
+    locking: &Locking<'_>,
     job: &Job,
 ) -> Result<(Lock, Locked)> {
-    let previous = read_lock(path)?;
+    let previous = read_lock(locking.path)?;
     let cache = StoreCache::new(store, job);
-    let fetcher = Fetcher::new(settings.clone(), &cache)?;
-    let keep = previous.as_ref().filter(|_| !update);
-    let lock = packages::resolve(requests, keep, previous.as_ref(), &fetcher, job)?;
+    let fetcher = Fetcher::new(locking.settings.clone(), &cache)?;
+    let lock = packages::resolve(requests, previous.as_ref(), &locking.update, &fetcher, job)?;
     drop(fetcher);
     cache.finish()?;
     let changed = previous.as_ref() != Some(&lock);
-    if changed {
-        publish_bytes(path, lock.to_string().as_bytes())?;
+    if changed && locking.write {
+        publish_bytes(locking.path, lock.to_string().as_bytes())?;
     }
-    let packages = lock.packages().map(ToString::to_string).collect();
-    Ok((lock, Locked { packages, changed }))
+    let is_new = previous.is_none();
+    let changes = Lock::changes(&previous.unwrap_or_default(), &lock);
+    let locked = Locked {
+        is_new,
+        packages: lock.packages().map(ToString::to_string).collect(),
+        changed,
+        changes: changes.iter().map(ToString::to_string).collect(),
+    };
+    Ok((lock, locked))
 }
 
-/// Unpacks locked packages, each once ever: the trees are kept in the store.
+/// Gathers all packages of a lock in a folder, for a builder without a network.
+pub fn vendor(
+    store: &Store,
+    lock: &Lock,
+    requests: &[Request],
+    settings: &Settings,
+    folder: &Path,
+    job: &Job,
+) -> Result<packages::Vendored> {
+    let cache = StoreCache::new(store, job);
+    let fetcher = Fetcher::new(settings.clone(), &cache)?;
+    let vendored = packages::vendor::write(lock, requests, &fetcher, folder, job)?;
+    drop(fetcher);
+    cache.finish()?;
+    Ok(vendored)
+}
+
+/// Unpacks locked packages, each once ever: they are kept in the store.
 pub struct Unpacking<'a> {
     pub store: &'a Store,
     pub memo: &'a Memo<'a>,
     pub lock: &'a Lock,
     pub settings: &'a Settings,
-    pub architecture: Architecture,
 }
 
 impl Unpacking<'_> {
-    /// Returns the keys of unpacking the packages of a plan, in its order.
-    pub fn keys(&self, plan: &PackagesPlan) -> Result<Vec<StepKey>> {
-        let requests = [request(plan, self.architecture)];
-        let wanted = self.lock.select(&requests)?;
-        Ok(wanted.iter().map(|wanted| key(wanted.package)).collect())
+    /// Returns the key of unpacking one package that is taken without what it needs.
+    pub fn key(&self, plan: &BarePackagePlan) -> Result<StepKey> {
+        Ok(key(self.bare(plan)?))
     }
 
-    /// Brings everything into the store that is neither there nor unpacked already, over several
-    /// connections at once.
-    pub fn fetch(&self, requests: &[Request], job: &Job) -> Result<()> {
-        let wanted = self.lock.select(requests)?;
+    fn bare(&self, plan: &BarePackagePlan) -> Result<&LockedPackage> {
+        let found = self.lock.bare(&plan.distribution, &plan.name);
+        found.ok_or_else(|| {
+            let (name, distribution) = (plan.name.clone(), plan.distribution.clone());
+            let request = self.lock.request(&distribution);
+            let architecture = request.map(|request| request.architecture.clone()).unwrap_or_default();
+            PackagesError::NotLocked { name, distribution, architecture }.into()
+        })
+    }
+
+    /// Brings everything into the store that is neither there nor unpacked already, over several connections
+    /// at once. Of a request whose tree is known, only packages that what boots is taken from are needed.
+    pub fn fetch(&self, requests: &[Request], is_known: impl Fn(&Request) -> bool, job: &Job) -> Result<()> {
         let cache = StoreCache::new(self.store, job);
-        let missing = |wanted: &Wanted<'_>| {
-            let package = wanted.package;
-            let unpacked = self.memo.tree(&key(package)).is_some();
-            Ok::<_, ContentError>(!unpacked && !cache.holds(&package.sha256.0, package.size_bytes)?)
-        };
         let mut needed = Vec::new();
-        for wanted in wanted {
-            if missing(&wanted)? {
-                needed.push(wanted);
+        for request in requests {
+            let is_known = is_known(request);
+            for wanted in self.lock.select(std::slice::from_ref(request))? {
+                let package = wanted.package;
+                let is_done = is_known && package.is_installed() || self.memo.tree(&key(package)).is_some();
+                if !is_done && !cache.holds(&package.sha256.0, package.size_bytes)? {
+                    needed.push(wanted);
+                }
             }
         }
         if !needed.is_empty() {
@@ -135,121 +146,124 @@ impl Unpacking<'_> {
         cache.finish()
     }
 
-    /// Returns the trees of the packages of a plan, each with the package's name and version, in order.
-    pub fn trees(
+    /// Returns the packages of a distribution that are to be installed, in the order of the lock.
+    pub fn packages(
         &self,
-        plan: &PackagesPlan,
+        request: &Request,
         transaction: &Transaction<'_>,
         job: &Job,
-    ) -> Result<Vec<(String, Directory)>> {
-        let requests = [request(plan, self.architecture)];
-        let mut wanted: Vec<(usize, Wanted<'_>)> =
-            self.lock.select(&requests)?.into_iter().enumerate().collect();
-        wanted.sort_by_key(|(_, wanted)| std::cmp::Reverse(wanted.package.size_bytes));
-        let unpacked = job.workers.try_map(wanted, |(index, wanted)| {
-            let tree = self.unpacked(wanted.package, transaction, job)?;
-            Ok((index, wanted.package.to_string(), transaction.read_tree(job, &tree)?))
+    ) -> Result<Vec<Unpacked>> {
+        let packages: Vec<&LockedPackage> = self.lock.installed(&request.distribution).collect();
+        let size = |package: &&LockedPackage| package.size_bytes;
+        let unpacked = unpack::largest_first(packages, size, job, |package, share| {
+            self.unpacked(package, share, transaction, job)
         });
-        let mut trees = unpacked.map_err(PipelineError::first)?;
-        trees.sort_by_key(|tree| tree.0);
-        Ok(trees.into_iter().map(|(_, name, tree)| (name, tree)).collect())
+        unpacked.map_err(PipelineError::first)
     }
 
-    /// Returns the packages of a plan in one tree, for looking into: what several bring is the last one's.
-    pub fn tree(&self, plan: &PackagesPlan, transaction: &Transaction<'_>, job: &Job) -> Result<Directory> {
-        let mut trees = self.trees(plan, transaction, job)?.into_iter().map(|(_, tree)| tree);
-        let mut united = trees.next().unwrap_or_default();
-        for tree in trees {
-            for (path, node) in tree.paths() {
-                if !matches!(node, crate::tree::Node::Directory(_)) {
-                    united.replace(&path, node.clone()).map_err(|error| PipelineError::Tree(vec![error]))?;
-                }
-            }
-        }
-        Ok(united)
+    /// Returns the tree of one package that is taken without what it needs.
+    pub fn tree(
+        &self,
+        plan: &BarePackagePlan,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Directory> {
+        let size = |package: &&LockedPackage| package.size_bytes;
+        let unpacked = unpack::largest_first(vec![self.bare(plan)?], size, job, |package, share| {
+            self.unpacked(package, share, transaction, job)
+        });
+        let unpacked = unpacked.map_err(PipelineError::first)?.pop();
+        Ok(unpacked.expect("because one package gives one tree").tree)
     }
 
-    fn unpacked(&self, package: &LockedPackage, transaction: &Transaction<'_>, job: &Job) -> Result<TreeRef> {
+    fn unpacked(
+        &self,
+        package: &LockedPackage,
+        share: Share,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Unpacked> {
+        let tree = self.kept(package, share, transaction, job)?;
+        let kept = transaction.read_tree(job, &tree)?;
+        let unpacked = Unpacked::from_tree(kept, transaction);
+        let problem =
+            |problem| PackagesError::Unpack { package: package.to_string(), problem: Box::new(problem) };
+        Ok(unpacked.map_err(problem)?)
+    }
+
+    fn kept(
+        &self,
+        package: &LockedPackage,
+        share: Share,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<TreeRef> {
         let key = key(package);
         if let Some(tree) = self.memo.tree(&key) {
             return Ok(tree);
         }
         let step = job.step(format!("unpack {package}"), Some(package.size_bytes), Unit::Bytes);
-        let cache = StoreCache::new(self.store, job);
-        let bytes = cache.get(&package.sha256.0, package.size_bytes)?;
-        let bytes = bytes.ok_or_else(|| PackagesError::Offline {
+        let content = StoreCache::new(self.store, job).find(&package.sha256.0, package.size_bytes);
+        let content = content.ok_or_else(|| PackagesError::Offline {
             name: package.name.clone(),
             version: package.version.clone(),
             sha256: package.sha256,
             filename: package.filename.clone(),
         })?;
-        let unpacked = unpack::locked_deb(&bytes, package, &Options::default(), transaction, job)?;
-        let sealed = unpacked.tree.seal().map_err(PipelineError::Tree)?;
+        let whole = match package.distribution == rpm::DISTRIBUTION {
+            true => self.unpack_rpm(package, content, transaction, job)?,
+            false => {
+                let reader = ContentReader::new(transaction, content);
+                unpack::locked_deb(reader, package, share, transaction, job)?.to_tree()
+            }
+        };
+        let sealed = whole.seal().map_err(PipelineError::Tree)?;
         let tree = transaction.put_tree(job, &sealed)?;
         step.advance(package.size_bytes);
         self.memo.later(key, tree);
         Ok(tree)
     }
+
+    fn unpack_rpm(
+        &self,
+        package: &LockedPackage,
+        content: Content,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Directory> {
+        let bytes = transaction.read_all(&content)?;
+        let LockedPackage { name, version, architecture, .. } = package;
+        let unpacked = rpm::locked(&bytes, (name, version, architecture), transaction, job);
+        let problem = |problem| broken_rpm(package, problem);
+        Ok(unpacked.map_err(problem)?.to_tree())
+    }
+
+    /// Returns the packages of a request of RPM repositories, in the order of the lock.
+    pub fn rpm_packages(
+        &self,
+        request: &Request,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Vec<rpm::Unpacked>> {
+        let packages: Vec<&LockedPackage> = self.lock.installed(&request.distribution).collect();
+        let size = |package: &&LockedPackage| package.size_bytes;
+        let unpacked = unpack::largest_first(packages, size, job, |package, share| {
+            let tree = self.kept(package, share, transaction, job)?;
+            let kept = transaction.read_tree(job, &tree)?;
+            let unpacked = rpm::Unpacked::from_tree(kept, transaction);
+            Ok(unpacked.map_err(|problem| broken_rpm(package, problem))?)
+        });
+        unpacked.map_err(PipelineError::first)
+    }
 }
 
 fn key(package: &LockedPackage) -> StepKey {
-    unpack_key(&package.sha256, &Options::default())
-}
-
-/// Keeps what was fetched in the store: objects by their ids, and a table from SHA-256 to id.
-struct StoreCache<'a> {
-    store: &'a Store,
-    transaction: Transaction<'a>,
-    new: Mutex<HashMap<[u8; 32], Content>>,
-}
-
-impl<'a> StoreCache<'a> {
-    fn new(store: &'a Store, job: &Job) -> Self {
-        StoreCache { store, transaction: store.begin(job), new: Mutex::default() }
-    }
-
-    fn find(&self, sha256: &[u8; 32], size_bytes: u64) -> Option<Content> {
-        let new = self.new.lock().expect("because nothing panics while it holds the table");
-        if let Some(content) = new.get(sha256) {
-            return Some(*content);
-        }
-        let record = self.store.memo_get(&table_key(sha256))?;
-        let (id, size) = record.split_first_chunk::<32>()?;
-        let content = Content { id: (*id).into(), size: u64::from_le_bytes(size.try_into().ok()?) };
-        (content.size == size_bytes && self.store.has(&content.id.0)).then_some(content)
-    }
-
-    /// Makes what was put durable, then enters it into the table.
-    fn finish(self) -> Result<()> {
-        let new = self.new.into_inner().expect("because nothing panics while it holds the table");
-        self.transaction.commit(&[], "packages")?;
-        for (sha256, content) in new {
-            let record = [&content.id.as_bytes()[..], &content.size.to_le_bytes()].concat();
-            self.store.memo_put(&table_key(&sha256), &record)?;
-        }
-        Ok(())
+    match package.distribution == rpm::DISTRIBUTION {
+        true => rpm::unpack_key(&package.sha256),
+        false => unpack_key(&package.sha256),
     }
 }
 
-fn table_key(sha256: &[u8; 32]) -> StepKey {
-    StepKey(Digest::derive("mkimage 2026 sha256 table v1", sha256))
-}
-
-impl PackageCache for StoreCache<'_> {
-    fn holds(&self, sha256: &[u8; 32], size_bytes: u64) -> std::result::Result<bool, ContentError> {
-        Ok(self.find(sha256, size_bytes).is_some())
-    }
-
-    fn get(&self, sha256: &[u8; 32], size_bytes: u64) -> std::result::Result<Option<Vec<u8>>, ContentError> {
-        match self.find(sha256, size_bytes) {
-            Some(content) => self.transaction.read_all(&content).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> std::result::Result<(), ContentError> {
-        let content = self.transaction.put(bytes)?;
-        self.new.lock().expect("because nothing panics while it holds the table").insert(*sha256, content);
-        Ok(())
-    }
+fn broken_rpm(package: &LockedPackage, problem: RpmError) -> PackagesError {
+    PackagesError::UnpackRpm { package: package.to_string(), problem: Box::new(problem) }
 }

@@ -75,6 +75,7 @@ pub enum Part {
     HardLink(HardLinkPlan),
     Device(DevicePlan),
     Packages(PackagesPlan),
+    Run(RunPlan),
 }
 
 impl Part {
@@ -89,6 +90,7 @@ impl Part {
             Part::HardLink(part) => &part.origin,
             Part::Device(part) => &part.origin,
             Part::Packages(part) => &part.origin,
+            Part::Run(part) => &part.origin,
         }
     }
 }
@@ -135,6 +137,8 @@ pub struct AppPlan {
     pub stop_signal: String,
     pub stop_timeout_seconds: u32,
     pub health: Option<HealthPlan>,
+    /// What of the libraries comes along that the app needs.
+    pub closure: Option<Closure>,
     pub origin: Origin,
 }
 
@@ -147,6 +151,13 @@ pub enum Restart {
     OnFailure,
     /// Power off.
     Never,
+}
+
+/// How what an app needs is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closure {
+    /// The loader and the libraries that its ELF files name.
+    Elf,
 }
 
 /// `health { … }` in an app.
@@ -283,22 +294,111 @@ pub struct GroupPlan {
     pub origin: Origin,
 }
 
-/// Which packages of which archive.
+/// Where packages come from: one suite of one archive.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PackagesPlan {
-    /// `debian`.
-    pub distribution: String,
+pub struct ArchivePlan {
+    /// The label of its block, or the suite.
+    pub name: String,
+    /// Empty for `rpm`, whose repositories have none.
     pub suite: String,
     pub components: Vec<String>,
-    /// Exact package names.
-    pub names: Vec<String>,
     /// Base address of the archive. `None`: by flag, environment or apt's configuration.
     pub mirror: Option<String>,
     /// Keyring file that must have signed the suite. `None`: the distribution's.
     pub signed_by: Option<std::path::PathBuf>,
+    /// As apt's pin priority: of two versions, that of the source with the higher one is taken.
+    pub priority: i32,
+}
+
+/// `packages "DISTRIBUTION" { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct PackagesPlan {
+    /// `debian`, `ubuntu` or `rpm`.
+    pub distribution: String,
+    /// In recipe order, the block's own first.
+    pub archives: Vec<ArchivePlan>,
+    pub names: Vec<PackageName>,
+    /// Whether what the packages need comes along.
+    pub dependencies: bool,
+    /// Whether the packages come along that every system of the distribution has.
+    pub essential: bool,
+    /// Whether what the packages recommend comes along.
+    pub recommends: bool,
+    /// Packages that are never taken.
+    pub exclude: Vec<String>,
+    /// Patterns of versions, by package.
+    pub pins: BTreeMap<String, String>,
+    /// Packages that stay at their locked version when the lock is updated.
+    pub holds: Vec<String>,
+    /// Packages that are files of the host.
+    pub files: Vec<std::path::PathBuf>,
+    /// Further architectures of which packages may be named, as the distribution calls them.
+    pub foreign_architectures: Vec<String>,
+    /// Globs of paths that stay although `drop` names them.
+    pub keep: Vec<String>,
+    /// Globs of paths that do not reach the image.
+    pub drop: Vec<String>,
+    /// What becomes of scripts that nobody knows, by package.
+    pub scripts: BTreeMap<String, ScriptPolicy>,
+    pub database: PackageDatabase,
     /// As in [`SourcePlan::allow`].
     pub allow: Vec<ImagePath>,
     pub replace: Vec<ImagePath>,
+    pub origin: Origin,
+}
+
+/// `nginx-light`, `foo:i386`, `openssh-server=1:9.2*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageName {
+    /// With `:ARCHITECTURE` where the recipe says one.
+    pub name: String,
+    /// Pattern of the version, in which `*` stands for anything.
+    pub version: Option<String>,
+}
+
+/// What becomes of a maintainer script whose effect is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScriptPolicy {
+    /// The build fails and shows it (the default).
+    Refuse,
+    /// It is left out.
+    Ignore,
+    /// It runs in the sandbox.
+    Run,
+}
+
+/// How an image remembers its packages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PackageDatabase {
+    /// As the distribution's own tools do.
+    Full,
+    /// As images without these tools do: `var/lib/dpkg/status.d`.
+    StatusD,
+    None,
+}
+
+/// One package of an archive, taken without what it needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BarePackagePlan {
+    pub distribution: String,
+    pub archive: ArchivePlan,
+    pub name: String,
+    pub origin: Origin,
+}
+
+/// `run "NAME" { … }`: commands in the sandbox, on the tree so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunPlan {
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Host files and folders that the commands see, read-only, by where they see them.
+    pub inputs: Vec<(ImagePath, std::path::PathBuf)>,
+    pub environment: BTreeMap<String, String>,
+    pub working_directory: ImagePath,
+    /// Globs of paths that may change; a change elsewhere is an error.
+    pub outputs: Vec<String>,
+    pub timeout_seconds: u32,
     pub origin: Origin,
 }
 
@@ -313,8 +413,8 @@ pub struct KernelPlan {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum KernelSource {
-    /// One package name, in `names`; a metapackage stands for the `linux-image-…` package that it depends on.
-    Package(PackagesPlan),
+    /// A metapackage stands for the `linux-image-…` package that it depends on.
+    Package(BarePackagePlan),
     /// Files of the host: a kernel image, and the `lib/modules/VERSION` directory where modules are asked for.
     Host { image: std::path::PathBuf, modules: Option<std::path::PathBuf> },
 }
@@ -351,7 +451,7 @@ pub struct BootPlan {
 #[derive(Clone, Debug, PartialEq)]
 pub enum LoaderSource {
     /// A package with `usr/lib/systemd/boot/efi/…` (`systemd-boot-efi`).
-    Package(PackagesPlan),
+    Package(BarePackagePlan),
     Host {
         loader: std::path::PathBuf,
         stub: std::path::PathBuf,

@@ -80,6 +80,7 @@ fn section(block: &Block) -> String {
     let level = if block.parent.is_some() { "###" } else { "##" };
     let mut text = format!("\n{level} `{}`\n\n{}\n", title(block), block.description);
     let count = match (block.parent, &block.count) {
+        (Some(parent), Count::Any) => format!("Stands in `{parent}`, any number."),
         (Some(parent), _) => format!("Stands in `{parent}`, at most once."),
         (None, Count::ExactlyOne) => "Exactly one a recipe.".to_owned(),
         (None, Count::AtMostOne) => "At most one a recipe.".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::diff::{Change, diff};
 use super::error::TreeError;
 use super::follow::follow;
 use super::node::{Directory, Node};
@@ -27,35 +28,74 @@ pub struct Origins {
 }
 
 impl Origins {
+    fn add(&mut self, name: &str) -> usize {
+        self.names.push(name.to_owned());
+        self.names.len() - 1
+    }
+
     /// Returns who brought a path; `None` where nobody did.
     pub fn of(&self, path: &ImagePath) -> Option<&str> {
         self.by_path.get(path).map(|&index| self.names[index].as_str())
     }
 }
 
-/// Merges contributions in order. Directories unite, equal nodes are one; the same path with different
-/// nodes is a conflict that names both origins. All conflicts are returned, in path order of each
-/// contribution.
-///
-/// A directory's metadata is that of the first contribution that brings it, unless a later one states
-/// it explicitly. A symlink met by a directory (usr-merge: `/bin` → `usr/bin`) is followed when it
-/// leads to a directory inside the tree.
+/// Merges contributions in order. All conflicts are returned, in path order of each contribution; see
+/// [`Merging`] for the rules.
 pub fn merge(contributions: Vec<Contribution>) -> Result<(Directory, Origins), Vec<TreeError>> {
-    let mut merged = Directory::default();
-    let mut origins = Origins::default();
-    let mut errors = Vec::new();
-    for contribution in contributions {
-        let index = origins.names.len();
-        origins.names.push(contribution.origin.clone());
+    let mut merging = Merging::default();
+    contributions.iter().for_each(|contribution| merging.lay(contribution));
+    merging.finish()
+}
+
+/// A tree that grows by one contribution after the other.
+///
+/// Directories unite, equal nodes are one; the same path with different nodes is a conflict that names both
+/// origins. A directory's metadata is that of the first contribution that brings it, unless a later one
+/// states it explicitly. A symlink met by a directory (usr-merge: `/bin` → `usr/bin`) is followed when it
+/// leads to a directory inside the tree.
+#[derive(Default)]
+pub struct Merging {
+    merged: Directory,
+    origins: Origins,
+    errors: Vec<TreeError>,
+}
+
+impl Merging {
+    /// Lays one more contribution over what is there. Conflicts are kept for [`Merging::finish`].
+    pub fn lay(&mut self, contribution: &Contribution) {
+        let index = self.origins.add(&contribution.origin);
         if contribution.explicit.contains(&ImagePath::root()) {
-            merged.metadata = contribution.tree.metadata.clone();
+            self.merged.metadata = contribution.tree.metadata.clone();
         }
-        let mut layer = Layer { merged: &mut merged, origins: &mut origins, index, errors: &mut errors };
+        let Merging { merged, origins, errors } = self;
+        let mut layer = Layer { merged, origins, index, errors };
         for (path, node) in contribution.tree.paths() {
-            layer.lay(&contribution, path, node);
+            layer.lay(contribution, path, node);
         }
     }
-    if errors.is_empty() { Ok((merged, origins)) } else { Err(errors) }
+
+    /// Returns what is there so far, or all conflicts so far.
+    pub fn so_far(&mut self) -> Result<&Directory, Vec<TreeError>> {
+        if self.errors.is_empty() { Ok(&self.merged) } else { Err(std::mem::take(&mut self.errors)) }
+    }
+
+    /// Puts a tree in place of what is there, as a step that worked on it left it: what it made or changed
+    /// comes from it from now on.
+    pub fn become_tree(&mut self, tree: Directory, origin: &str) {
+        let index = self.origins.add(origin);
+        for (path, change) in diff(&self.merged, &tree) {
+            match change {
+                Change::Removed(_) => self.origins.by_path.remove(&path),
+                Change::Added(_) | Change::Changed(..) => self.origins.by_path.insert(path, index),
+            };
+        }
+        self.merged = tree;
+    }
+
+    /// Returns the tree and who brought what, or all conflicts.
+    pub fn finish(self) -> Result<(Directory, Origins), Vec<TreeError>> {
+        if self.errors.is_empty() { Ok((self.merged, self.origins)) } else { Err(self.errors) }
+    }
 }
 
 /// One contribution on its way onto the tree.
@@ -194,6 +234,27 @@ mod tests {
             errors[0]
         );
         assert_eq!(errors[1], "/b: both app and files bring it, and they differ (modes 0644 and 0600)");
+    }
+
+    #[test]
+    fn a_step_owns_what_it_changed_and_nothing_else() {
+        let mut merging = Merging::default();
+        merging.lay(&contribution("one", &[("/d/a", file("x", 0o644)), ("/d/b", file("y", 0o644))]));
+        let mut tree = merging.so_far().expect("no conflict").clone();
+        tree.replace(&path("/d/b"), file("z", 0o644)).expect("replaced");
+        tree.insert(&path("/d/c"), file("n", 0o644)).expect("inserted");
+        merging.become_tree(tree, "step");
+        merging.lay(&contribution("two", &[("/d/c", file("other", 0o644))]));
+        let errors = merging.finish().expect_err("a conflict");
+        assert!(errors[0].to_string().starts_with("/d/c: both step and two bring it"), "{}", errors[0]);
+        let mut merging = Merging::default();
+        merging.lay(&contribution("one", &[("/d/a", file("x", 0o644)), ("/d/b", file("y", 0o644))]));
+        merging.become_tree(
+            contribution("", &[("/d/a", file("x", 0o644)), ("/d/b", file("z", 0o644))]).tree,
+            "step",
+        );
+        let (_, origins) = merging.finish().expect("merged");
+        assert_eq!((origins.of(&path("/d/a")), origins.of(&path("/d/b"))), (Some("one"), Some("step")));
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod walk;
 
 pub use content::{Content, ContentError, ContentSink, ContentSource, DataMap, MemoryContents};
 pub use error::TreeError;
-pub use merge::{Contribution, merge};
+pub use merge::{Contribution, Merging, Origins, merge};
 pub use node::{Device, DeviceKind, Directory, File, Metadata, Node, Special, Symlink, Xattrs};
 pub use seal::SealedTree;
 pub use walk::Visit;

@@ -79,6 +79,7 @@ fn tree_part(source: SourcePlan) -> Part {
 
 fn app_part(source: SourcePlan, change: impl FnOnce(&mut AppPlan)) -> Part {
     let mut app = AppPlan {
+        closure: None,
         name: "hello".into(),
         source,
         command: vec!["/hello".into()],
@@ -565,11 +566,20 @@ fn a_conflict_of_two_parts_names_both_and_replacing_is_asked_for() {
 fn packages_are_left_to_who_can_fetch_them() {
     let packages = Part::Packages(PackagesPlan {
         distribution: "debian".into(),
-        suite: "bookworm".into(),
-        components: Vec::new(),
+        archives: Vec::new(),
         names: Vec::new(),
-        mirror: None,
-        signed_by: None,
+        dependencies: true,
+        essential: true,
+        recommends: false,
+        exclude: Vec::new(),
+        pins: BTreeMap::new(),
+        holds: Vec::new(),
+        files: Vec::new(),
+        foreign_architectures: Vec::new(),
+        keep: Vec::new(),
+        drop: Vec::new(),
+        scripts: BTreeMap::new(),
+        database: PackageDatabase::Full,
         allow: Vec::new(),
         replace: Vec::new(),
         origin: origin("packages \"debian\"", 2),

@@ -6,11 +6,16 @@
 mod archives;
 mod fetching;
 pub mod keys;
+mod locks;
 mod parsers;
 mod payloads;
+mod secure;
 mod server;
 mod signatures;
+mod sources;
 mod suites;
+mod updates;
+mod vendoring;
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -22,9 +27,10 @@ use keys::{DAY, GOOD, MADE, Make, NOW, SIGNED, Sign, TestKey};
 use mkimage::base::{ImagePath, Job};
 use mkimage::packages::deb::{control, index, release};
 use mkimage::packages::{
-    Fetcher, Keyring, Lock, LockedPackage, LockedSuite, MemoryCache, PackageCache, PackagesError, Patience,
-    Proxies, Request, Settings, Sha256, SignatureProblem, SignedBy, Source, Unpacked, parse_deb822,
-    parse_one_line, resolve, unpack, verify_cleartext,
+    Fetcher, Keyring, Lock, LockedPackage, LockedRequest, LockedSource, MemoryCache, MirrorRule,
+    PackageCache, PackagesError, Patience, Proxies, Request, Root, Settings, Sha256, SignatureProblem,
+    SignedBy, Source, SourceRequest, Unpacked, Update, parse_deb822, parse_one_line, resolve, unpack, vendor,
+    verify_cleartext, verify_detached,
 };
 use mkimage::tree::{ContentSource, MemoryContents, Node};
 use pgp::crypto::hash::HashAlgorithm;
@@ -92,17 +98,15 @@ impl Archive {
     }
 
     fn settings(&self) -> Settings {
-        let mirror = Some(format!("file:{}", self.root().display()));
+        let mirrors = MirrorRule::parse_list(&format!("file:{}", self.root().display())).expect("a mirror");
         Settings {
-            mirror,
+            mirrors,
             ..Settings::bare(self.folder.path().join("apt"), self.folder.path().join("keys"), NOW)
         }
     }
 
     fn lock(&self, names: &[&str]) -> Result<Lock, PackagesError> {
-        let cache = MemoryCache::default();
-        let fetcher = Fetcher::new(self.settings(), &cache).expect("a fetcher");
-        resolve(&[request(names)], None, None, &fetcher, &Job::quiet(2))
+        lock_with(self.settings(), &[request(names)], None, Update::None)
     }
 }
 
@@ -111,16 +115,38 @@ fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).expect("written");
 }
 
+/// Asks for packages by their exact names, from the one suite.
 fn request(names: &[&str]) -> Request {
     Request {
         distribution: "debian".into(),
-        suite: "tested".into(),
-        components: vec!["main".into()],
         architecture: "amd64".into(),
-        names: names.iter().map(|name| (*name).to_owned()).collect(),
-        mirror: None,
-        signed_by: None,
+        sources: vec![SourceRequest::of_suite("tested", &["main"])],
+        roots: names.iter().map(|name| Root::parse(name).expect("a root")).collect(),
+        ..Request::default()
     }
+}
+
+/// Settings that name one mirror for everything, and nothing of this machine.
+fn at(address: &str) -> Settings {
+    let mirrors = MirrorRule::parse_list(address).expect("mirrors");
+    Settings { mirrors, ..Settings::bare("/nowhere".into(), "/nowhere".into(), NOW) }
+}
+
+/// Locks with settings and an empty cache.
+fn lock_with(
+    settings: Settings,
+    requests: &[Request],
+    previous: Option<&Lock>,
+    update: Update,
+) -> Result<Lock, PackagesError> {
+    let cache = MemoryCache::default();
+    let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
+    resolve(requests, previous, &update, &fetcher, &Job::quiet(2))
+}
+
+/// Names and versions of what is locked.
+fn versions(lock: &Lock) -> Vec<String> {
+    lock.packages().map(ToString::to_string).collect()
 }
 
 fn hello(version: &str) -> Deb {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use mkimage::base::{Bytes, ImagePath, fs};
 use mkimage::recipe::plan::{
-    Account, Architecture, FileContent, HealthCheck, KernelSource, LoaderSource, Part, Restart,
+    Account, Architecture, FileContent, HealthCheck, KernelSource, LoaderSource, PackageDatabase, Part,
+    Restart, ScriptPolicy,
 };
 use mkimage::recipe::{Code, Entry, MemoryLoader, Settings, Severity, format, load, reference};
 
@@ -267,16 +268,13 @@ fn hello_boots_from_packages_of_its_kernel_s_suite() {
     let kernel = plan.kernel.expect("a kernel");
     let KernelSource::Package(package) = kernel.source else { panic!("a package") };
     assert_eq!(
-        (package.suite.as_str(), package.names.as_slice()),
-        ("bookworm", &["linux-image-cloud-amd64".to_owned()][..])
+        (package.archive.suite.as_str(), package.name.as_str()),
+        ("bookworm", "linux-image-cloud-amd64")
     );
-    assert_eq!(package.components, ["main"]);
+    assert_eq!(package.archive.components, ["main"]);
     assert_eq!(kernel.modules, mkimage::recipe::plan::DEFAULT_MODULES);
     let LoaderSource::Package(loader) = plan.boot.loader else { panic!("a package") };
-    assert_eq!(
-        (loader.suite.as_str(), loader.names.as_slice()),
-        ("bookworm", &["systemd-boot-efi".to_owned()][..])
-    );
+    assert_eq!((loader.archive.suite.as_str(), loader.name.as_str()), ("bookworm", "systemd-boot-efi"));
     assert_eq!((plan.boot.tries, plan.boot.watchdog_seconds), (3, 30));
     assert_eq!(plan.boot.command_line, ["console=ttyS0"]);
     assert_eq!((plan.disk.layout, plan.disk.slot_size, plan.disk.data_size), (1, None, Bytes::mib(64)));
@@ -288,7 +286,20 @@ fn every_block_and_key_reaches_the_plan() {
     let plan = good("everything.hcl").plan;
     assert_eq!((plan.image.architecture, plan.image.epoch), (Architecture::Aarch64, Some(1_700_000_000)));
     assert_eq!(plan.image.description.as_deref(), Some("ALL OF IT"));
-    assert_eq!(plan.parts.len(), 10);
+    assert_eq!(plan.parts.len(), 11);
+    let Some(Part::Packages(packages)) = plan.parts.iter().find(|part| matches!(part, Part::Packages(_)))
+    else {
+        panic!("packages")
+    };
+    let suites: Vec<(&str, i32)> =
+        packages.archives.iter().map(|archive| (archive.suite.as_str(), archive.priority)).collect();
+    assert_eq!(suites, [("bookworm", 500), ("bookworm-security", 600), ("bookworm-updates", 500)]);
+    assert_eq!((packages.dependencies, packages.essential, packages.recommends), (true, false, true));
+    assert_eq!(packages.scripts["tool"], ScriptPolicy::Ignore);
+    assert_eq!(packages.database, PackageDatabase::StatusD);
+    let Some(Part::Run(run)) = plan.parts.last() else { panic!("the step last") };
+    assert_eq!(run.inputs, [(path("/in"), "setup".into())]);
+    assert_eq!((run.outputs.as_slice(), run.timeout_seconds), (&["/etc/**".to_owned()][..], 60));
     let Part::App(app) = &plan.parts[0] else { panic!("the app first") };
     assert_eq!(app.command, ["/srv/web/bin/hello", "a", "b"]);
     assert_eq!(app.environment.get("WORKERS").map(String::as_str), Some("4"));
@@ -312,10 +323,10 @@ fn includes_keep_their_folder_and_count_once() {
     let plan = good("system.hcl").plan;
     assert_eq!(plan.image.init, Some(path("/sbin/init")));
     let KernelSource::Package(package) = plan.kernel.expect("a kernel").source else { panic!("a package") };
-    assert_eq!(package.suite, "trixie");
-    assert_eq!(package.signed_by.as_deref(), Some(Path::new("parts/archive.gpg")));
+    assert_eq!(package.archive.suite, "trixie");
+    assert_eq!(package.archive.signed_by.as_deref(), Some(Path::new("parts/archive.gpg")));
     let LoaderSource::Package(loader) = plan.boot.loader else { panic!("a package") };
-    assert_eq!(loader.signed_by.as_deref(), Some(Path::new("parts/archive.gpg")));
+    assert_eq!(loader.archive.signed_by.as_deref(), Some(Path::new("parts/archive.gpg")));
     let names: Vec<&str> = plan.sources.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["system.hcl", "parts/kernel.hcl"]);
     assert!(plan.users.is_empty());

@@ -1,1 +1,5 @@
-//! Solutions against apt's.
+//! Solutions: against apt's on the machine's own indexes, against an independent checker on small universes,
+//! and what is said when there is none.
+
+mod apt;
+mod parity;

@@ -15,6 +15,7 @@
 //! Read first: [`write`], then one folder a cache.
 
 mod catalog;
+mod edges;
 mod hardware;
 mod lines;
 mod loader;
@@ -23,7 +24,7 @@ mod strings;
 mod view;
 
 use super::FinalizeError;
-use crate::base::{ImagePath, Job};
+use crate::base::Job;
 use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node, Symlink};
 use view::{Outcome, View};
 
@@ -38,12 +39,15 @@ const WRITERS: &[Writer] = &[
     ("catalog", catalog::write),
 ];
 
-/// Directories whose cache a program of a desktop would make, with the name of that program.
+/// Directories whose cache a program of a desktop makes, and that program. `*` stands for each machine's
+/// directory below `/usr/lib`.
 const LEFT_OUT: &[(&str, &str)] = &[
-    ("/usr/share/glib-2.0/schemas", "glib-compile-schemas"),
-    ("/usr/share/mime/packages", "update-mime-database"),
-    ("/usr/share/icons/hicolor", "gtk-update-icon-cache"),
-    ("/usr/share/applications", "update-desktop-database"),
+    ("/usr/share/applications", "/usr/bin/update-desktop-database"),
+    ("/usr/share/icons/hicolor", "/usr/bin/gtk-update-icon-cache"),
+    ("/usr/share/mime/packages", "/usr/bin/update-mime-database"),
+    ("/usr/share/glib-2.0/schemas", "/usr/lib/*/glib-2.0/glib-compile-schemas"),
+    ("/usr/lib/*/gio/modules", "/usr/lib/*/glib-2.0/gio-querymodules"),
+    ("/usr/lib/*/gdk-pixbuf-2.0/2.10.0/loaders", "/usr/lib/*/gdk-pixbuf-2.0/gdk-pixbuf-query-loaders"),
 ];
 
 /// Writes every cache whose tool and input are in a tree, side by side. Returns notes on those that the tree
@@ -71,12 +75,19 @@ pub fn write(
 }
 
 fn left_out(view: &View<'_>) -> Vec<String> {
-    let there = |path: &str| {
-        let path = ImagePath::new(path.as_bytes()).expect("because it is a path of this program");
-        view.directory(&path).is_some_and(|(_, directory)| !directory.entries.is_empty())
-    };
-    let tools = LEFT_OUT.iter().filter(|(path, _)| there(path));
-    tools.map(|(path, tool)| format!("{path}: its cache is not written; {tool} would")).collect()
+    let mut notes = Vec::new();
+    for machine in view.machines() {
+        for (directory, tool) in LEFT_OUT {
+            let [directory, tool] = [directory, tool].map(|path| view::path(&path.replace('*', &machine)));
+            let filled = view.directory(&directory).is_some_and(|found| !found.1.entries.is_empty());
+            if filled && view.file(&tool).is_some() {
+                notes.push(format!("{directory}: its cache is not written; {tool} would write it"));
+            }
+        }
+    }
+    notes.sort();
+    notes.dedup();
+    notes
 }
 
 fn apply(tree: &mut Directory, outcome: Outcome, sink: &dyn ContentSink) -> Result<(), FinalizeError> {

@@ -73,6 +73,13 @@ impl<'a> View<'a> {
         Ok(self.source.read_all(&file.content)?)
     }
 
+    /// Returns the names of the directories below `/usr/lib` that hold the libraries of one machine each.
+    pub fn machines(&self) -> Vec<String> {
+        let Some((_, directory)) = self.directory(&path("/usr/lib")) else { return Vec::new() };
+        let names = directory.entries.keys().filter_map(|name| str::from_utf8(name.as_bytes()).ok());
+        names.filter(|name| name.contains("-linux-")).map(str::to_owned).collect()
+    }
+
     /// Lists the files of configuration folders whose names have an ending: by name, one of an earlier folder
     /// before one of a later folder with the same name (as systemd lists them).
     pub fn configuration(&self, folders: &[&str], ending: &str) -> Vec<ImagePath> {

@@ -155,7 +155,8 @@ impl Shell<'_, '_> {
                     }
                 }
                 Part::Parameter { name, operation, quoted } => {
-                    let value = self.parameter(name, operation.as_deref());
+                    let value = self.deeper(|shell| shell.parameter(name, operation.as_deref()));
+                    let value = value.unwrap_or(Value::Unknown);
                     pieces.push(Piece::Expanded { value, quoted: *quoted });
                 }
                 Part::Command { list, quoted } => {

@@ -13,7 +13,7 @@ use crate::finalize::{Package, UnknownLine};
 /// What following one script may cost, in commands; a script that needs more is not understood.
 pub(super) const STEPS_MAX: usize = 50_000;
 /// Deepest nesting of commands, those of called functions included: each takes some kilobytes of the stack.
-const DEPTH_MAX: usize = 120;
+const DEPTH_MAX: usize = 50;
 /// Most variables.
 const VARIABLES_MAX: usize = 2000;
 /// Deepest nesting of calls.
@@ -288,6 +288,17 @@ impl<'w, 'a> Shell<'w, 'a> {
         outcome
     }
 
+    /// Goes into what is nested; `None` where it nests too deep.
+    pub fn deeper<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.depth >= DEPTH_MAX {
+            return None;
+        }
+        self.depth += 1;
+        let result = work(self);
+        self.depth -= 1;
+        Some(result)
+    }
+
     /// Takes from what a script may cost; false where it is used up.
     pub fn spend(&mut self, steps: usize) -> bool {
         self.steps = self.steps.saturating_add(steps);
@@ -304,16 +315,14 @@ impl<'w, 'a> Shell<'w, 'a> {
 
     pub fn command(&mut self, command: &Command) -> Outcome {
         let stopped = Outcome { status: Status::Maybe, flow: Flow::Exit };
-        if !self.spend(1) || self.depth == DEPTH_MAX || self.variables.len() > VARIABLES_MAX {
+        if !self.spend(1) || self.depth >= DEPTH_MAX || self.variables.len() > VARIABLES_MAX {
             self.unknown(command.line, "the script takes more than can be followed");
             return stopped;
         }
         if self.world.job.check().is_err() {
             return stopped;
         }
-        self.depth += 1;
-        let outcome = self.redirected(command);
-        self.depth -= 1;
+        let Some(outcome) = self.deeper(|shell| shell.redirected(command)) else { return stopped };
         self.last = outcome.status;
         if outcome.status == Status::False
             && outcome.flow == Flow::Next

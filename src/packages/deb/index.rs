@@ -1,4 +1,7 @@
 //! The `Packages` index: a paragraph for each package that an archive offers.
+//!
+//! [`super::scan`] looks at every line once and copies nothing: fields stay places in the text. Fields that only matter
+//! for chosen packages are read when asked for, by [`field`] and [`relations`].
 
 use std::collections::BTreeSet;
 
@@ -15,11 +18,16 @@ pub struct IndexEntry {
     pub name: String,
     pub version: String,
     pub architecture: String,
-    /// Path below the archive's root.
+    /// Path below the archive's root; `local:NAME.deb` for a file of the host.
     pub filename: String,
     pub size_bytes: u64,
     pub sha256: Sha256,
     pub depends: String,
+    /// The source package, which is the package's own name where none is given.
+    pub source: String,
+    /// The source package's version, which is the package's own where none is given.
+    pub source_version: String,
+    pub section: String,
 }
 
 /// Says why a paragraph of an index can't be used.
@@ -54,11 +62,13 @@ pub fn find(text: &str, names: &BTreeSet<&str>) -> Result<Vec<IndexEntry>, Index
 
 /// Returns names of the index that a person may have meant, best first, at most three.
 pub fn similar<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
-    let mut near: Vec<(usize, &str)> = text
-        .split("\n\n")
-        .filter_map(|paragraph| package_name(paragraph.trim_matches('\n')))
-        .filter_map(|other| Some((distance(name, other, 2)?, other)))
-        .collect();
+    nearest(name, text.split("\n\n").filter_map(|paragraph| package_name(paragraph.trim_matches('\n'))))
+}
+
+/// Returns the names that differ least from another one, best first, at most three.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut near: Vec<(usize, &str)> =
+        names.filter_map(|other| Some((distance(name, other, 2)?, other))).collect();
     near.sort();
     near.dedup();
     near.into_iter().take(3).map(|near| near.1).collect()
@@ -83,17 +93,161 @@ fn entry(stanza: &Stanza<'_>) -> Result<IndexEntry, IndexError> {
         let error = || IndexError::Field { package: package.to_owned(), field, found: found.to_owned() };
         if is_good(found) { Ok(found.to_owned()) } else { Err(error()) }
     };
-    let is_digest = |text: &str| text.parse::<Sha256>().is_ok();
-    let is_size = |text: &str| text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u64>().is_ok();
+    let (name, version) = (field("Package", &name::is_package)?, field("Version", &version::is_version)?);
+    let (source, source_version) = source(stanza.get("Source").unwrap_or_default(), &name, &version);
     Ok(IndexEntry {
-        name: field("Package", &name::is_package)?,
-        version: field("Version", &version::is_version)?,
         architecture: field("Architecture", &name::is_architecture)?,
         filename: field("Filename", &name::is_archive_path)?,
-        size_bytes: field("Size", &is_size)?.parse().unwrap_or_default(),
+        size_bytes: field("Size", &|text| size(text).is_some())?.parse().unwrap_or_default(),
         sha256: field("SHA256", &is_digest)?.parse().unwrap_or(Sha256([0; 32])),
         depends: stanza.get("Depends").unwrap_or_default().to_owned(),
+        section: stanza.get("Section").unwrap_or_default().to_owned(),
+        name,
+        version,
+        source,
+        source_version,
     })
+}
+
+/// Reads the `Source` field: `NAME` or `NAME (VERSION)`; what is missing is the package's own.
+pub fn source(field: &str, name: &str, version: &str) -> (String, String) {
+    let (source, behind) = field.split_once(' ').unwrap_or((field, ""));
+    let source_version =
+        behind.trim().strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).map(str::trim);
+    let source = if name::is_package(source) { source } else { name };
+    (source.to_owned(), source_version.filter(|text| version::is_version(text)).unwrap_or(version).to_owned())
+}
+
+pub(super) fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+pub(super) fn size(text: &str) -> Option<u64> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
+}
+
+/// Marks a place in an index, in bytes. An index has less than 4 GiB.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Span {
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+impl Span {
+    pub(super) fn new(start: usize, end: usize) -> Self {
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    /// Returns the place of a part that was cut from a text; an empty one for any other part.
+    pub fn within(text: &str, part: &str) -> Self {
+        match (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize) {
+            Some(start) if start + part.len() <= text.len() => Span::new(start, start + part.len()),
+            _ => Span::default(),
+        }
+    }
+
+    /// Returns the text at the place.
+    pub fn of(self, text: &str) -> &str {
+        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// Says how packages of several architectures stand to each other (`Multi-Arch`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum MultiArch {
+    #[default]
+    No,
+    /// Several architectures of it can be installed side by side.
+    Same,
+    /// It serves packages of every architecture.
+    Foreign,
+    /// It serves those of every architecture that say so, by `:any`.
+    Allowed,
+}
+
+/// Orders packages by their `Priority` field.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Priority {
+    Required,
+    Important,
+    Standard,
+    #[default]
+    Optional,
+    Extra,
+}
+
+/// Holds what choosing needs to know of a package, as places in the text of its index.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Paragraph {
+    pub whole: Span,
+    pub name: Span,
+    pub version: Span,
+    pub architecture: Span,
+    pub provides: Span,
+    pub filename: Span,
+    pub sha256: Span,
+    pub size: Span,
+    pub multi_arch: MultiArch,
+    pub priority: Priority,
+    pub is_essential: bool,
+    /// `Protected: yes`, or its older name `Important: yes`.
+    pub is_protected: bool,
+}
+
+/// Returns the value of a field of one paragraph, continuation lines and all, without the blanks around it.
+pub fn field<'a>(paragraph: &'a str, name: &str) -> Option<&'a str> {
+    fields(paragraph).find(|field| field.0.eq_ignore_ascii_case(name)).map(|field| field.1)
+}
+
+/// The fields of relations that choosing follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Relations<'a> {
+    pub pre_depends: &'a str,
+    pub depends: &'a str,
+    pub recommends: &'a str,
+    pub conflicts: &'a str,
+    pub breaks: &'a str,
+}
+
+/// Returns the relations of a paragraph, in one pass.
+pub fn relations(paragraph: &str) -> Relations<'_> {
+    let mut relations = Relations::default();
+    for (name, value) in fields(paragraph) {
+        let place = match name.len() {
+            11 if name.eq_ignore_ascii_case("Pre-Depends") => &mut relations.pre_depends,
+            7 if name.eq_ignore_ascii_case("Depends") => &mut relations.depends,
+            10 if name.eq_ignore_ascii_case("Recommends") => &mut relations.recommends,
+            9 if name.eq_ignore_ascii_case("Conflicts") => &mut relations.conflicts,
+            6 if name.eq_ignore_ascii_case("Breaks") => &mut relations.breaks,
+            _ => continue,
+        };
+        *place = value;
+    }
+    relations
+}
+
+/// Walks the fields of one paragraph; lines that are none are passed over.
+pub fn fields(paragraph: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while at < paragraph.len() {
+            let start = at;
+            let mut end = line_end(paragraph, start);
+            while paragraph.as_bytes().get(end + 1).is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
+                end = line_end(paragraph, end + 1);
+            }
+            at = end + 1;
+            if let Some((name, value)) = paragraph[start..end].split_once(':') {
+                return Some((name, value.trim()));
+            }
+        }
+        None
+    })
+}
+
+fn line_end(text: &str, start: usize) -> usize {
+    text[start..].find('\n').map_or(text.len(), |length| start + length)
 }
 
 /// Returns how many letters differ (inserted, removed or changed); `None` where more than `most`.
@@ -136,5 +290,14 @@ mod tests {
         assert!(matches!(error, IndexError::Field { field: "Version", .. }), "{error}");
         assert_eq!(similar(INDEX, "abd"), ["abc"]);
         assert!(find("Foo: bar\n", &BTreeSet::new()).is_err());
+    }
+
+    #[test]
+    fn the_source_is_the_package_itself_unless_said() {
+        let own = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+        assert_eq!(source("", "aa", "1"), own("aa", "1"));
+        assert_eq!(source("bb", "aa", "1"), own("bb", "1"));
+        assert_eq!(source("bb (2)", "aa", "1"), own("bb", "2"));
+        assert_eq!(source("B (", "aa", "1"), own("aa", "1"));
     }
 }

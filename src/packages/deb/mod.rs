@@ -6,4 +6,5 @@ pub mod index;
 pub mod name;
 pub mod relation;
 pub mod release;
+pub mod scan;
 pub mod version;

@@ -19,6 +19,8 @@ pub struct Release {
     pub date_seconds: u64,
     /// Until when it may be used, in seconds since 1970.
     pub valid_until_seconds: Option<u64>,
+    /// Packages for all architectures stand in indexes of their own, not in those of each architecture.
+    pub lists_all_apart: bool,
     /// Files can also be had by their digest.
     pub by_hash: bool,
     /// SHA-256 and size of each file, by path relative to the suite's folder.
@@ -51,7 +53,12 @@ impl Release {
                 .map(Some)
                 .ok_or_else(|| ReleaseError::Date { field, found: found.to_owned() }),
         };
+        let has_word = |field: &str, word: &str| {
+            stanza.get(field).is_some_and(|value| value.split_ascii_whitespace().any(|one| one == word))
+        };
         Ok(Release {
+            lists_all_apart: has_word("Architectures", "all")
+                && !has_word("No-Support-for-Architecture-all", "Packages"),
             origin: get("Origin"),
             suite: get("Suite"),
             codename: get("Codename"),
@@ -62,9 +69,16 @@ impl Release {
         })
     }
 
-    /// Tells whether this is the suite of that name or code name.
+    /// Tells whether this is the suite of that name or code name. A suite beside a main one that shares its code
+    /// name (`jammy-proposed`, code name `jammy`) is only known by its own name: it must not pass for the main one.
     pub fn is_suite(&self, name: &str) -> bool {
-        [&self.suite, &self.codename].into_iter().any(|given| given.as_deref() == Some(name))
+        let codename = self.codename.as_deref();
+        let beside = |suite: &str| {
+            let rest = codename.and_then(|codename| suite.strip_prefix(codename));
+            rest.is_some_and(|rest| rest.starts_with(['-', '/']))
+        };
+        let is_beside = self.suite.as_deref().is_some_and(beside);
+        self.suite.as_deref() == Some(name) || (codename == Some(name) && !is_beside)
     }
 }
 
@@ -88,4 +102,34 @@ fn file(line: &str) -> Option<(&str, (Sha256, u64))> {
     let size = words.next().filter(|size| size.bytes().all(|b| b.is_ascii_digit()))?.parse().ok()?;
     let path = words.next().filter(|path| name::is_archive_path(path))?;
     words.next().is_none().then_some((path, (digest, size)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_beside_another_one_does_not_pass_for_it() {
+        let digest = "0".repeat(64);
+        let release = |suite: &str, codename: &str| {
+            let text = format!(
+                "Suite: {suite}\nCodename: {codename}\nDate: Sat, 11 Jul 2026 10:16:37 UTC\nArchitectures: all amd64\n\
+                 SHA256:\n {digest} 0 main/binary-amd64/Packages\n"
+            );
+            Release::parse(&text).expect("parsed")
+        };
+        for (suite, codename, name, is_it) in [
+            ("oldstable", "bookworm", "bookworm", true),
+            ("oldstable", "bookworm", "oldstable", true),
+            ("oldstable-security", "bookworm-security", "bookworm-security", true),
+            ("oldstable-security", "bookworm-security", "bookworm", false),
+            ("jammy", "jammy", "jammy", true),
+            ("jammy-proposed", "jammy", "jammy", false),
+            ("jammy-updates", "jammy", "jammy-updates", true),
+            ("stable", "bookworm", "sid", false),
+        ] {
+            assert_eq!(release(suite, codename).is_suite(name), is_it, "{suite} {codename} {name}");
+        }
+        assert!(release("a", "b").lists_all_apart);
+    }
 }

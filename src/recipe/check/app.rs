@@ -2,7 +2,9 @@
 
 use super::super::diagnostics::{Code, Problem};
 use super::super::keywords::health_address;
-use super::super::plan::{Account, AppPlan, HealthCheck, HealthPlan, Owner, Restart, SourcePlan, TreePlan};
+use super::super::plan::{
+    Account, AppPlan, Closure, HealthCheck, HealthPlan, Owner, Restart, SourcePlan, TreePlan,
+};
 use super::Context;
 use super::fields::{Fields, Typed};
 use crate::base::{ImagePath, Name};
@@ -61,6 +63,7 @@ pub(super) fn app(fields: &Fields<'_>, context: &Context<'_>) -> Option<AppPlan>
             Some(health) => Some(health?),
             None => None,
         },
+        closure: fields.text("closure").map(|_| Closure::Elf),
         origin: context.origin(fields),
     })
 }
@@ -123,7 +126,7 @@ fn command(fields: &Fields<'_>, context: &Context<'_>) -> Option<Vec<String>> {
 }
 
 /// Reports a program that is no absolute path.
-fn absolute_program(fields: &Fields<'_>, key: &str, context: &Context<'_>) {
+pub(super) fn absolute_program(fields: &Fields<'_>, key: &str, context: &Context<'_>) {
     let Some((Typed::Text(program), span)) = fields.list(key).first() else { return };
     if ImagePath::new(program.as_bytes()).is_ok_and(|path| !path.is_root()) {
         return;

@@ -1,51 +1,51 @@
-//! `packages`, `kernel`, `boot`, `disk`.
+//! `kernel`, `boot`, `disk`.
 
 use super::super::diagnostics::{Code, Problem};
 use super::super::plan::{
-    Architecture, BootPlan, DEFAULT_MODULES, DiskPlan, Filesystem, KernelPlan, KernelSource, LoaderSource,
-    PackagesPlan,
+    Architecture, ArchivePlan, BarePackagePlan, BootPlan, DEFAULT_MODULES, DiskPlan, Filesystem, KernelPlan,
+    KernelSource, LoaderSource,
 };
-use super::Context;
 use super::fields::Fields;
+use super::{Context, packages};
 use crate::base::{Bytes, ImagePath, Name};
 
 const DISTRIBUTION: &str = "debian";
 const LOADER_PACKAGE: &str = "systemd-boot-efi";
 const DATA_SIZE: Bytes = Bytes::mib(64);
 
-pub(super) fn packages(fields: &Fields<'_>, context: &Context<'_>) -> Option<PackagesPlan> {
-    fields.sound().then_some(())?;
-    let names = fields.texts("names");
-    archive(fields, None, names, context)
-}
-
-/// Returns packages of the archive that a block names; what it leaves out comes from another block.
-fn archive(
+/// Returns one package of the archive that a block names. What it leaves out comes from the next block that
+/// has it; from packages only where the suite comes from there.
+fn bare(
     fields: &Fields<'_>,
-    otherwise: Option<&Fields<'_>>,
-    names: Vec<String>,
+    others: &[&Fields<'_>],
+    name: String,
     context: &Context<'_>,
-) -> Option<PackagesPlan> {
-    let holder = |key: &str| match (fields.span(key), otherwise) {
-        (None, Some(other)) => other,
-        _ => fields,
-    };
-    let components = holder("components").texts("components");
-    Some(PackagesPlan {
+) -> Option<BarePackagePlan> {
+    let mut chain: Vec<&Fields<'_>> = std::iter::once(fields).chain(others.iter().copied()).collect();
+    let suite = chain.iter().position(|fields| fields.span("suite").is_some())?;
+    if chain[suite].row.name != "packages" {
+        chain.retain(|fields| fields.row.name != "packages");
+    }
+    let holder = |key: &str| chain.iter().copied().find(|fields| fields.span(key).is_some());
+    let components = holder("components").map_or_else(Vec::new, |fields| fields.texts("components"));
+    Some(BarePackagePlan {
         distribution: DISTRIBUTION.to_owned(),
-        suite: holder("suite").text("suite")?,
-        components: if components.is_empty() { vec!["main".to_owned()] } else { components },
-        names,
-        mirror: holder("mirror").text("mirror"),
-        signed_by: holder("signed_by").host_path("signed_by", context),
-        allow: fields.paths("allow"),
-        replace: fields.paths("replace"),
+        archive: ArchivePlan {
+            name: chain[suite].text("suite")?,
+            suite: chain[suite].text("suite")?,
+            components: if components.is_empty() { vec!["main".to_owned()] } else { components },
+            mirror: holder("mirror").and_then(|fields| fields.text("mirror")),
+            signed_by: holder("signed_by").and_then(|fields| fields.host_path("signed_by", context)),
+            priority: packages::PRIORITY,
+        },
+        name,
         origin: context.origin(fields),
     })
 }
 
 pub(super) fn kernel(
     fields: &Fields<'_>,
+    debian: Option<&Fields<'_>>,
     architecture: Architecture,
     context: &Context<'_>,
 ) -> Option<KernelPlan> {
@@ -65,7 +65,13 @@ pub(super) fn kernel(
         },
         false => {
             let package = fields.text("package").unwrap_or_else(|| default_kernel(architecture).to_owned());
-            KernelSource::Package(archive(fields, None, vec![package], context)?)
+            if fields.span("suite").is_none() && debian.is_none_or(|other| other.span("suite").is_none()) {
+                if fields.whole() {
+                    no_suite(fields, context);
+                }
+                return None;
+            }
+            KernelSource::Package(bare(fields, debian.as_slice(), package, context)?)
         }
     };
     let default = || match host && directory.is_none() {
@@ -74,6 +80,12 @@ pub(super) fn kernel(
     };
     let modules = fields.span("modules").map_or_else(default, |_| fields.texts("modules"));
     Some(KernelPlan { source, modules, origin: context.origin(fields) })
+}
+
+fn no_suite(fields: &Fields<'_>, context: &Context<'_>) {
+    let message = "the key `suite` is missing in `kernel`";
+    let problem = Problem::new(Code::MissingKey, fields.block.header, message);
+    context.report(problem.hint("add it: `suite = \"bookworm\"`"));
 }
 
 fn default_kernel(architecture: Architecture) -> &'static str {
@@ -86,9 +98,10 @@ fn default_kernel(architecture: Architecture) -> &'static str {
 pub(super) fn boot(
     fields: Option<&Fields<'_>>,
     kernel: Option<&Fields<'_>>,
+    debian: Option<&Fields<'_>>,
     context: &Context<'_>,
 ) -> Option<BootPlan> {
-    let loader = loader(fields, kernel, context);
+    let loader = loader(fields, kernel, debian, context);
     let Some(fields) = fields else {
         return Some(BootPlan {
             loader: loader?,
@@ -111,6 +124,7 @@ pub(super) fn boot(
 fn loader(
     fields: Option<&Fields<'_>>,
     kernel: Option<&Fields<'_>>,
+    debian: Option<&Fields<'_>>,
     context: &Context<'_>,
 ) -> Option<LoaderSource> {
     let Some(kernel) = kernel else {
@@ -123,7 +137,7 @@ fn loader(
         return Some(LoaderSource::None);
     };
     let Some(fields) = fields else {
-        return package_loader(kernel, kernel, context);
+        return package_loader(kernel, kernel, debian, context);
     };
     match (fields.span("loader_file"), fields.span("stub_file")) {
         (Some(_), Some(_)) => {
@@ -137,7 +151,7 @@ fn loader(
             let loader = fields.host_path("loader_file", context)?;
             Some(LoaderSource::Host { loader, stub: fields.host_path("stub_file", context)? })
         }
-        (None, None) => package_loader(fields, kernel, context),
+        (None, None) => package_loader(fields, kernel, debian, context),
         (Some(span), None) => half(span, "loader_file", "stub_file", context),
         (None, Some(span)) => half(span, "stub_file", "loader_file", context),
     }
@@ -155,8 +169,14 @@ fn half(
 }
 
 /// Returns the loader's package, from the archive that `boot` or else the kernel names.
-fn package_loader(fields: &Fields<'_>, kernel: &Fields<'_>, context: &Context<'_>) -> Option<LoaderSource> {
-    let has_suite = fields.span("suite").is_some() || kernel.span("suite").is_some();
+fn package_loader(
+    fields: &Fields<'_>,
+    kernel: &Fields<'_>,
+    debian: Option<&Fields<'_>>,
+    context: &Context<'_>,
+) -> Option<LoaderSource> {
+    let has = |fields: &Fields<'_>| fields.span("suite").is_some();
+    let has_suite = has(fields) || has(kernel) || debian.is_some_and(has);
     if !has_suite && fields.whole() && kernel.whole() && kernel.row.keys.iter().all(|key| key.name != "suite")
     {
         let message = "nothing says where the boot loader comes from";
@@ -167,7 +187,8 @@ fn package_loader(fields: &Fields<'_>, kernel: &Fields<'_>, context: &Context<'_
     }
     let own = fields.row.name == "boot";
     let package = fields.text("package").filter(|_| own).unwrap_or(LOADER_PACKAGE.to_owned());
-    archive(fields, Some(kernel), vec![package], context).map(LoaderSource::Package)
+    let others: Vec<&Fields<'_>> = std::iter::once(kernel).chain(debian).collect();
+    bare(fields, &others, package, context).map(LoaderSource::Package)
 }
 
 pub(super) fn disk(fields: Option<&Fields<'_>>, context: &Context<'_>) -> Option<DiskPlan> {

@@ -70,7 +70,9 @@ fn kind_hint(kind: &Kind, value: &Value) -> String {
         (Kind::Bool, Data::Text(text)) if text == "true" || text == "false" => {
             format!("remove the quotes: {text}")
         }
-        (Kind::Environment | Kind::Attributes, _) => "write `{ NAME = \"value\" }`".to_owned(),
+        (Kind::Environment | Kind::Attributes | Kind::Map(..), _) => {
+            "write `{ NAME = \"value\" }`".to_owned()
+        }
         (Kind::List(..), _) => "write `[…]`".to_owned(),
         (Kind::Bool, _) => "write `true` or `false`".to_owned(),
         (Kind::Number(..), _) => "write digits without quotes".to_owned(),
@@ -90,6 +92,7 @@ fn try_convert(kind: &Kind, value: &Value, what: &str, evaluator: &Evaluator<'_>
         Kind::Number(least, most) => number(value, *least, *most).map(Typed::Number),
         Kind::List(inner, filled) => list(inner, *filled, value, what, evaluator),
         Kind::Environment => environment(value, evaluator),
+        Kind::Map(keys, values) => map(keys, values, value, what, evaluator),
         Kind::Attributes => attributes(value, evaluator),
         Kind::Account => match value.data {
             Data::Number(_) => {
@@ -240,6 +243,31 @@ fn environment(value: &Value, evaluator: &Evaluator<'_>) -> Result<Typed, Mismat
                 let what = format!("the variable `{}`", member.key);
                 complete &= convert(&Kind::Text, &member.value, &what, evaluator).is_some();
             }
+        }
+    }
+    if complete { Ok(Typed::Environment(map)) } else { Err(Mismatch::Reported) }
+}
+
+fn map(
+    keys: &Pattern,
+    values: &Kind,
+    value: &Value,
+    what: &str,
+    evaluator: &Evaluator<'_>,
+) -> Result<Typed, Mismatch> {
+    let Data::Object(members) = &value.data else { return Err(Mismatch::Kind) };
+    let mut map = BTreeMap::new();
+    let mut complete = true;
+    for member in members {
+        if !(keys.matches)(&member.key) {
+            let message = format!("{what}: `{}` is not {}", short(&member.key), keys.what);
+            let problem = Problem::new(Code::BadValue, member.key_span, message);
+            evaluator.report(problem.hint(keys.rule));
+            complete = false;
+        }
+        match convert(values, &member.value, &format!("{what} of `{}`", short(&member.key)), evaluator) {
+            Some(Typed::Text(text)) => drop(map.insert(member.key.clone(), text)),
+            _ => complete = false,
         }
     }
     if complete { Ok(Typed::Environment(map)) } else { Err(Mismatch::Reported) }

@@ -6,6 +6,7 @@ mod boot;
 mod convert;
 pub(super) mod fields;
 mod inodes;
+mod packages;
 mod rows;
 mod whole;
 
@@ -55,8 +56,10 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
     let groups = accounts::groups(&checked, &context);
     accounts::app_user(&checked, &mut users, &context);
     let kernel_fields = one(&checked, "kernel");
-    let kernel = kernel_fields.map(|fields| boot::kernel(fields, image_architecture(&checked), &context));
-    let boot = boot::boot(one(&checked, "boot"), kernel_fields, &context);
+    let debian = packages::first_debian(&checked);
+    let kernel =
+        kernel_fields.map(|fields| boot::kernel(fields, debian, image_architecture(&checked), &context));
+    let boot = boot::boot(one(&checked, "boot"), kernel_fields, debian, &context);
     let disk = boot::disk(one(&checked, "disk"), &context);
     accounts::ids(&checked, &context);
     accounts::references(&checked, &context);
@@ -86,7 +89,7 @@ fn one<'a, 'b>(checked: &'a [Fields<'b>], name: &str) -> Option<&'a Fields<'b>> 
 }
 
 fn is_part(fields: &Fields<'_>) -> bool {
-    ["app", "tree", "file", "directory", "symlink", "hard_link", "device", "packages"]
+    ["app", "tree", "file", "directory", "symlink", "hard_link", "device", "packages", "run"]
         .contains(&fields.row.name)
 }
 
@@ -99,7 +102,8 @@ fn part(fields: &Fields<'_>, context: &Context<'_>) -> Option<Part> {
         "symlink" => inodes::symlink(fields, context).map(Part::Symlink),
         "hard_link" => inodes::hard_link(fields, context).map(Part::HardLink),
         "device" => inodes::device(fields, context).map(Part::Device),
-        "packages" => boot::packages(fields, context).map(Part::Packages),
+        "packages" => packages::packages(fields, context).map(Part::Packages),
+        "run" => packages::run(fields, context).map(Part::Run),
         _ => None,
     }
 }

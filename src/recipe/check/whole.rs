@@ -13,6 +13,25 @@ pub(super) fn check(checked: &[Fields<'_>], context: &Context<'_>) {
     duplicate_paths(checked, context);
     duplicate_trees(checked, context);
     duplicate_ports(checked, context);
+    packages_agree(checked, context);
+}
+
+/// All blocks of a distribution are solved as one problem: what holds for all of it can't differ among them.
+fn packages_agree(checked: &[Fields<'_>], context: &Context<'_>) {
+    let mut firsts: BTreeMap<String, &Fields<'_>> = BTreeMap::new();
+    for fields in checked.iter().filter(|fields| fields.row.name == "packages") {
+        let first = firsts.entry(fields.title()).or_insert(fields);
+        for key in ["dependencies", "essential", "recommends", "database"] {
+            if !fields.agrees(first, key) {
+                let message = format!("`{key}` differs from that of the first block `{}`", fields.title());
+                let problem = Problem::new(Code::Conflict, fields.span_or_header(key), message);
+                let problem = problem.also(first.span_or_header(key), "first here");
+                context.report(
+                    problem.hint("blocks of one distribution are one set of packages: say the same in both"),
+                );
+            }
+        }
+    }
 }
 
 /// The app and a system's own init exclude each other; a kernel needs one of them.

@@ -88,6 +88,8 @@ pub(super) enum Kind {
     List(&'static Kind, bool),
     /// An object of names and texts, for the environment.
     Environment,
+    /// An object whose keys have a form, and whose values are texts of a kind.
+    Map(&'static Pattern, &'static Kind),
     /// An object of extended attributes.
     Attributes,
     /// Any value.
@@ -114,6 +116,9 @@ impl Kind {
             Kind::Account => "a name or a number".to_owned(),
             Kind::List(inner, _) => format!("a list, of which each element is {}", inner.wanted()),
             Kind::Environment => "an object of names and texts".to_owned(),
+            Kind::Map(keys, values) => {
+                format!("an object; each key: {}; each value: {}", keys.what, values.wanted())
+            }
             Kind::Attributes => "an object of attribute names and values".to_owned(),
             Kind::Any => "a value".to_owned(),
         }

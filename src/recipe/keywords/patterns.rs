@@ -72,6 +72,61 @@ pub(in super::super) const PACKAGE_NAME: Pattern = Pattern {
     matches: |text| text.len() >= 2 && shaped(text, small, |byte| small(byte) || b"+.-".contains(&byte), 128),
 };
 
+pub(in super::super) const PACKAGE_REQUEST: Pattern = Pattern {
+    what: "a package",
+    rule: "`NAME`, `NAME:ARCHITECTURE`, either one with `=VERSION`, in which `*` stands for anything",
+    matches: |text| package_request(text, PACKAGE_NAME.matches),
+};
+
+pub(in super::super) const RPM_REQUEST: Pattern = Pattern {
+    what: "a package",
+    rule: "`NAME`, which has letters, digits, `+`, `.`, `_`, `-`; with `=VERSION`, in which `*` stands for anything",
+    matches: |text| {
+        package_request(text, |name| {
+            let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"+._-".contains(&byte);
+            shaped(name, byte, byte, 128)
+        })
+    },
+};
+
+fn package_request(text: &str, is_name: fn(&str) -> bool) -> bool {
+    let (name, version) = text.split_once('=').map_or((text, None), |(name, version)| (name, Some(version)));
+    let (name, architecture) =
+        name.split_once(':').map_or((name, None), |(name, architecture)| (name, Some(architecture)));
+    is_name(name) && architecture.is_none_or(ARCHITECTURE.matches) && version.is_none_or(version_pattern)
+}
+
+pub(in super::super) const VERSION_PATTERN: Pattern = Pattern {
+    what: "a version",
+    rule: "letters, digits, `.`, `_`, `+`, `~`, `^`, `:`, `-`; `*` stands for anything",
+    matches: version_pattern,
+};
+
+fn version_pattern(text: &str) -> bool {
+    let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._+~^:*-".contains(&byte);
+    shaped(text, byte, byte, 256)
+}
+
+pub(in super::super) const ARCHITECTURE: Pattern = Pattern {
+    what: "an architecture",
+    rule: "as the distribution calls it, such as `i386`",
+    matches: |text| shaped(text, small, |byte| small(byte) || b"_-".contains(&byte), 32),
+};
+
+pub(in super::super) const GLOB: Pattern = Pattern {
+    what: "a pattern of paths",
+    rule: "it starts with `/`; `*` stands for anything in a name, `**` for any number of names",
+    matches: |text| {
+        text.len() <= 4096 && text.starts_with('/') && !text.bytes().any(|byte| byte.is_ascii_control())
+    },
+};
+
+pub(in super::super) const IMAGE_PATH: Pattern = Pattern {
+    what: "an absolute path inside the image",
+    rule: "it starts with `/` and has no empty parts, no `.` and no `..`",
+    matches: |text| crate::base::ImagePath::new(text.as_bytes()).is_ok(),
+};
+
 pub(in super::super) const SUITE: Pattern = Pattern {
     what: "a suite or component",
     rule: "letters, digits, `.`, `_`, `-` and `/`, without empty parts",
@@ -86,8 +141,11 @@ pub(in super::super) const SUITE: Pattern = Pattern {
 
 pub(in super::super) const MIRROR: Pattern = Pattern {
     what: "the address of an archive",
-    rule: "it starts with http:// or https:// and has no blanks",
+    rule: "it starts with http://, https:// or file:/ and has no blanks",
     matches: |text| {
+        if let Some(path) = text.strip_prefix("file:/") {
+            return !path.is_empty() && path.bytes().all(printable);
+        }
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
         rest.is_some_and(|rest| {
             shaped(rest, |byte| byte.is_ascii_alphanumeric() || byte == b'[', printable, 2048)

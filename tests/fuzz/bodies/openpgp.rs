@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use mkimage::packages::deb::release::Release;
-use mkimage::packages::{Keyring, verify_cleartext};
+use mkimage::packages::{Keyring, verify_cleartext, verify_detached};
 
 use super::super::keys::{GOOD, Make, NOW, make};
 
@@ -29,17 +29,28 @@ struct Signed {
     armoured: String,
     keyring: Keyring,
     message: String,
+    /// Lies apart from the text.
+    signature: String,
 }
 
 static SIGNED: LazyLock<Signed> = LazyLock::new(|| {
     let key = make(Make { seed: Some(1), ..GOOD });
     let message = key.sign(TEXT);
     assert_eq!(verify_cleartext(message.as_bytes(), &key.keyring(), NOW).as_deref(), Ok(&TEXT.to_owned()));
-    Signed { binary: key.binary(), armoured: key.armoured(), keyring: key.keyring(), message }
+    let signature = key.sign_apart(TEXT);
+    let apart = verify_detached(TEXT.as_bytes(), signature.as_bytes(), &key.keyring(), NOW);
+    assert_eq!(apart.as_deref(), Ok(&TEXT.to_owned()));
+    Signed { binary: key.binary(), armoured: key.armoured(), keyring: key.keyring(), message, signature }
 });
 
-/// Nothing passes but the one text that was signed.
+/// Nothing passes but the one text that was signed, as a block, as a text, or as a signature of it.
 pub fn inrelease(bytes: &[u8]) {
+    let Signed { keyring, signature, .. } = &*SIGNED;
+    for (text, signature) in [(bytes, signature.as_bytes()), (TEXT.as_bytes(), bytes)] {
+        if let Ok(text) = verify_detached(text, signature, keyring, NOW) {
+            assert_eq!(*text, TEXT, "a text that nobody signed");
+        }
+    }
     if let Ok(text) = verify_cleartext(bytes, &SIGNED.keyring, NOW) {
         assert_eq!(*text, TEXT, "a text that nobody signed");
         let _ = Release::parse(&text);
@@ -47,7 +58,10 @@ pub fn inrelease(bytes: &[u8]) {
 }
 
 pub fn inrelease_seeds() -> Vec<Vec<u8>> {
-    vec![SIGNED.message.clone().into_bytes(), SIGNED.message.replace('\n', "\r\n").into_bytes()]
+    let Signed { message, signature, .. } = &*SIGNED;
+    [message.clone(), message.replace('\n', "\r\n"), signature.clone(), TEXT.to_owned()]
+        .map(String::into_bytes)
+        .into()
 }
 
 /// A keyring of anybody's making is an error, or holds keys that a signature is held against.

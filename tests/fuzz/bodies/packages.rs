@@ -1,12 +1,15 @@
 //! Debian's formats and the lock.
 
 use std::collections::BTreeSet;
+use std::io::Read;
 
 use mkimage::archive::Digesting;
 use mkimage::packages::deb::release::Release;
 use mkimage::packages::deb::{control, index, relation, version};
-use mkimage::packages::unpack::{self, Options};
-use mkimage::packages::{Lock, Sha256, parse_deb822, parse_one_line};
+use mkimage::packages::install::{Layout, lay};
+use mkimage::packages::unpack::{self, Share};
+use mkimage::packages::{Lock, Sha256, Unpacked, parse_deb822, parse_one_line};
+use mkimage::tree::{Content, ContentError, ContentSink, MemoryContents, Node};
 
 use super::JOB;
 use super::build::{self, entry};
@@ -24,9 +27,14 @@ pub const WORDS: &[&str] = &[
     "\n.\n",
     "Date: ",
     "Sat, 11 Jul 2026 10:16:37 UTC",
-    "suite ",
+    "request debian amd64 ",
+    "source ",
     "package ",
-    "mkimage-lock 1\n",
+    " asked",
+    " depends:hello",
+    " bare:linux-image-amd64",
+    " local:",
+    "mkimage-lock 2\n",
     "deb ",
     "deb-src ",
     "[",
@@ -49,11 +57,53 @@ pub const WORDS: &[&str] = &[
     "Depends: ",
 ];
 
-/// Unpacks a package with and without merging, into nowhere. What comes out can be sealed.
+/// Unpacks a package with one thread and with more: the same. What comes out can be kept and taken back, and
+/// laid into a tree, which can be sealed.
 pub fn deb(bytes: &[u8]) {
-    for usr_merge in [false, true] {
-        if let Ok(unpacked) = unpack::deb(bytes, &Options { usr_merge }, &Digesting, &JOB) {
-            unpacked.tree.seal().expect("what was unpacked can be sealed");
+    let contents = Small::default();
+    let unpacked = unpack::deb(bytes, Share::ONE, &contents, &JOB).ok();
+    let threaded = unpack::deb(bytes, Share { threads: 2, bytes: 16 << 20 }, &contents, &JOB).ok();
+    assert_eq!(unpacked, threaded);
+    let Some(unpacked) = unpacked else { return };
+    let kept = unpacked.clone().to_tree().seal().expect("what was unpacked can be sealed");
+    if unpacked
+        .info
+        .entries
+        .values()
+        .all(|node| matches!(node, Node::File(file) if file.content.size < SMALL))
+    {
+        let back = Unpacked::from_tree((*kept).clone(), &contents.0).expect("what was kept comes back");
+        assert_eq!(back.control, unpacked.control);
+        let mut packages = [back, unpacked];
+        "other".clone_into(&mut packages[0].control.name);
+        for usr_merge in [false, true] {
+            let layout = Layout { usr_merge, ..Layout::default() };
+            if let Ok((tree, owners)) = lay(&packages, &layout, &contents.0, &JOB) {
+                tree.seal().expect("what was laid can be sealed");
+                assert_eq!(owners.packages().len(), 2);
+            }
+        }
+    }
+}
+
+const SMALL: u64 = 1 << 20;
+
+/// Keeps what is small and names the rest: a few bytes can stand for gigabytes.
+#[derive(Default)]
+struct Small(MemoryContents);
+
+impl ContentSink for Small {
+    fn put(&self, bytes: &[u8]) -> Result<Content, ContentError> {
+        if (bytes.len() as u64) < SMALL { self.0.put(bytes) } else { Ok(Content::of(bytes)) }
+    }
+
+    fn put_reader(&self, reader: &mut dyn Read) -> Result<Content, ContentError> {
+        let mut start = Vec::new();
+        reader.take(SMALL).read_to_end(&mut start).map_err(ContentError::Input)?;
+        if (start.len() as u64) < SMALL {
+            self.0.put(&start)
+        } else {
+            Digesting.put_reader(&mut start.chain(reader))
         }
     }
 }
@@ -66,6 +116,12 @@ fn package(pack: fn(&[u8]) -> Vec<u8>, suffix: &str) -> Vec<u8> {
         entry("./control", b'0', "", CONTROL.as_bytes()),
         entry("./conffiles", b'0', "", b"/etc/hello\n"),
         entry("./postinst", b'0', "", b"#!/bin/sh\n"),
+        entry(
+            "./preinst",
+            b'0',
+            "",
+            b"#!/bin/sh\ndpkg-divert --add --rename --divert /b/x \\\n  '/bin/hi'\n",
+        ),
     ]);
     let data = build::tar(&[
         entry("./", b'5', "", b""),
@@ -85,6 +141,7 @@ pub fn deb_seeds() -> Vec<Vec<u8>> {
         package(build::xz, ".xz"),
         package(build::zstd, ".zst"),
         package(build::gzip, ".gz"),
+        package(build::lzma, ".lzma"),
     ]
 }
 
@@ -93,19 +150,26 @@ pub fn lock(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(lock) = Lock::parse(text) {
         assert_eq!(lock.to_string(), text);
-        let _ = lock.find("debian", "bookworm", "amd64", "hello");
+        for package in lock.packages() {
+            let _ = lock.why(&package.name).expect("what is there has a reason");
+        }
+        assert_eq!(Lock::changes(&lock, &lock), []);
+        let _ = Lock::changes(&lock, &Lock::default());
+        let _ = lock.find("debian", "hello:amd64");
     }
 }
 
 pub fn lock_seeds() -> Vec<Vec<u8>> {
     let sha256 = Sha256::of(b"x");
     let text = format!(
-        "mkimage-lock 1\nsuite debian bookworm 2026-07-11T10:16:37Z {sha256}\nsuite debian bookworm/updates \
-         1970-01-01T00:00:00Z {sha256}\npackage debian bookworm all hello 1:2.10-3+b1 53080 {sha256} \
-         pool/main/h/hello.deb hello\npackage debian bookworm amd64 linux-image-6.1 6.1.176-1 70000000 {sha256} \
-         pool/main/l/linux.deb linux-image-6.1,linux-image-amd64\n"
+        "mkimage-lock 2\nrequest debian amd64 {sha256}\nsource debian bookworm bookworm 2026-07-11T10:16:37Z \
+         {sha256}\nsource debian third bookworm/updates 1970-01-01T00:00:00Z {sha256}\npackage debian hello all \
+         1:2.10-3+b1 bookworm 53080 {sha256} pool/main/h/hello.deb asked\npackage debian libx i386 1 local 7 \
+         {sha256} local:libx.deb depends:hello\npackage debian linux-image-6.1 amd64 6.1.176-1 third 70000000 \
+         {sha256} pool/main/l/linux.deb bare:linux-image-6.1 bare:linux-image-amd64\n"
     );
-    vec![text.into_bytes(), b"mkimage-lock 1\n".to_vec()]
+    assert!(Lock::parse(&text).is_ok());
+    vec![text.into_bytes(), b"mkimage-lock 2\n".to_vec()]
 }
 
 /// Reads a text as paragraphs, as an index and as a Release file.

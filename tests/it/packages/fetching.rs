@@ -1,8 +1,13 @@
 //! Servers that lie, break, stall and send us elsewhere.
 
+use std::io::Read;
+
+use mkimage::packages::lock::Reason;
+use mkimage::tree::ContentError;
+
 use super::*;
 
-fn patience() -> Patience {
+pub fn patience() -> Patience {
     Patience {
         connect: Duration::from_secs(2),
         read: Duration::from_millis(400),
@@ -18,28 +23,42 @@ fn fetch_from(server: &Server, bytes: &[u8]) -> Result<Vec<u8>, String> {
     fetch_with(server, bytes, |_| {})
 }
 
-fn fetch_with(server: &Server, bytes: &[u8], change: impl Fn(&mut Settings)) -> Result<Vec<u8>, String> {
+/// A lock of one package of these bytes.
+fn lock_of(bytes: &[u8], request: &Request) -> Lock {
     let mut lock = Lock::default();
+    lock.put_request("debian", LockedRequest::of(request));
+    let inrelease = Sha256::of(b"");
+    lock.put_source(
+        "debian",
+        "tested",
+        LockedSource { suite: "tested".into(), date_seconds: NOW, inrelease },
+    );
     lock.put_package(LockedPackage {
         distribution: "debian".into(),
-        suite: "tested".into(),
-        architecture: "amd64".into(),
         name: "blob".into(),
+        architecture: "amd64".into(),
         version: "1".into(),
+        source: "tested".into(),
         size_bytes: bytes.len() as u64,
         sha256: Sha256::of(bytes),
         filename: "pool/b/blob+1.deb".into(),
-        asked: ["blob".to_owned()].into(),
+        why: [Reason::Asked("blob".into())].into(),
     });
-    let mut settings = Settings {
-        mirror: Some(server.address.clone()),
-        patience: patience(),
-        ..Settings::bare("/nowhere".into(), "/nowhere".into(), NOW)
-    };
+    lock
+}
+
+fn fetch_with(server: &Server, bytes: &[u8], change: impl Fn(&mut Settings)) -> Result<Vec<u8>, String> {
+    fetch_at(&server.address, bytes, change)
+}
+
+/// Fetches one package from a mirror.
+pub fn fetch_at(address: &str, bytes: &[u8], change: impl Fn(&mut Settings)) -> Result<Vec<u8>, String> {
+    let requests = [request(&["blob"])];
+    let lock = lock_of(bytes, &requests[0]);
+    let mut settings = Settings { patience: patience(), ..at(address) };
     change(&mut settings);
     let cache = MemoryCache::default();
     let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
-    let requests = [request(&["blob"])];
     let wanted = lock.select(&requests).expect("locked");
     let fetched = fetcher.fetch(&wanted, &Job::quiet(1)).map_err(|error| whole(&error));
     let kept = cache.get(&Sha256::of(bytes).0, bytes.len() as u64).expect("the cache");
@@ -47,13 +66,13 @@ fn fetch_with(server: &Server, bytes: &[u8], change: impl Fn(&mut Settings)) -> 
     fetched.map(|_| kept.unwrap_or_default())
 }
 
-const AT: &str = "/pool/b/blob%2B1.deb";
+pub const AT: &str = "/pool/b/blob%2B1.deb";
 
 fn serve(answer: Answer) -> Server {
     Server::start([(AT.to_owned(), answer)])
 }
 
-fn blob() -> Vec<u8> {
+pub fn blob() -> Vec<u8> {
     (0..300_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect()
 }
 
@@ -69,6 +88,34 @@ fn a_broken_connection_is_taken_up_where_it_broke_if_the_server_can() {
         let server = serve(Answer::CutThen(100_000, blob.clone(), Box::new(then)));
         assert_eq!(fetch_from(&server, &blob).expect("fetched"), blob, "{:?}", server.requests());
     }
+}
+
+#[test]
+fn a_file_without_a_validator_is_read_again_from_the_start() {
+    let blob = blob();
+    let server = serve(Answer::CutThen(100_000, blob.clone(), Box::new(Answer::Untagged(blob.clone()))));
+    assert_eq!(fetch_from(&server, &blob).expect("fetched"), blob);
+    assert_eq!(server.requests(), [AT, AT]);
+}
+
+#[test]
+fn a_file_that_changed_between_two_answers_is_read_once_more_in_one_piece() {
+    let blob = blob();
+    let mut other = blob.clone();
+    other[50_000] ^= 1;
+    for then in [Answer::Whole(blob.clone()), Answer::AnyRange(blob.clone())] {
+        let server = serve(Answer::CutThen(100_000, other.clone(), Box::new(then)));
+        assert_eq!(fetch_from(&server, &blob).expect("fetched"), blob, "{:?}", server.requests());
+        assert_eq!(server.requests().last().map(String::as_str), Some(AT), "the last time from the start");
+    }
+}
+
+#[test]
+fn a_large_package_that_breaks_again_and_again_comes_as_long_as_it_gets_on() {
+    let blob: Vec<u8> = (0..5_000_000u32).map(|n| (n >> 3) as u8).collect();
+    let server = serve(Answer::Pieces(1_100_000, blob.clone()));
+    assert_eq!(fetch_from(&server, &blob).expect("fetched").len(), blob.len());
+    assert_eq!(server.requests().len(), 5, "{:?}", server.requests());
 }
 
 #[test]
@@ -122,16 +169,9 @@ fn without_a_network_nothing_is_asked_and_a_lost_mirror_is_asked_no_more() {
     let server = serve(Answer::Whole(blob()));
     let message = fetch_with(&server, &blob(), |settings| settings.offline = true).expect_err("offline");
     assert!(message.contains("--offline"), "{message}");
-    let settings = Settings {
-        mirror: Some(server.address.clone()),
-        offline: true,
-        ..Settings::bare("/nowhere".into(), "/nowhere".into(), NOW)
-    };
-    let cache = MemoryCache::default();
     let archive = Archive::new(vec![hello("1")]);
-    let settings = Settings { keyrings: archive.settings().keyrings, ..settings };
-    let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
-    let problem = resolve(&[request(&["hello"])], None, None, &fetcher, &Job::quiet(1)).expect_err("offline");
+    let settings = Settings { offline: true, keyrings: archive.settings().keyrings, ..at(&server.address) };
+    let problem = lock_with(settings, &[request(&["hello"])], None, Update::None).expect_err("offline");
     assert!(whole(&problem).contains("the network is off"), "{}", whole(&problem));
     assert!(server.requests().is_empty());
 
@@ -139,9 +179,9 @@ fn without_a_network_nothing_is_asked_and_a_lost_mirror_is_asked_no_more() {
     let archive = Archive::new(packages.clone());
     let names: Vec<&str> = packages.iter().map(|package| &*package.name).collect();
     let lock = archive.lock(&names).expect("locked");
-    let nobody = "http://127.0.0.1:1".to_owned();
     let patience = Patience { pause: Duration::from_millis(100), ..patience() };
-    let settings = Settings { mirror: Some(nobody), patience, ..archive.settings() };
+    let settings = Settings { patience, ..at("http://127.0.0.1:1") };
+    let cache = MemoryCache::default();
     let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
     let requests = [request(&names)];
     let started = Instant::now();
@@ -167,7 +207,7 @@ fn a_proxy_gets_requests_in_absolute_form_unless_the_host_bypasses_it() {
     let whole = format!("http://mirror.invalid{AT}");
     let proxy = Server::start([(whole.clone(), Answer::Whole(blob.clone()))]);
     let through = |settings: &mut Settings| {
-        settings.mirror = Some("http://mirror.invalid".into());
+        settings.mirrors = at("http://mirror.invalid").mirrors;
         settings.proxies = Proxies { http: Some(proxy.address.clone()), ..Proxies::default() };
     };
     assert_eq!(fetch_with(&proxy, &blob, through).expect("fetched"), blob);
@@ -175,9 +215,14 @@ fn a_proxy_gets_requests_in_absolute_form_unless_the_host_bypasses_it() {
     let direct = serve(Answer::Whole(blob.clone()));
     let around = |settings: &mut Settings| {
         let bypass = vec!["127.0.0.1".to_owned()];
-        settings.proxies = Proxies { http: Some(proxy.address.clone()), https: None, bypass };
+        settings.proxies = Proxies { http: Some(proxy.address.clone()), bypass, ..Proxies::default() };
     };
     assert_eq!(fetch_with(&direct, &blob, around).expect("fetched"), blob);
+    let one_host = |settings: &mut Settings| {
+        let hosts = [(("http".to_owned(), "127.0.0.1".to_owned()), None)].into();
+        settings.proxies = Proxies { http: Some(proxy.address.clone()), hosts, ..Proxies::default() };
+    };
+    assert_eq!(fetch_with(&direct, &blob, one_host).expect("fetched"), blob);
     assert_eq!(proxy.requests().len(), 1);
     let cache = MemoryCache::default();
     let proxies = Proxies { http: Some("socks5://user:secret@h:1".into()), ..Proxies::default() };
@@ -195,8 +240,7 @@ fn many_packages_come_over_several_connections_and_all_failures_are_told() {
     let lock = archive.lock(&names).expect("locked");
     let answer = |package: &Deb| (format!("/{}", package.filename()), Answer::Whole(package.bytes()));
     let server = Server::start(packages.iter().skip(2).map(answer));
-    let settings =
-        Settings { mirror: Some(server.address.clone()), patience: patience(), ..archive.settings() };
+    let settings = Settings { patience: patience(), ..at(&server.address) };
     let cache = MemoryCache::default();
     let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
     let requests = [request(&names)];
@@ -211,14 +255,23 @@ fn many_packages_come_over_several_connections_and_all_failures_are_told() {
 fn a_damaged_cache_is_mended_from_the_mirror() {
     struct Damaged(MemoryCache);
     impl PackageCache for Damaged {
-        fn holds(&self, _: &[u8; 32], _: u64) -> Result<bool, mkimage::tree::ContentError> {
+        fn holds(&self, _: &[u8; 32], _: u64) -> Result<bool, ContentError> {
             Ok(true)
         }
-        fn get(&self, sha256: &[u8; 32], size: u64) -> Result<Option<Vec<u8>>, mkimage::tree::ContentError> {
+        fn get(&self, sha256: &[u8; 32], size: u64) -> Result<Option<Vec<u8>>, ContentError> {
             Ok(self.0.get(sha256, size)?.or_else(|| Some(vec![0; size as usize])))
         }
-        fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> Result<(), mkimage::tree::ContentError> {
+        fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> Result<(), ContentError> {
             self.0.put(sha256, bytes)
+        }
+        fn put_stream(&self, sha256: &[u8; 32], reader: &mut dyn Read) -> Result<(), ContentError> {
+            self.0.put_stream(sha256, reader)
+        }
+        fn derived(&self, key: &[u8; 32]) -> Result<Option<Vec<u8>>, ContentError> {
+            self.0.derived(key)
+        }
+        fn put_derived(&self, key: &[u8; 32], bytes: &[u8]) -> Result<(), ContentError> {
+            self.0.put_derived(key, bytes)
         }
     }
     let archive = Archive::new(vec![hello("1")]);

@@ -2,8 +2,8 @@
 
 use mkimage::packages::Keyring;
 use pgp::composed::{
-    CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedPublicKey, SignedPublicSubKey,
-    SignedSecretKey, SubkeyParamsBuilder,
+    CleartextSignedMessage, DetachedSignature, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
+    SignedPublicSubKey, SignedSecretKey, SubkeyParamsBuilder,
 };
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{KeyFlags, Signature, SignatureConfig, SignatureType, Subpacket, SubpacketData};
@@ -160,6 +160,8 @@ pub struct Sign {
     pub made: Option<u32>,
     pub lifetime: Option<u32>,
     pub critical_notation: bool,
+    /// The time stands where the signature does not cover it.
+    pub made_unsigned: bool,
 }
 
 impl TestKey {
@@ -182,12 +184,36 @@ impl TestKey {
         self.sign_with(text, Sign::default())
     }
 
+    /// Signs a text by a signature that lies apart.
+    pub fn sign_apart(&self, text: &str) -> String {
+        self.sign_apart_with(text.as_bytes(), Sign::default())
+    }
+
+    pub fn sign_apart_with(&self, content: &[u8], how: Sign) -> String {
+        let key = &self.secret.secret_subkeys[0].key;
+        let mut config = config(key, SignatureType::Binary, how.hash, vec![made(how.made.unwrap_or(SIGNED))]);
+        if how.made_unsigned {
+            config.hashed_subpackets.remove(0);
+            config.unhashed_subpackets.push(Subpacket::regular(made(SIGNED)).expect("a subpacket"));
+        }
+        let signature = config.sign(key, &Password::empty(), content).expect("signed");
+        DetachedSignature::new(signature).to_armored_string(Default::default()).expect("armoured")
+    }
+
     pub fn sign_with(&self, text: &str, how: Sign) -> String {
         let message = match how.with_primary {
             true => message(text, &self.secret.primary_key, how),
             false => message(text, &self.secret.secret_subkeys[0].key, how),
         };
         message.to_armored_string(Default::default()).expect("armoured")
+    }
+
+    /// Signs bytes beside themselves, in binary form, with the subkey.
+    pub fn sign_detached(&self, data: &[u8]) -> Vec<u8> {
+        let key = &self.secret.secret_subkeys[0].key;
+        let config = config(key, SignatureType::Binary, None, vec![made(SIGNED)]);
+        let signature = config.sign(key, &Password::empty(), data).expect("signed");
+        pgp::composed::DetachedSignature::new(signature).to_bytes().expect("written")
     }
 
     /// Lets this key vouch for another one's subkey: what the other's owner never agreed to.

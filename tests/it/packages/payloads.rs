@@ -3,9 +3,8 @@
 use super::*;
 
 pub fn unpack_bytes(bytes: &[u8]) -> Result<Unpacked, String> {
-    let options = unpack::Options::default();
     let sink = MemoryContents::default();
-    unpack::deb(bytes, &options, &sink, &Job::quiet(1)).map_err(|error| whole(&error))
+    unpack::deb(bytes, unpack::Share::ONE, &sink, &Job::quiet(1)).map_err(|error| whole(&error))
 }
 
 #[test]
@@ -34,12 +33,15 @@ fn a_package_becomes_a_tree_with_its_fields_scripts_and_conffiles() {
     ] {
         let contents = MemoryContents::default();
         let unpacked =
-            unpack::deb(&bytes, &unpack::Options::default(), &contents, &Job::quiet(2)).expect("unpacked");
+            unpack::deb(&bytes[..], unpack::Share::ONE, &contents, &Job::quiet(2)).expect("unpacked");
         assert_eq!((&*unpacked.control.name, &*unpacked.control.version), ("hello", "1:2.0-3"));
         let description = ("Description".to_owned(), "a test\n more".to_owned());
         assert_eq!(unpacked.control.fields.last(), Some(&description));
-        assert_eq!(unpacked.conffiles, [path("/etc/hello.conf")]);
-        assert_eq!(unpacked.scripts.keys().collect::<Vec<_>>(), ["postinst"]);
+        assert_eq!(unpacked.conffiles(&contents).expect("read"), [path("/etc/hello.conf")]);
+        let names: Vec<String> = unpacked.info.entries.keys().map(ToString::to_string).collect();
+        assert_eq!(names, ["conffiles", "control", "md5sums", "postinst"]);
+        let script = unpacked.script("postinst", &contents).expect("read");
+        assert_eq!(script.as_deref(), Some(&b"#!/bin/sh\n"[..]));
         let Some(Node::File(hello)) = unpacked.tree.get(&path("/usr/hello")) else { panic!("no file") };
         assert_eq!(contents.read_all(&hello.content).expect("its content"), b"1:2.0-3");
         assert_eq!(unpacked.tree.get(&path("/usr/hola")), Some(&Node::HardLink(path("/usr/hello"))));
@@ -82,7 +84,12 @@ fn packages_of_another_form_are_refused() {
         ("nothing", archives::ar(&[]), "debian-binary must be"),
         ("future", archives::ar(&[("debian-binary", b"3.0\n"), c, d]), "3.0"),
         ("long version", archives::ar(&[("debian-binary", &[b'2'; 5000]), c, d]), "format"),
-        ("suffix", archives::ar(&[version, c, ("data.tar.bz2", &data)]), "data.tar.bz2"),
+        ("suffix", archives::ar(&[version, c, ("data.tar.br", &data)]), "data.tar.br"),
+        (
+            "lie",
+            archives::ar(&[version, c, ("data.tar.bz2", &data)]),
+            "data.tar.bz2: byte 0: expected bzip2, found xz",
+        ),
         ("bzip2", archives::ar(&[version, c, ("data.tar", b"BZh91AY")]), "bzip2"),
         ("huge", huge, "cut off"),
         ("negative", negative, "decimal digits"),
@@ -143,9 +150,8 @@ fn a_package_that_is_not_the_locked_one_is_refused() {
     let lock = archive.lock(&["hello"]).expect("locked");
     let locked = lock.packages().next().expect("a package");
     let sink = MemoryContents::default();
-    let unpack = |deb: Deb| {
-        unpack::locked_deb(&deb.bytes(), locked, &unpack::Options::default(), &sink, &Job::quiet(1))
-    };
+    let unpack =
+        |deb: Deb| unpack::locked_deb(&deb.bytes()[..], locked, unpack::Share::ONE, &sink, &Job::quiet(1));
     assert!(unpack(hello("1")).is_ok());
     let message = whole(&unpack(hello("2")).expect_err("another version"));
     assert_eq!(message, "hello 1: this is hello 2 amd64, not hello 1 amd64");
@@ -170,7 +176,10 @@ fn what_dpkg_builds_is_read_as_dpkg_reads_it() {
         };
         let kind = format!("-Z{compression}");
         dpkg(&["--root-owner-group".as_ref(), kind.as_ref(), "-b".as_ref(), at("p").as_ref(), deb.as_ref()]);
-        let unpacked = unpack_bytes(&std::fs::read(&deb).expect("read")).expect("unpacked");
+        let contents = MemoryContents::default();
+        let bytes = std::fs::read(&deb).expect("read");
+        let unpacked =
+            unpack::deb(&bytes[..], unpack::Share::ONE, &contents, &Job::quiet(1)).expect("unpacked");
         let fields: String =
             unpacked.control.fields.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         assert_eq!(fields, dpkg(&["--field".as_ref(), deb.as_ref()]));
@@ -187,6 +196,6 @@ fn what_dpkg_builds_is_read_as_dpkg_reads_it() {
             .collect();
         found.sort();
         assert_eq!(found, listed.into_iter().filter(|path| !path.is_empty()).collect::<Vec<_>>());
-        assert_eq!(unpacked.conffiles, [path("/etc/built.conf")]);
+        assert_eq!(unpacked.conffiles(&contents).expect("read"), [path("/etc/built.conf")]);
     }
 }

@@ -9,8 +9,14 @@ use std::sync::{Arc, Mutex};
 /// What the server does with a request.
 #[derive(Clone)]
 pub enum Answer {
-    /// Sends the bytes, and honours ranges.
+    /// Sends the bytes with a validator, and honours ranges of what has it.
     Whole(Vec<u8>),
+    /// As the first, without a validator.
+    Untagged(Vec<u8>),
+    /// Sends so many bytes from where it is asked, then closes.
+    Pieces(usize, Vec<u8>),
+    /// Honours ranges whatever the validator says.
+    AnyRange(Vec<u8>),
     /// Sends the bytes, and answers 200 and all of them to a range.
     NoRanges(Vec<u8>),
     /// Announces all the bytes, sends so many, and closes; from the second request on, as the other says.
@@ -63,7 +69,7 @@ fn serve(stream: TcpStream, answers: &HashMap<String, Answer>, log: &Mutex<Vec<S
         if reader.read_line(&mut first).unwrap_or(0) == 0 {
             return;
         }
-        let mut from = None;
+        let (mut from, mut wanted) = (None, String::new());
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
@@ -71,6 +77,9 @@ fn serve(stream: TcpStream, answers: &HashMap<String, Answer>, log: &Mutex<Vec<S
             }
             if let Some(range) = line.to_ascii_lowercase().strip_prefix("range: bytes=") {
                 from = range.trim().trim_end_matches('-').parse::<usize>().ok();
+            }
+            if line.to_ascii_lowercase().starts_with("if-range: ") {
+                wanted = line["if-range: ".len()..].trim().to_owned();
             }
         }
         let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -81,29 +90,69 @@ fn serve(stream: TcpStream, answers: &HashMap<String, Answer>, log: &Mutex<Vec<S
             log.iter().filter(|line| line.split(' ').next() == Some(&path)).count() - 1
         };
         let answer = answers.get(&path).cloned().unwrap_or(Answer::Status(404));
-        if answer_one(&mut stream, answer, from, earlier).is_none() {
+        if answer_one(&mut stream, answer, (from, &wanted), earlier).is_none() {
             return;
         }
     }
 }
 
+/// Names the state of a file.
+fn tag(bytes: &[u8]) -> String {
+    format!("\"{}\"", &mkimage::packages::Sha256::of(bytes).to_string()[..16])
+}
+
+/// A range that is asked for, and the state that the file must have.
+type Asked<'a> = (Option<usize>, &'a str);
+
+/// Sends what lies behind `from`, or all.
+fn send_from(stream: &mut TcpStream, from: Option<usize>, bytes: &[u8], headers: &str) -> Option<()> {
+    match from.filter(|from| *from < bytes.len()) {
+        Some(from) => {
+            let (last, all) = (bytes.len() - 1, bytes.len());
+            let range = format!("{headers}content-range: bytes {from}-{last}/{all}\r\n");
+            send(stream, "206 Partial Content", &range, &bytes[from..], all - from)
+        }
+        None => send(stream, "200 OK", headers, bytes, bytes.len()),
+    }
+}
+
 /// Answers; `None` closes the connection.
-fn answer_one(stream: &mut TcpStream, answer: Answer, from: Option<usize>, earlier: usize) -> Option<()> {
+fn answer_one(
+    stream: &mut TcpStream,
+    answer: Answer,
+    (from, wanted): Asked<'_>,
+    earlier: usize,
+) -> Option<()> {
     match answer {
-        Answer::Whole(bytes) => match from.filter(|from| *from < bytes.len()) {
-            Some(from) => {
-                let (last, all) = (bytes.len() - 1, bytes.len());
-                let range = format!("content-range: bytes {from}-{last}/{all}\r\n");
-                send(stream, "206 Partial Content", &range, &bytes[from..], all - from)
-            }
-            None => send(stream, "200 OK", "", &bytes, bytes.len()),
-        },
+        Answer::Whole(bytes) => {
+            let from = from.filter(|_| wanted.is_empty() || wanted == tag(&bytes));
+            send_from(stream, from, &bytes, &format!("etag: {}\r\n", tag(&bytes)))
+        }
+        Answer::Pieces(most, bytes) => {
+            let (start, all) = (from.unwrap_or_default(), bytes.len());
+            let head = match from {
+                Some(from) => {
+                    format!("HTTP/1.1 206 Part\r\ncontent-range: bytes {from}-{}/{all}\r\n", all - 1)
+                }
+                None => "HTTP/1.1 200 OK\r\n".to_owned(),
+            };
+            let length = format!("content-length: {}\r\netag: {}\r\n\r\n", all - start, tag(&bytes));
+            stream.write_all((head + &length).as_bytes()).ok()?;
+            stream.write_all(&bytes[start..all.min(start + most)]).ok()?;
+            (start + most >= all).then_some(())
+        }
+        Answer::Untagged(bytes) => send_from(stream, from, &bytes, ""),
+        Answer::AnyRange(bytes) => send_from(stream, from, &bytes, ""),
         Answer::NoRanges(bytes) => send(stream, "200 OK", "", &bytes, bytes.len()),
-        Answer::CutThen(at, bytes, _) if earlier == 0 => {
-            send(stream, "200 OK", "", &bytes[..at], bytes.len());
+        Answer::CutThen(at, bytes, then) if earlier == 0 => {
+            let tag = match *then {
+                Answer::Untagged(_) => String::new(),
+                _ => format!("etag: {}\r\n", tag(&bytes)),
+            };
+            send(stream, "200 OK", &tag, &bytes[..at], bytes.len());
             None
         }
-        Answer::CutThen(_, _, then) => answer_one(stream, *then, from, earlier),
+        Answer::CutThen(_, _, then) => answer_one(stream, *then, (from, wanted), earlier),
         Answer::Slow(bytes) => {
             send(stream, "200 OK", "", &[], bytes.len())?;
             for byte in bytes {

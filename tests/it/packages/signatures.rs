@@ -131,6 +131,44 @@ fn any_change_to_the_file_is_seen() {
     }
 }
 
+#[test]
+fn a_signature_that_lies_apart_covers_every_byte() {
+    let key = keys::make(GOOD);
+    let text = "Suite: x\nDate: y\n";
+    let signature = key.sign_apart(text);
+    let check = |text: &[u8], signature: &[u8]| verify_detached(text, signature, &key.keyring(), NOW);
+    assert_eq!(&**check(text.as_bytes(), signature.as_bytes()).expect("verified"), text);
+    let two = format!("{}{signature}", keys::make(GOOD).sign_apart(text));
+    for (why, text, signature) in [
+        ("another letter", text.replace('x', "z"), signature.clone()),
+        ("a line more", format!("{text}More: z\n"), signature.clone()),
+        ("another line end", text.replace('\n', "\r\n"), signature.clone()),
+        ("a NUL", text.replace('x', "x\0"), signature.clone()),
+        ("nobody's signature", text.to_owned(), keys::make(GOOD).sign_apart(text)),
+        ("of another text", text.to_owned(), key.sign_apart("Suite: z\n")),
+        ("cut", text.to_owned(), signature[..signature.len() / 2].to_owned()),
+        ("empty", text.to_owned(), String::new()),
+        ("nonsense", text.to_owned(), "nonsense".to_owned()),
+        ("a key", text.to_owned(), key.armoured()),
+    ] {
+        assert!(check(text.as_bytes(), signature.as_bytes()).is_err(), "{why}");
+    }
+    let weak = Sign { hash: Some(HashAlgorithm::Sha1), ..Sign::default() };
+    let rsa = keys::make(Make { rsa: true, ..GOOD });
+    for (why, sign, expected) in [
+        ("weak hash", weak, "weak hash"),
+        ("a time that is not signed", Sign { made_unsigned: true, ..Sign::default() }, "without a date"),
+        ("from the future", Sign { made: Some(NOW as u32 + 2 * DAY), ..Sign::default() }, "it is only"),
+    ] {
+        let signature = rsa.sign_apart_with(text.as_bytes(), sign);
+        let problem = verify_detached(text.as_bytes(), signature.as_bytes(), &rsa.keyring(), NOW);
+        let problem = problem.expect_err(why).to_string();
+        assert!(problem.contains(expected), "{why}: {problem}");
+    }
+    // Only the first block counts: what stands behind it is anybody's.
+    assert!(check(text.as_bytes(), two.as_bytes()).is_err());
+}
+
 /// Runs a tool that the tests cannot do without.
 fn run(command: &mut std::process::Command, package: &str) -> std::process::Output {
     let name = command.get_program().to_string_lossy().into_owned();

@@ -13,6 +13,8 @@ use parse::Record;
 use trie::{Origin, Trie};
 
 const CACHE: &str = "hwdb.bin";
+/// Most bytes of all sources: so the strings stay far below 4 GiB.
+const SOURCE_BYTES_MAX: usize = 512 << 20;
 /// Folders of sources; a file of the first hides one of the second with its name.
 const FOLDERS: [&str; 2] = ["/etc/udev/hwdb.d", "/usr/lib/udev/hwdb.d"];
 const PROGRAM: &str = "/usr/bin/systemd-hwdb";
@@ -50,6 +52,9 @@ fn build(view: &View<'_>, files: Vec<ImagePath>, release: u64) -> Result<Vec<u8>
     let texts = texts.map_err(|errors: Vec<FinalizeError>| {
         errors.into_iter().next().expect("because there is one error at least")
     })?;
+    if texts.iter().map(|(_, text)| text.len()).sum::<usize>() > SOURCE_BYTES_MAX {
+        return Err(fail(&path(FOLDERS[1]), format!("its files have more than {SOURCE_BYTES_MAX} bytes")));
+    }
     let parsed: Vec<Vec<Record<'_>>> =
         view.job.workers.map(texts.iter().map(|(_, text)| &text[..]).collect(), parse::records);
     let mut trie = Trie::new();
@@ -61,7 +66,9 @@ fn build(view: &View<'_>, files: Vec<ImagePath>, release: u64) -> Result<Vec<u8>
             for property in &record.properties {
                 let origin = Origin { file: file.as_bytes(), priority, line: property.line };
                 for pattern in &record.patterns {
-                    trie.insert(pattern, property.key, property.value, origin);
+                    if !trie.insert(pattern, property.key, property.value, origin) {
+                        return Err(fail(file, "there are too many properties".into()));
+                    }
                 }
             }
         }

@@ -1,10 +1,14 @@
 //! The database in memory: a trie over patterns, in which a node holds the properties of the pattern that ends
-//! there. Nodes and strings come into being in the order of the sources, which decides on the file's bytes.
+//! there. Strings come into being in the order of the sources and of the trie's growth, which decides on the
+//! file's bytes.
 
 use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 
-use super::super::strings::{Mix, Strings};
+use super::super::edges::{Edges, NODES_MAX};
+use super::super::strings::Strings;
+
+/// Most properties, counted once a pattern: fifty times what Debian has.
+const VALUES_MAX: usize = 16 << 20;
 
 /// Where a property was written.
 #[derive(Clone, Copy)]
@@ -18,27 +22,21 @@ pub(super) struct Origin<'a> {
 
 /// Patterns and their properties.
 pub(super) struct Trie {
-    pub nodes: Vec<Node>,
     pub strings: Strings,
-    /// Offsets of keys and paths, which come again and again.
-    known: HashMap<Vec<u8>, u32>,
-    /// By position of a node and byte: the node below it.
-    children: HashMap<u64, u32, BuildHasherDefault<Mix>>,
-}
-
-/// A place in the trie.
-#[derive(Default)]
-pub(super) struct Node {
-    /// Offset of what is common to all below.
-    pub prefix: u32,
-    /// By byte: positions of nodes. Sorted when the trie is written.
-    pub children: Vec<(u8, u32)>,
-    /// Sorted by key.
-    pub values: Vec<Value>,
+    pub edges: Edges,
+    /// By node: offset of what is common to all below.
+    pub prefixes: Vec<u32>,
+    /// By node, in the order in which they came; of two with one key the later counts.
+    pub values: Vec<(u32, Value)>,
+    pub root: u32,
+    /// Offsets of keys, which come again and again.
+    keys: HashMap<Vec<u8>, u32>,
+    last_key: (Vec<u8>, u32),
+    last_file: (Vec<u8>, u32),
 }
 
 /// A property of a pattern; texts are offsets.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Value {
     pub key: u32,
     pub value: u32,
@@ -50,89 +48,97 @@ pub(super) struct Value {
 impl Trie {
     pub fn new() -> Self {
         Trie {
-            nodes: vec![Node::default()],
             strings: Strings::new(),
-            known: HashMap::new(),
-            children: HashMap::default(),
+            edges: Edges::new(),
+            prefixes: vec![0],
+            values: Vec::new(),
+            root: 0,
+            keys: HashMap::new(),
+            last_key: (Vec::new(), 0),
+            last_file: (Vec::new(), 0),
         }
     }
 
-    /// Adds a property to a pattern; a later one with the same key replaces it.
-    pub fn insert(&mut self, pattern: &[u8], key: &[u8], value: &[u8], origin: Origin<'_>) {
-        let (mut node, mut rest) = (0u32, pattern);
+    /// Adds a property to a pattern. `false` says that there are too many.
+    pub fn insert(&mut self, pattern: &[u8], key: &[u8], value: &[u8], origin: Origin<'_>) -> bool {
+        if self.values.len() >= VALUES_MAX || self.prefixes.len() + 2 >= NODES_MAX {
+            return false;
+        }
+        let node = self.find(pattern);
+        let key = self.key(key);
+        let value = self.strings.add(value);
+        if self.last_file.0 != origin.file {
+            self.last_file = (origin.file.to_vec(), self.strings.add(origin.file));
+        }
+        let file = self.last_file.1;
+        self.values.push((node, Value { key, value, file, line: origin.line, priority: origin.priority }));
+        true
+    }
+
+    /// Returns the node of a pattern, made where there is none.
+    fn find(&mut self, pattern: &[u8]) -> u32 {
+        let (mut node, mut rest) = (self.root, pattern);
+        let mut above = None;
         loop {
-            let prefix = self.nodes[node as usize].prefix;
-            let common = self.common(prefix, rest);
-            if self.strings.byte(prefix + common) != 0 {
-                self.split(node, common);
+            let prefix = self.prefixes[node as usize];
+            let stored = &self.strings.bytes()[prefix as usize..];
+            let common = stored.iter().zip(rest).take_while(|(a, b)| a == b).count();
+            if stored[common] != 0 {
+                node = self.split(node, common as u32, above);
             }
-            let Some((&byte, behind)) = rest[common as usize..].split_first() else { break };
+            let Some((&byte, behind)) = rest[common..].split_first() else { return node };
             rest = behind;
-            match self.children.get(&child_key(node, byte)) {
-                Some(&child) => node = child,
+            match self.edges.get(node, byte) {
+                Some(below) => {
+                    above = Some((node, byte));
+                    node = below;
+                }
                 None => {
                     let prefix = self.strings.add(rest);
-                    node = self.add_child(node, byte, Node { prefix, ..Node::default() });
-                    break;
+                    let below = self.add_node(prefix);
+                    self.edges.set(node, byte, below);
+                    return below;
                 }
             }
         }
-        self.add_value(node, key, value, origin);
     }
 
-    /// Counts how many bytes of a stored string a text begins with.
-    fn common(&self, prefix: u32, text: &[u8]) -> u32 {
-        let stored = &self.strings.bytes()[prefix as usize..];
-        stored.iter().zip(text).take_while(|(a, b)| a == b).count() as u32
-    }
-
-    /// Leaves a node with the first bytes of its prefix; all else goes into a child.
-    fn split(&mut self, node: u32, length: u32) {
-        let old = std::mem::take(&mut self.nodes[node as usize]);
-        let byte = self.strings.byte(old.prefix + length);
-        let start = old.prefix as usize;
-        let head = self.strings.bytes()[start..start + length as usize].to_vec();
-        self.nodes[node as usize].prefix = self.strings.add(&head);
-        let below: Vec<(u8, u32)> = old.children.clone();
-        below.iter().for_each(|child| drop(self.children.remove(&child_key(node, child.0))));
-        let child = self.add_child(node, byte, Node { prefix: old.prefix + length + 1, ..old });
-        self.children.extend(below.iter().map(|&(byte, below)| (child_key(child, byte), below)));
-    }
-
-    fn add_child(&mut self, node: u32, byte: u8, child: Node) -> u32 {
-        let position = self.nodes.len() as u32;
-        self.nodes.push(child);
-        self.nodes[node as usize].children.push((byte, position));
-        self.children.insert(child_key(node, byte), position);
-        position
-    }
-
-    fn add_value(&mut self, node: u32, key: &[u8], value: &[u8], origin: Origin<'_>) {
-        let key = self.remember(key);
-        let value = self.strings.add(value);
-        let file = self.remember(origin.file);
-        let new = Value { key, value, file, line: origin.line, priority: origin.priority };
-        let text = self.strings.at(key);
-        let values = &self.nodes[node as usize].values;
-        let place = values.binary_search_by(|other| self.strings.at(other.key).cmp(text));
-        let values = &mut self.nodes[node as usize].values;
-        match place {
-            Ok(place) => values[place] = Value { key: values[place].key, ..new },
-            Err(place) => values.insert(place, new),
+    /// Puts a node with the first bytes of a node's prefix above it. The node keeps its number, so that its
+    /// edges and values stay where they are.
+    fn split(&mut self, node: u32, length: u32, above: Option<(u32, u8)>) -> u32 {
+        let prefix = self.prefixes[node as usize];
+        let byte = self.strings.byte(prefix + length);
+        let head = self.strings.bytes()[prefix as usize..(prefix + length) as usize].to_vec();
+        let head = self.strings.add(&head);
+        let upper = self.add_node(head);
+        self.prefixes[node as usize] = prefix + length + 1;
+        self.edges.set(upper, byte, node);
+        match above {
+            Some((above, byte)) => self.edges.set(above, byte, upper),
+            None => self.root = upper,
         }
+        upper
     }
 
-    /// Adds a string that comes often. Its offset never changes, as the first that ends so counts.
-    fn remember(&mut self, text: &[u8]) -> u32 {
-        if let Some(&offset) = self.known.get(text) {
-            return offset;
+    fn add_node(&mut self, prefix: u32) -> u32 {
+        self.prefixes.push(prefix);
+        self.prefixes.len() as u32 - 1
+    }
+
+    /// Adds a key. Its offset never changes, as the first string that ends so counts.
+    fn key(&mut self, text: &[u8]) -> u32 {
+        if self.last_key.0 == text {
+            return self.last_key.1;
         }
-        let offset = self.strings.add(text);
-        self.known.insert(text.to_vec(), offset);
+        let offset = match self.keys.get(text) {
+            Some(&offset) => offset,
+            None => {
+                let offset = self.strings.add(text);
+                self.keys.insert(text.to_vec(), offset);
+                offset
+            }
+        };
+        self.last_key = (text.to_vec(), offset);
         offset
     }
-}
-
-fn child_key(node: u32, byte: u8) -> u64 {
-    u64::from(node) << 8 | u64::from(byte)
 }

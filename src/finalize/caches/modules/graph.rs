@@ -62,10 +62,11 @@ fn ranks(modules: &[Found], direct: &[Vec<usize>]) -> Result<Vec<usize>, String>
             }
         }
     }
-    let stuck: Vec<&str> = (0..modules.len())
+    let mut stuck: Vec<&str> = (0..modules.len())
         .filter(|&at| ranks[at] == usize::MAX)
         .map(|at| modules[at].name.as_str())
         .collect();
+    stuck.sort_unstable();
     match stuck.is_empty() {
         true => Ok(ranks),
         false => Err(format!(

@@ -65,14 +65,17 @@ impl Rules {
                         "override needs a module, a kernel's version and a folder".into(),
                     ));
                 };
-                if kernel == b"*" || kernel == version.as_bytes() {
-                    self.overrides.insert(0, [folder, b"/", name].concat());
-                } else if kernel.iter().any(|byte| b"*[].?+^$(){}|\\".contains(byte)) {
-                    let problem = format!(
-                        "the kernel of an override is a pattern ({}); mkimage knows \"*\" and a version",
-                        String::from_utf8_lossy(kernel)
-                    );
-                    return Err(fail(file, problem));
+                match fits(kernel, version.as_bytes()) {
+                    Some(true) => self.overrides.insert(0, [folder, b"/", name].concat()),
+                    Some(false) => {}
+                    None => {
+                        let kernel = String::from_utf8_lossy(kernel);
+                        let problem = format!(
+                            "an override is for kernels that fit {kernel}; mkimage knows \"*\" and patterns \
+                             without other signs than \".\""
+                        );
+                        return Err(fail(file, problem));
+                    }
                 }
             }
             Some(b"external") => {
@@ -103,6 +106,19 @@ impl Rules {
         }
         new_place.or(others) <= old_place.or(others)
     }
+}
+
+/// Tells whether a version of the kernel fits the pattern of an override: an extended regular expression that
+/// may match anywhere. `None` where it uses more of that language than is known here.
+fn fits(pattern: &[u8], version: &[u8]) -> Option<bool> {
+    if pattern == b"*" {
+        return Some(true);
+    }
+    if pattern.is_empty() || pattern.iter().any(|byte| b"*[]?+^$(){}|\\".contains(byte)) {
+        return None;
+    }
+    let same = |(wanted, byte): (&u8, &u8)| *wanted == b'.' || wanted == byte;
+    Some(version.windows(pattern.len()).any(|window| pattern.iter().zip(window).all(same)))
 }
 
 /// Returns a path without the ending of its name.

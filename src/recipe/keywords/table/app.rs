@@ -116,6 +116,13 @@ pub(super) const APP: Block = block(
             "30",
             "How long it has to stop before it is killed.",
         ),
+        key(
+            "closure",
+            Kind::Word(&["elf"]),
+            Need::Absent("nothing comes along"),
+            r#""elf""#,
+            "What the app needs comes along: `elf`, the loader and the libraries that its programs name, from the packages of the recipe, else from this machine.",
+        ),
     ],
     "What the machine runs, as its own unprivileged user. None where `image` has `init`.",
     r#"app "hello" {

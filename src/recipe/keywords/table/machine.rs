@@ -1,11 +1,16 @@
-//! Packages, kernel, boot and disk.
+//! Kernel, boot and disk.
 
 use super::super::patterns::{COMMAND_LINE_WORD, MIRROR, MODULE, PACKAGE_NAME, SUITE};
 use super::super::{Block, Count, Key, Kind, Label, Need};
-use super::{ALLOW, DAY_SECONDS, REPLACE_PATHS, block, key};
+use super::{DAY_SECONDS, block, key};
 
-const SUITE_KEY: Key =
-    key("suite", Kind::Pattern(&SUITE), Need::Required, r#""bookworm""#, "The suite of the archive.");
+const SUITE_KEY: Key = key(
+    "suite",
+    Kind::Pattern(&SUITE),
+    Need::Absent("the first one of `packages \"debian\"`"),
+    r#""bookworm""#,
+    "The suite of the archive.",
+);
 const COMPONENTS: Key = key(
     "components",
     Kind::List(&Kind::Pattern(&SUITE), true),
@@ -33,32 +38,6 @@ const MODULES: Key = key(
     Need::Absent("what common virtual machines need"),
     r#"["virtio_blk", "dm_verity"]"#,
     "Modules that PID 1 may load, without `.ko`; those they depend on come along.",
-);
-
-pub(super) const PACKAGES_DEBIAN: Block = block(
-    "packages",
-    Label::Fixed("debian"),
-    Count::Any,
-    &[
-        SUITE_KEY,
-        key(
-            "names",
-            Kind::List(&Kind::Pattern(&PACKAGE_NAME), true),
-            Need::Required,
-            r#"["base-files", "libc6"]"#,
-            "Exact names of packages.",
-        ),
-        COMPONENTS,
-        MIRROR_KEY,
-        SIGNED_BY,
-        ALLOW,
-        REPLACE_PATHS,
-    ],
-    "Packages of Debian, unpacked into the image. `mkimage lock` pins their versions.",
-    r#"packages "debian" {
-  suite = "bookworm"
-  names = ["base-files", "libc6"]
-}"#,
 );
 
 pub(super) const KERNEL_DEBIAN: Block = block(

@@ -5,6 +5,7 @@ mod app;
 mod image;
 mod inodes;
 mod machine;
+mod packages;
 
 use super::patterns::ARGUMENT;
 use super::{Block, Count, Key, Kind, Label, Need};
@@ -24,7 +25,11 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     inodes::DEVICE,
     accounts::USER,
     accounts::GROUP,
-    machine::PACKAGES_DEBIAN,
+    packages::PACKAGES_DEBIAN,
+    packages::PACKAGES_UBUNTU,
+    packages::PACKAGES_RPM,
+    packages::SOURCE,
+    packages::RUN,
     machine::KERNEL_DEBIAN,
     machine::KERNEL_FILE,
     machine::BOOT,

@@ -1,0 +1,565 @@
+//! All packages that a request may choose from: the indexes of its sources, and package files of the host.
+//!
+//! In: verified texts of `Packages` indexes, each with the number of its source and its priority.
+//! Out: [`PackageId`]s, and what the index says of each.
+//!
+//! Always true
+//! - Texts are kept as they are; what is known of a package are places in them. Fields that only matter for
+//!   chosen packages are read when asked for.
+//! - Packages are numbered in the order in which they came: nothing depends on a hash or on threads.
+//! - A package whose paragraph is malformed is not there; [`Universe::refused`] says why.
+//!
+//! Read first: [`Universe`], then [`super::deb::index`].
+
+mod mentions;
+mod names;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use self::names::{Names, Place, hash};
+use super::deb::index::{self, IndexEntry, IndexError, MultiArch, Paragraph, Relations, Span};
+use super::deb::version::Version;
+use super::deb::{relation, scan};
+use super::digest::Sha256;
+use crate::base::parallel::Workers;
+
+/// Starts the name of every kernel package, metapackages too.
+const KERNEL: &str = "linux-image-";
+/// The priority of package files of the host, above all others.
+const LOCAL_PRIORITY: i32 = i32::MAX;
+/// How much of an index a worker takes at once, in bytes.
+const PIECE_BYTES: usize = 4 << 20;
+/// Most architectures of one universe.
+const ARCHITECTURES_MAX: usize = 8;
+/// Ends a list of numbers.
+const NONE: u32 = u32::MAX;
+
+/// Numbers a package of a universe: a name in a version for an architecture, from one source.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PackageId(pub(in crate::packages) u32);
+
+/// Numbers a name of a universe, of real and virtual packages alike.
+pub(super) type NameId = u32;
+
+/// Says where a package comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin<'a> {
+    /// The source with this number.
+    Source(usize),
+    /// A file of the host.
+    Local(&'a Path),
+}
+
+/// Says why a bare package can't be named.
+#[derive(Debug, thiserror::Error, PartialEq, Eq, Clone)]
+pub enum BareError {
+    #[error("there is no package {name} for {architecture}{}", did_you_mean(similar))]
+    Unknown { name: String, architecture: String, similar: Vec<String> },
+    #[error("{name} {version} asks for {needs}, which is not there")]
+    Metapackage { name: String, version: String, needs: String },
+}
+
+/// Writes the end of a message about a name that is not there.
+pub(super) fn did_you_mean(similar: &[String]) -> String {
+    if similar.is_empty() { String::new() } else { format!("; did you mean {}?", similar.join(" or ")) }
+}
+
+struct Text {
+    source: usize,
+    priority: i32,
+    text: String,
+    /// For a file of the host: its path, size and digest.
+    file: Option<(PathBuf, u64, Sha256)>,
+}
+
+#[derive(Clone, Copy)]
+struct Record {
+    text: u32,
+    name: NameId,
+    /// Index into the architectures; packages for all are native.
+    architecture: u8,
+    /// The next package of the same name.
+    next: u32,
+    paragraph: Paragraph,
+}
+
+/// A virtual package that a real one provides.
+#[derive(Clone, Copy)]
+pub(super) struct Provision {
+    pub package: PackageId,
+    version: Span,
+    next: u32,
+}
+
+/// Ends of a list of numbers that grows at its end.
+#[derive(Clone, Copy)]
+struct List {
+    first: u32,
+    last: u32,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        List { first: NONE, last: NONE }
+    }
+}
+
+/// What a worker makes of a piece of an index.
+#[derive(Default)]
+struct Scanned {
+    paragraphs: Vec<(Paragraph, u32)>,
+    /// Index of the paragraph, name, its hash, version.
+    provisions: Vec<(u32, Span, u32, Span)>,
+    refused: Vec<IndexError>,
+}
+
+/// Holds all packages that a request may choose from.
+pub struct Universe {
+    /// The native one first.
+    architectures: Vec<String>,
+    texts: Vec<Text>,
+    suites: BTreeMap<usize, String>,
+    names: Names,
+    records: Vec<Record>,
+    packages: Vec<List>,
+    provisions: Vec<Provision>,
+    providers: Vec<List>,
+    refused: Vec<IndexError>,
+    mentions: OnceLock<Vec<u32>>,
+}
+
+impl Universe {
+    /// Makes an empty universe for machines of one architecture, which may run programs of others too.
+    pub fn new(native: &str, foreign: &[String]) -> Self {
+        let others = foreign.iter().filter(|other| *other != native).take(ARCHITECTURES_MAX - 1);
+        Universe {
+            architectures: [native.to_owned()].into_iter().chain(others.cloned()).collect(),
+            texts: Vec::new(),
+            suites: BTreeMap::new(),
+            names: Names::default(),
+            records: Vec::new(),
+            packages: Vec::new(),
+            provisions: Vec::new(),
+            providers: Vec::new(),
+            refused: Vec::new(),
+            mentions: OnceLock::new(),
+        }
+    }
+
+    /// Says of which suite a source is, for roots that name one and for messages.
+    pub fn name_source(&mut self, source: usize, suite: &str) {
+        self.suites.insert(source, suite.to_owned());
+    }
+
+    /// Adds an index of a source, with apt's priority (500 is usual). Costs about half a nanosecond a byte.
+    pub fn add(&mut self, source: usize, priority: i32, text: String) -> Result<(), IndexError> {
+        let scanned = scan_piece(&text, 0..text.len(), false)?;
+        self.join(Text { source, priority, text, file: None }, [scanned]);
+        Ok(())
+    }
+
+    /// Adds several indexes (source, priority, text), scanned in parallel.
+    pub fn add_all(
+        &mut self,
+        indexes: Vec<(usize, i32, String)>,
+        workers: &Workers,
+    ) -> Result<(), IndexError> {
+        let pieces = indexes.iter().enumerate().flat_map(|(number, (_, _, text))| {
+            scan::pieces(text, PIECE_BYTES).into_iter().map(move |piece| (number, text, piece))
+        });
+        let work = |(number, text, piece): (usize, &String, _)| {
+            scan_piece(text, piece, false).map(|scanned| (number, scanned))
+        };
+        let scanned = workers.try_map(pieces.collect(), work).map_err(|mut errors| errors.swap_remove(0))?;
+        let mut scanned = scanned.into_iter().peekable();
+        for (number, (source, priority, text)) in indexes.into_iter().enumerate() {
+            let own = std::iter::from_fn(|| scanned.next_if(|piece| piece.0 == number)).map(|piece| piece.1);
+            let own: Vec<Scanned> = own.collect();
+            self.join(Text { source, priority, text, file: None }, own);
+        }
+        Ok(())
+    }
+
+    /// Adds a package file of the host by its control text. It goes before every package of a source.
+    pub fn add_local(
+        &mut self,
+        control_text: String,
+        path: &Path,
+        size_bytes: u64,
+        sha256: Sha256,
+    ) -> Result<PackageId, IndexError> {
+        let mut scanned = scan_piece(&control_text, 0..control_text.len(), true)?;
+        if let Some(refused) = scanned.refused.pop() {
+            return Err(refused);
+        }
+        let architecture = scanned.paragraphs.first().map(|first| first.0.architecture.of(&control_text));
+        if scanned.paragraphs.len() != 1
+            || self.architecture_index(architecture.unwrap_or_default()).is_none()
+        {
+            let found = architecture.unwrap_or_default().to_owned();
+            return Err(IndexError::Field {
+                package: path.display().to_string(),
+                field: "Architecture",
+                found,
+            });
+        }
+        let file = Some((path.to_owned(), size_bytes, sha256));
+        self.join(Text { source: usize::MAX, priority: LOCAL_PRIORITY, text: control_text, file }, [scanned]);
+        Ok(PackageId(self.records.len() as u32 - 1))
+    }
+
+    fn join(&mut self, text: Text, scanned: impl IntoIterator<Item = Scanned>) {
+        self.mentions = OnceLock::new();
+        let number = self.texts.len() as u32;
+        self.texts.push(text);
+        for piece in scanned {
+            let ids: Vec<Option<PackageId>> = piece
+                .paragraphs
+                .into_iter()
+                .map(|(paragraph, hash)| self.record(number, paragraph, hash))
+                .collect();
+            for (paragraph, name, hash, version) in piece.provisions {
+                if let Some(package) = ids[paragraph as usize] {
+                    self.provision(number, package, name, hash, version);
+                }
+            }
+            self.refused.extend(piece.refused);
+        }
+    }
+
+    /// Keeps a package; one for other machines is left out.
+    fn record(&mut self, text: u32, paragraph: Paragraph, hash: u32) -> Option<PackageId> {
+        let words = &self.texts[text as usize].text;
+        let architecture = self.architecture_index(paragraph.architecture.of(words))? as u8;
+        let name = self.number(text, paragraph.name, hash);
+        let id = self.records.len() as u32;
+        let list = &mut self.packages[name as usize];
+        match list.last {
+            NONE => list.first = id,
+            last => self.records[last as usize].next = id,
+        }
+        list.last = id;
+        self.records.push(Record { text, name, architecture, next: NONE, paragraph });
+        Some(PackageId(id))
+    }
+
+    fn provision(&mut self, text: u32, package: PackageId, name: Span, hash: u32, version: Span) {
+        let name = self.number(text, name, hash);
+        let id = self.provisions.len() as u32;
+        let list = &mut self.providers[name as usize];
+        match list.last {
+            NONE => list.first = id,
+            last => self.provisions[last as usize].next = id,
+        }
+        list.last = id;
+        self.provisions.push(Provision { package, version, next: NONE });
+    }
+
+    fn number(&mut self, text: u32, span: Span, hash: u32) -> NameId {
+        let texts = &self.texts;
+        let text_of = |place: Place| place.span.of(&texts[place.text as usize].text);
+        let place = Place { text, span };
+        let number = self.names.number(text_of(place), hash, place, text_of);
+        if number as usize == self.packages.len() {
+            self.packages.push(List::default());
+            self.providers.push(List::default());
+        }
+        number
+    }
+
+    /// Returns the number of an architecture; packages for all are native.
+    pub(super) fn architecture_index(&self, architecture: &str) -> Option<usize> {
+        let is_it = |known: &String| known == architecture;
+        if architecture == "all" { Some(0) } else { self.architectures.iter().position(is_it) }
+    }
+
+    /// Returns the architectures, the native one first.
+    pub fn architectures(&self) -> &[String] {
+        &self.architectures
+    }
+
+    /// Returns how many packages there are.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Tells whether there is no package at all.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Returns why packages of the indexes were left out.
+    pub fn refused(&self) -> &[IndexError] {
+        &self.refused
+    }
+
+    /// Returns what the index says of a package.
+    pub fn package(&self, id: PackageId) -> IndexEntry {
+        let (record, text) = (self.record_of(id), self.text_of(id));
+        let paragraph = record.paragraph;
+        let (name, version) = (self.name(id).to_owned(), self.version(id).to_owned());
+        let field = |name| index::field(paragraph.whole.of(&text.text), name).unwrap_or_default();
+        let (source, source_version) = index::source(field("Source"), &name, &version);
+        let (filename, size_bytes, sha256) = match &text.file {
+            Some((path, size_bytes, sha256)) => {
+                let file = path.file_name().unwrap_or_default().to_string_lossy();
+                (format!("local:{file}"), *size_bytes, *sha256)
+            }
+            None => (
+                paragraph.filename.of(&text.text).to_owned(),
+                paragraph.size.of(&text.text).parse().unwrap_or_default(),
+                paragraph.sha256.of(&text.text).parse().unwrap_or(Sha256([0; 32])),
+            ),
+        };
+        IndexEntry {
+            architecture: self.architecture(id).to_owned(),
+            depends: field("Depends").to_owned(),
+            section: field("Section").to_owned(),
+            name,
+            version,
+            filename,
+            size_bytes,
+            sha256,
+            source,
+            source_version,
+        }
+    }
+
+    /// Returns the whole paragraph of a package.
+    pub fn paragraph(&self, id: PackageId) -> &str {
+        self.record_of(id).paragraph.whole.of(&self.text_of(id).text)
+    }
+
+    pub fn name(&self, id: PackageId) -> &str {
+        self.record_of(id).paragraph.name.of(&self.text_of(id).text)
+    }
+
+    pub fn version(&self, id: PackageId) -> &str {
+        self.record_of(id).paragraph.version.of(&self.text_of(id).text)
+    }
+
+    /// Returns the architecture as the index says it: `amd64`, or `all`.
+    pub fn architecture(&self, id: PackageId) -> &str {
+        self.record_of(id).paragraph.architecture.of(&self.text_of(id).text)
+    }
+
+    /// Returns where a package comes from.
+    pub fn origin(&self, id: PackageId) -> Origin<'_> {
+        let text = self.text_of(id);
+        text.file.as_ref().map_or(Origin::Source(text.source), |file| Origin::Local(&file.0))
+    }
+
+    /// Returns the suite of a package, where [`Universe::name_source`] has named it.
+    pub fn suite(&self, id: PackageId) -> Option<&str> {
+        self.suites.get(&self.text_of(id).source).map(String::as_str)
+    }
+
+    /// Returns the packages of a name and, if one is given, an architecture; best first: by the priority of their
+    /// source, then by version, then as they came.
+    pub fn find(&self, name: &str, architecture: Option<&str>) -> Vec<PackageId> {
+        let Some(name) = self.name_id(name) else { return Vec::new() };
+        let architecture = architecture.map(|architecture| self.architecture_index(architecture));
+        let is_it = |id: &PackageId| architecture.is_none_or(|wanted| wanted == Some(self.machine(*id)));
+        let mut found: Vec<PackageId> = self.of_name(name).filter(is_it).collect();
+        self.sort(&mut found);
+        found
+    }
+
+    /// Sorts packages, best first.
+    pub(super) fn sort(&self, packages: &mut [PackageId]) {
+        packages.sort_by(|a, b| {
+            let versions = || Version::parse(self.version(*b)).cmp(&Version::parse(self.version(*a)));
+            self.priority(*b).cmp(&self.priority(*a)).then_with(versions)
+        });
+    }
+
+    /// Returns the names of all packages, in the order in which they came.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let real = (0..self.names.len() as NameId).filter(|id| self.packages[*id as usize].first != NONE);
+        real.map(|id| self.name_text(id))
+    }
+
+    /// Returns the names of the packages that are essential in their best version, sorted.
+    pub fn essential_names(&self) -> Vec<&str> {
+        let essential = self.ids().filter(|id| self.is_essential(*id) && self.machine(*id) == 0);
+        let mut names: Vec<&str> = essential.map(|id| self.name(id)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let is_best =
+            |name: &str| self.find(name, Some("all")).first().is_some_and(|id| self.is_essential(*id));
+        names.retain(|name| is_best(name));
+        names
+    }
+
+    /// Returns names of packages that a person may have meant, best first, at most three.
+    pub fn similar(&self, name: &str) -> Vec<String> {
+        index::nearest(name, self.names()).into_iter().map(str::to_owned).collect()
+    }
+
+    /// Returns the native package that a bare name stands for: the best of this name; for a kernel's metapackage
+    /// the kernel that it depends on, one step and no further.
+    pub fn bare(&self, name: &str) -> Result<PackageId, BareError> {
+        let native = self.architectures[0].as_str();
+        let unknown = || BareError::Unknown {
+            name: name.to_owned(),
+            architecture: native.to_owned(),
+            similar: self.similar(name),
+        };
+        let id = *self.find(name, Some(native)).first().ok_or_else(unknown)?;
+        let Some(kernel) = self.kernel(id) else { return Ok(id) };
+        let kernels = self.find(kernel.name, Some(native));
+        let found = kernels.into_iter().find(|found| kernel.accepts(self.version(*found)));
+        found.ok_or_else(|| BareError::Metapackage {
+            name: name.to_owned(),
+            version: self.version(id).to_owned(),
+            needs: kernel.to_string(),
+        })
+    }
+
+    /// Returns the kernel for which a metapackage stands; `None` for every other package.
+    fn kernel(&self, id: PackageId) -> Option<relation::Atom<'_>> {
+        if !self.name(id).starts_with(KERNEL) {
+            return None;
+        }
+        let needed = relation::parse(self.relations(id).depends, self.architecture(id)).ok()?;
+        let first = needed.into_iter().filter_map(|group| group.atoms.into_iter().next());
+        first.into_iter().find(|atom| atom.name.starts_with(KERNEL))
+    }
+
+    fn record_of(&self, id: PackageId) -> &Record {
+        &self.records[id.0 as usize]
+    }
+
+    fn text_of(&self, id: PackageId) -> &Text {
+        &self.texts[self.record_of(id).text as usize]
+    }
+
+    pub(super) fn names_count(&self) -> usize {
+        self.names.len()
+    }
+
+    pub(super) fn name_id(&self, name: &str) -> Option<NameId> {
+        self.names.find(name, |place| place.span.of(&self.texts[place.text as usize].text))
+    }
+
+    pub(super) fn name_text(&self, name: NameId) -> &str {
+        let place = self.names.place(name);
+        place.span.of(&self.texts[place.text as usize].text)
+    }
+
+    pub(super) fn name_of(&self, id: PackageId) -> NameId {
+        self.record_of(id).name
+    }
+
+    /// Returns the number of the architecture that a package is installed for.
+    pub(super) fn machine(&self, id: PackageId) -> usize {
+        usize::from(self.record_of(id).architecture)
+    }
+
+    pub(super) fn priority(&self, id: PackageId) -> i32 {
+        self.text_of(id).priority
+    }
+
+    pub(super) fn is_essential(&self, id: PackageId) -> bool {
+        self.record_of(id).paragraph.is_essential
+    }
+
+    pub(super) fn multi_arch(&self, id: PackageId) -> MultiArch {
+        self.record_of(id).paragraph.multi_arch
+    }
+
+    /// Orders the packages that provide the same thing: essential ones first, then protected ones, then the native
+    /// ones, then by their priority.
+    pub(super) fn rank(&self, id: PackageId) -> (bool, bool, bool, index::Priority) {
+        let Record { architecture, paragraph, .. } = self.record_of(id);
+        (!paragraph.is_essential, !paragraph.is_protected, *architecture > 0, paragraph.priority)
+    }
+
+    /// Returns how many names were mentioned before that of a package. The first call reads all relations.
+    pub(super) fn mention(&self, id: PackageId) -> u32 {
+        self.mentions.get_or_init(|| mentions::ranks(self))[self.name_of(id) as usize]
+    }
+
+    pub(super) fn relations(&self, id: PackageId) -> Relations<'_> {
+        index::relations(self.paragraph(id))
+    }
+
+    /// Returns all packages, in the order in which they came.
+    pub(super) fn ids(&self) -> impl Iterator<Item = PackageId> + use<> {
+        (0..self.records.len() as u32).map(PackageId)
+    }
+
+    /// Returns the packages of a name, in the order in which they came.
+    pub(super) fn of_name(&self, name: NameId) -> impl Iterator<Item = PackageId> {
+        let first = self.packages[name as usize].first;
+        let next = |&id: &u32| Some(self.records[id as usize].next).filter(|&next| next != NONE);
+        std::iter::successors(Some(first).filter(|&first| first != NONE), next).map(PackageId)
+    }
+
+    /// Returns who provides a name, in the order in which they came.
+    pub(super) fn providers(&self, name: NameId) -> impl Iterator<Item = Provision> {
+        let first = self.providers[name as usize].first;
+        let at = |id: u32| self.provisions.get(id as usize).copied();
+        std::iter::successors(at(first), move |provision| at(provision.next))
+    }
+
+    /// Returns the virtual packages that a package provides.
+    pub(super) fn provided(&self, id: PackageId) -> Vec<(NameId, Option<&str>)> {
+        let (record, text) = (self.record_of(id), &self.text_of(id).text);
+        let provided = provided(text, &record.paragraph).unwrap_or_default();
+        let named = |(name, version): (Span, Span)| {
+            let version = Some(version.of(text)).filter(|version| !version.is_empty());
+            Some((self.name_id(name.of(text))?, version))
+        };
+        provided.into_iter().filter_map(named).collect()
+    }
+
+    /// Returns the version in which a virtual package is provided.
+    pub(super) fn provided_version(&self, provision: Provision) -> Option<&str> {
+        let version = provision.version.of(&self.text_of(provision.package).text);
+        (!version.is_empty()).then_some(version)
+    }
+}
+
+/// Scans a piece of an index, with what its packages provide.
+fn scan_piece(text: &str, piece: std::ops::Range<usize>, is_file: bool) -> Result<Scanned, IndexError> {
+    let scan::Scan { paragraphs, refused } = scan::scan(text, piece, is_file)?;
+    let mut scanned = Scanned { refused, ..Scanned::default() };
+    for paragraph in paragraphs {
+        match provided(text, &paragraph) {
+            Ok(provided) => {
+                let number = scanned.paragraphs.len() as u32;
+                let named = |(name, version): (Span, Span)| (number, name, hash(name.of(text)), version);
+                scanned.provisions.extend(provided.into_iter().map(named));
+                scanned.paragraphs.push((paragraph, hash(paragraph.name.of(text))));
+            }
+            Err(problem) => {
+                let package = paragraph.name.of(text).to_owned();
+                let found = problem.to_string();
+                scanned.refused.push(IndexError::Field { package, field: "Provides", found });
+            }
+        }
+    }
+    Ok(scanned)
+}
+
+/// Returns name and version of each virtual package that a package provides on its own architecture.
+fn provided(text: &str, paragraph: &Paragraph) -> Result<Vec<(Span, Span)>, relation::RelationError> {
+    let field = paragraph.provides.of(text);
+    if field.is_empty() {
+        return Ok(Vec::new());
+    }
+    let architecture = paragraph.architecture.of(text);
+    let atoms = relation::parse_provides(field, architecture)?;
+    let is_own = |atom: &relation::Atom<'_>| match atom.qualifier {
+        relation::Qualifier::Is(other) => other == architecture,
+        _ => true,
+    };
+    let place = |part: &str| Span::within(text, part);
+    let spans = |atom: relation::Atom<'_>| {
+        (place(atom.name), atom.version.map_or_else(Span::default, |version| place(version.1)))
+    };
+    Ok(atoms.into_iter().filter(is_own).map(spans).collect())
+}
