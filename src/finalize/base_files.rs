@@ -35,6 +35,16 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
             put(world, &path(place), make)?;
         }
     }
+    write_python(world)?;
+    let name = world.settings.host_name.clone();
+    if !name.is_empty() && !world.packages.is_empty() {
+        world.write(&path("/etc/hostname"), format!("{name}\n").as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
+/// Adds the users of the table that neither a script nor a fragment of sysusers.d has made.
+pub(super) fn add_users(world: &mut World<'_>) -> Result<(), FinalizeError> {
     for (package, name, home) in USERS {
         if world.package(package).is_some() {
             let user = User {
@@ -48,11 +58,6 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
             };
             world.add_system_user(user, Primary::Named(NO_GROUP), None)?;
         }
-    }
-    write_python(world)?;
-    let name = world.settings.host_name.clone();
-    if !name.is_empty() && !world.packages.is_empty() {
-        world.write(&path("/etc/hostname"), format!("{name}\n").as_bytes(), 0o644)?;
     }
     Ok(())
 }

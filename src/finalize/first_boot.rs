@@ -35,6 +35,14 @@ ExecStart=/usr/bin/mv /var/lib/ssh/new_%i /var/lib/ssh/ssh_host_%i_key
 
 /// Takes out what a machine must not share with others, and lets the server's keys be made at first boot.
 pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
+    let passing: Vec<_> =
+        world.names(&path("/run")).into_iter().filter(|name| name.as_bytes() != b"lock").collect();
+    for name in passing {
+        let place = path("/run").join(&name);
+        if !world.packages.iter().any(|package| package.data.get(&place).is_some()) {
+            world.tree.remove(&place);
+        }
+    }
     for kind in KINDS.into_iter().chain(["dsa"]) {
         for end in ["", ".pub"] {
             world.tree.remove(&path(&format!("/etc/ssh/ssh_host_{kind}_key{end}")));

@@ -172,6 +172,7 @@ const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] = &[
     base_files::write,
     script::evaluate,
     accounts::complete,
+    base_files::add_users,
     tmpfiles::write,
     alternatives::write,
     units::write,

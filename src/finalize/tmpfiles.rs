@@ -56,10 +56,7 @@ fn parse(line: &str) -> Option<Line> {
     let kind = words.next().filter(|kind| !kind.starts_with('#'))?;
     let modifiers = &kind[kind.chars().next()?.len_utf8()..];
     let named = words.next()?;
-    if modifiers.contains(['!', '^', '~', '=', '$'])
-        || line.contains('%')
-        || named.contains(['"', '\'', '\\'])
-    {
+    if modifiers.contains(['!', '^', '~', '=']) || line.contains('%') || named.contains(['"', '\'', '\\']) {
         return None;
     }
     let place = ImagePath::new(named.as_bytes()).ok()?;

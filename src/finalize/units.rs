@@ -5,6 +5,7 @@ mod install;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::FinalizeError;
+use super::script::fits_glob;
 use super::world::{World, path};
 use crate::base::{ImagePath, Name};
 use crate::tree::Node;
@@ -13,15 +14,24 @@ pub use install::{Install, parse as parse_install};
 /// Units that scripts enabled or masked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Units {
-    /// (is of the user manager, unit), in the order of the scripts.
-    asked: Vec<(bool, String)>,
+    /// In the order of the scripts.
+    asked: Vec<Asked>,
     masked: Vec<String>,
     enabled: BTreeSet<String>,
 }
 
+/// A unit that a script enables.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Asked {
+    unit: String,
+    is_user: bool,
+    /// Only where the presets do not say otherwise (systemd.preset(5)).
+    by_preset: bool,
+}
+
 impl Units {
-    pub fn enable(&mut self, unit: &str, is_user: bool) {
-        let asked = (is_user, unit.to_owned());
+    pub fn enable(&mut self, unit: &str, is_user: bool, by_preset: bool) {
+        let asked = Asked { unit: unit.to_owned(), is_user, by_preset };
         if !self.asked.contains(&asked) {
             self.asked.push(asked);
         }
@@ -48,7 +58,10 @@ struct Folders {
 /// Links the units that scripts enabled, with those that they name in `Also=`.
 pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
     let asked = world.units.asked.clone();
-    for (is_user, unit) in asked {
+    for Asked { unit, is_user, by_preset } in asked {
+        if by_preset && !preset_allows(world, &unit, is_user)? {
+            continue;
+        }
         let folders = folders(world, is_user);
         let mut waiting = vec![unit];
         let mut seen = BTreeSet::new();
@@ -79,6 +92,34 @@ fn folders(world: &World<'_>, is_user: bool) -> Folders {
         brought: path("/usr/lib/systemd/system"),
         spelled: if is_old { old.to_string() } else { "/usr/lib/systemd/system".to_owned() },
     }
+}
+
+/// Tells what the first preset says that fits a unit; without one it is enabled. Without systemctl nobody asks.
+fn preset_allows(world: &World<'_>, unit: &str, is_user: bool) -> Result<bool, FinalizeError> {
+    if !world.exists(&path("/usr/bin/systemctl")) {
+        return Ok(true);
+    }
+    let kind = if is_user { "user-preset" } else { "system-preset" };
+    let mut files = BTreeMap::new();
+    for folder in ["/etc/systemd", "/usr/lib/systemd"].map(|folder| path(&format!("{folder}/{kind}"))) {
+        for name in world.names(&folder) {
+            if name.as_bytes().ends_with(b".preset") {
+                files.entry(name.clone()).or_insert_with(|| folder.join(&name));
+            }
+        }
+    }
+    for file in files.values() {
+        for line in world.read_text(file)?.unwrap_or_default().lines() {
+            let mut words = line.split_whitespace();
+            let (verb, pattern) = (words.next(), words.next());
+            if pattern.is_some_and(|pattern| fits_glob(pattern, unit))
+                && matches!(verb, Some("enable" | "disable"))
+            {
+                return Ok(verb == Some("enable"));
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Joins names that a unit file states to a folder; `None` where one is no name.

@@ -86,6 +86,21 @@ impl<'a> World<'a> {
         self.packages.iter().find(|package| package.name == name)
     }
 
+    /// Tells whether a package brings a path that the tree has not got.
+    pub fn is_left_out(&self, path: &ImagePath) -> bool {
+        if self.exists(path) {
+            return false;
+        }
+        let bytes = path.as_bytes();
+        let other = match bytes.strip_prefix(b"/usr") {
+            Some(rest) => rest.to_vec(),
+            None => [b"/usr", bytes].concat(),
+        };
+        let other = ImagePath::new(&other).ok();
+        let brings = |path: &ImagePath| self.packages.iter().any(|package| package.data.get(path).is_some());
+        brings(path) || other.is_some_and(|other| brings(&other))
+    }
+
     /// Returns where a package's path stands in the tree.
     pub fn diverted(&self, package: &str, path: &ImagePath) -> ImagePath {
         match self.diversions.get(path) {

@@ -58,6 +58,9 @@ pub(super) const ADDED: (&str, &str) = ("!", ":::::");
 /// Users that systemd-sysusers makes.
 pub(super) const SYSUSERS: (&str, &str) = ("!*", ":::::");
 
+/// Users that systemd-sysusers makes, and locks: they expired on the first day of 1970.
+pub(super) const LOCKED: (&str, &str) = ("!*", "::::1:");
+
 /// All accounts of a tree.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Accounts {
@@ -183,7 +186,7 @@ impl World<'_> {
         if self.accounts.user(&user.name).is_some() {
             return Ok(());
         }
-        let password = if user.shadow == SYSUSERS { "!*" } else { "!" };
+        let password = if [SYSUSERS, LOCKED].contains(&user.shadow) { "!*" } else { "!" };
         let gid = match group {
             Primary::Own(gid) => self.accounts.add_group(&user.name, gid.or(uid), password)?,
             Primary::Named(name) => match self.accounts.gid(name) {

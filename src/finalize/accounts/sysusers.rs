@@ -11,6 +11,8 @@ pub enum Fragment {
         comment: String,
         home: String,
         shell: String,
+        /// `u!`: nobody may ever log in.
+        is_locked: bool,
     },
     Group {
         name: String,
@@ -75,6 +77,7 @@ fn fragment(words: &[String]) -> Result<Option<Fragment>, String> {
                 comment: text(3, "")?,
                 home: text(4, "/")?,
                 shell: text(5, shell)?,
+                is_locked: words[0].contains('!'),
             }
         }
         "g" => Fragment::Group { name, id: field(2).map(number).transpose()?.flatten() },
@@ -147,7 +150,9 @@ mod tests {
         let text = "# remark\n\nu messagebus - \"System Message Bus\"\nu! root 0 - /root /bin/bash\n\
                     u sync 4:65534 - /bin /bin/sync\nu web -:www-data 'Web \"x\"'\ng kvm -\ng adm 4\nm web kvm\nr - 500-900\n";
         let fragments = parse(text).expect("parsed");
-        let Fragment::User { name, id: None, group: None, comment, home, shell } = &fragments[0] else {
+        let Fragment::User { name, id: None, group: None, comment, home, shell, is_locked: false } =
+            &fragments[0]
+        else {
             panic!("{fragments:?}");
         };
         assert_eq!(

@@ -1,6 +1,6 @@
 //! The account files of a tree, read and written (passwd(5), group(5), shadow(5), gshadow(5)).
 
-use super::{Accounts, BASE, Fragment, Group, NO_SHELL, Primary, SYSUSERS, User, parse_sysusers};
+use super::{Accounts, BASE, Fragment, Group, LOCKED, NO_SHELL, Primary, SYSUSERS, User, parse_sysusers};
 use crate::base::ImagePath;
 use crate::finalize::FinalizeError;
 use crate::finalize::world::{World, path};
@@ -141,8 +141,16 @@ fn add_root(world: &mut World<'_>) {
 fn add_fragment(world: &mut World<'_>, fragment: Fragment) -> Result<(), FinalizeError> {
     match fragment {
         Fragment::Group { name, id } => world.accounts.add_group(&name, id, "!*").map(drop),
-        Fragment::User { name, id, group, comment, home, shell } => {
-            let user = User { name, uid: 0, gid: 0, comment, home, shell, shadow: SYSUSERS };
+        Fragment::User { name, id, group, comment, home, shell, is_locked } => {
+            let user = User {
+                name,
+                uid: 0,
+                gid: 0,
+                comment,
+                home,
+                shell,
+                shadow: if is_locked { LOCKED } else { SYSUSERS },
+            };
             let group = match group.as_deref() {
                 None => Primary::Own(None),
                 Some(text) => text.parse().map_or(Primary::Named(text), Primary::Id),

@@ -1,6 +1,7 @@
 //! The certificates of authorities: links, names by which OpenSSL finds them, and the bundle, as
 //! update-ca-certificates(8) makes them.
 
+mod java;
 mod name;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ const BROUGHT: &str = "/usr/share/ca-certificates";
 const LOCAL: &str = "/usr/local/share/ca-certificates";
 const CERTIFICATES: &str = "/etc/ssl/certs";
 const LIST: &str = "/etc/ca-certificates.conf";
+/// What Debian's hook for Java does is done here.
+const JAVA_HOOK: &[u8] = b"jks-keystore";
 const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Trusts all certificates that packages bring, and those of the tree's `/usr/local`.
@@ -38,10 +41,14 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
         world.link(&entry(name), certificate.as_bytes())?;
     }
     write_hashes(world, &links)?;
+    if world.package("ca-certificates-java").is_some() {
+        write_java(world, &links)?;
+    }
     world.write(&path(BUNDLE), &bundle, 0o644)?;
-    if world.directory(&path("/etc/ca-certificates/update.d")).is_some_and(|hooks| !hooks.entries.is_empty())
-    {
-        world.note("hooks of /etc/ca-certificates/update.d are left out");
+    for hook in world.names(&path("/etc/ca-certificates/update.d")) {
+        if hook.as_bytes() != JAVA_HOOK {
+            world.note(format!("hook {hook} of update-ca-certificates is left out"));
+        }
     }
     Ok(())
 }
@@ -110,6 +117,19 @@ fn write_hashes(world: &mut World<'_>, links: &BTreeMap<String, ImagePath>) -> R
         world.link(&place, link.as_bytes())?;
     }
     Ok(())
+}
+
+/// Writes Java's key store, with the aliases that Debian's own tool gives.
+fn write_java(world: &mut World<'_>, links: &BTreeMap<String, ImagePath>) -> Result<(), FinalizeError> {
+    let mut certificates = Vec::new();
+    for (link, certificate) in links {
+        let text = world.read(certificate)?.unwrap_or_default();
+        if let [der] = &decode(&text)[..] {
+            certificates.push((format!("debian:{}", link.to_lowercase()), der.clone()));
+        }
+    }
+    let store = java::store(&certificates, world.settings.epoch);
+    world.write(&path("/etc/ssl/certs/java/cacerts"), &store, 0o644)
 }
 
 /// Returns the certificates in a PEM file (RFC 7468).

@@ -116,7 +116,8 @@ fn conffiles(world: &World<'_>, package: &Package<'_>) -> Result<Vec<String>, Fi
             file: "conffiles".to_owned(),
             problem,
         };
-        if line.starts_with("remove-on-upgrade ") {
+        if let Some(path) = line.strip_prefix("remove-on-upgrade ") {
+            lines.push(format!(" {} newconffile remove-on-upgrade", path.trim()));
             continue;
         }
         let path = ImagePath::new(line.as_bytes()).map_err(|error| wrong(error.to_string()))?;

@@ -109,7 +109,12 @@ pub(super) enum Part {
         list: Rc<List>,
         quoted: bool,
     },
-    /// What is outside of the part of the language that is read: arithmetic.
+    /// `$((text))`
+    Arithmetic {
+        text: String,
+        quoted: bool,
+    },
+    /// What is outside of the part of the language that is read.
     Opaque {
         quoted: bool,
     },

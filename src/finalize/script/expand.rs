@@ -2,12 +2,15 @@
 
 use super::ast::{Operator, Part, Word};
 use super::pattern;
-use super::shell::{Shell, Status, Value};
+use super::shell::Shell;
+use super::value::{Status, Value};
 
 /// Longest value that is followed, in bytes.
 pub(super) const VALUE_BYTES_MAX: usize = 64 << 10;
 /// Longest value that is cut at a pattern, in bytes.
 const CUT_BYTES_MAX: usize = 4 << 10;
+/// Most bytes of the fields of one command.
+const FIELDS_BYTES_MAX: usize = 1 << 20;
 /// Most fields of one command.
 const FIELDS_MAX: usize = 4096;
 
@@ -24,6 +27,8 @@ enum Piece {
     },
     /// Where `"$@"` parts two fields.
     Part,
+    /// `"$@"` without a field: then quotes around it make none either.
+    Nothing,
 }
 
 /// A field in the making: a pattern, or unknown.
@@ -52,6 +57,10 @@ impl Shell<'_, '_> {
                 break;
             }
             self.fields_of(word, &mut fields);
+            let bytes: usize = fields.iter().filter_map(Value::known).map(str::len).sum();
+            if bytes > FIELDS_BYTES_MAX {
+                return vec![Value::Unknown];
+            }
         }
         fields
     }
@@ -64,6 +73,7 @@ impl Shell<'_, '_> {
         };
         let mut made = Vec::new();
         let mut field: Option<Field> = None;
+        let mut is_nothing = false;
         for piece in self.pieces(word) {
             match piece {
                 Piece::Literal { text, quoted } => field.get_or_insert_default().add(&text, quoted),
@@ -76,9 +86,11 @@ impl Shell<'_, '_> {
                 }
                 Piece::Expanded { .. } => field.get_or_insert_default().is_unknown = true,
                 Piece::Part => made.extend(field.take()),
+                Piece::Nothing => is_nothing = true,
             }
         }
-        made.extend(field);
+        let is_empty = |field: &Field| field.pattern.is_empty() && !field.is_unknown;
+        made.extend(field.filter(|field| !(is_nothing && is_empty(field))));
         for field in made {
             match field {
                 Field { is_unknown: true, .. } => fields.push(Value::Unknown),
@@ -113,6 +125,7 @@ impl Shell<'_, '_> {
                 }
                 Piece::Expanded { value: Value::Unknown, .. } => return Value::Unknown,
                 Piece::Part => all.push(' '),
+                Piece::Nothing => {}
             }
         }
         Value::bounded(all)
@@ -125,7 +138,15 @@ impl Shell<'_, '_> {
                 Part::Text { text, quoted } => {
                     pieces.push(Piece::Literal { text: text.clone(), quoted: *quoted });
                 }
+                Part::Parameter { name, operation: None, quoted: true } if name == "*" => {
+                    let known: Option<Vec<&str>> = self.positional.iter().map(Value::known).collect();
+                    let value = known.map_or(Value::Unknown, |words| Value::bounded(words.join(" ")));
+                    pieces.push(Piece::Expanded { value, quoted: true });
+                }
                 Part::Parameter { name, operation: None, quoted } if name == "@" || name == "*" => {
+                    if self.positional.is_empty() {
+                        pieces.push(Piece::Nothing);
+                    }
                     for (index, value) in self.positional.clone().into_iter().enumerate() {
                         if index > 0 {
                             pieces.push(Piece::Part);
@@ -134,12 +155,17 @@ impl Shell<'_, '_> {
                     }
                 }
                 Part::Parameter { name, operation, quoted } => {
-                    let value = self.parameter(name, operation.as_deref());
+                    let value = self.deeper(|shell| shell.parameter(name, operation.as_deref()));
+                    let value = value.unwrap_or(Value::Unknown);
                     pieces.push(Piece::Expanded { value, quoted: *quoted });
                 }
                 Part::Command { list, quoted } => {
                     let value = self.captured(|shell| shell.in_subshell(|shell| shell.list(list)).status);
                     pieces.push(Piece::Expanded { value: value.trimmed(), quoted: *quoted });
+                }
+                Part::Arithmetic { text, quoted } => {
+                    let value = self.number(text);
+                    pieces.push(Piece::Expanded { value, quoted: *quoted });
                 }
                 Part::Opaque { quoted } => {
                     pieces.push(Piece::Expanded { value: Value::Unknown, quoted: *quoted });
@@ -160,7 +186,10 @@ impl Shell<'_, '_> {
     pub fn variable(&self, name: &str) -> Option<Value> {
         if let Ok(number) = name.parse::<usize>() {
             return match number {
-                0 => Some(Value::Known(self.script.clone())),
+                0 => {
+                    let (stem, script) = (self.package.file_stem(), &self.script);
+                    Some(Value::Known(format!("/var/lib/dpkg/info/{stem}.{script}")))
+                }
                 number => self.positional.get(number - 1).cloned(),
             };
         }
@@ -174,6 +203,32 @@ impl Shell<'_, '_> {
             "$" | "!" | "-" => Some(Value::Unknown),
             _ => self.variables.get(name).cloned(),
         }
+    }
+
+    /// Calculates a sum of numbers and variables; anything else is not known.
+    fn number(&self, text: &str) -> Value {
+        let mut sum = 0i64;
+        for (index, term) in text.replace('-', "+-").split('+').map(str::trim).enumerate() {
+            let (sign, term) = match term.strip_prefix('-') {
+                Some(term) => (-1, term.trim()),
+                None => (1, term),
+            };
+            if term.is_empty() && index == 0 {
+                continue;
+            }
+            let value = match term.parse::<i64>() {
+                Ok(number) => Some(number),
+                Err(_) => match self.variable(term.trim_start_matches('$')) {
+                    Some(Value::Known(text)) => text.trim().parse().ok(),
+                    _ => None,
+                },
+            };
+            match value.and_then(|value| sum.checked_add(value.checked_mul(sign)?)) {
+                Some(added) => sum = added,
+                None => return Value::Unknown,
+            }
+        }
+        Value::Known(sum.to_string())
     }
 
     fn parameter(&mut self, name: &str, operation: Option<&(Operator, Word)>) -> Value {
@@ -235,7 +290,7 @@ impl Shell<'_, '_> {
     }
 
     /// Returns the paths of the tree that fit a pattern, sorted.
-    fn names_that_fit(&self, pattern: &str) -> Vec<String> {
+    fn names_that_fit(&mut self, pattern: &str) -> Vec<String> {
         let absolute = pattern.starts_with('/');
         let mut found = vec![String::new()];
         for component in pattern.split('/').filter(|component| !component.is_empty()) {
@@ -255,7 +310,11 @@ impl Shell<'_, '_> {
                     self.path(&folder)
                 };
                 let Some(at) = at else { continue };
-                for name in self.world.names(&at) {
+                let names = self.world.names(&at);
+                if !self.spend(1 + names.len() * pattern.len() / 4096) {
+                    return Vec::new();
+                }
+                for name in names {
                     let Ok(name) = std::str::from_utf8(name.as_bytes()) else { continue };
                     let hidden = name.starts_with('.') && !component.starts_with('.');
                     if !hidden && pattern::fits(component, name) {

@@ -5,9 +5,12 @@
 const KNOWN: &[(&str, &str, &str)] = &[
     ("base-passwd", "postinst", "accounts come from its master files"),
     ("ca-certificates", "postinst", "the certificates' finalizer writes its links and bundle"),
-    ("ca-certificates-java", "postinst", "its key store is left out: Java reads the PEM bundle when told to"),
-    ("libc6", "postinst", "it restarts what runs, on upgrades"),
-    ("libc6", "preinst", "it looks at the kernel that runs, and at what an upgrade would break"),
+    ("ca-certificates-java", "postinst", "the certificates' finalizer writes the key store"),
+    (
+        "libc6",
+        "preinst",
+        "it looks at the kernel that runs, and guards links of trees that are not merged yet",
+    ),
     ("libpam-runtime", "postinst", "the PAM finalizer writes its stacks"),
     (
         "linux-image-*",

@@ -7,18 +7,22 @@
 
 mod ast;
 mod commands;
+mod compound;
 mod expand;
 mod known;
 mod parse;
 mod pattern;
 mod regex;
 mod shell;
+mod value;
 mod word;
 
 use super::world::World;
 use super::{FinalizeError, Package, ScriptPolicy, UnknownLine};
 use crate::finalize::order::configuration_order;
-use shell::{Shell, Value};
+pub(super) use pattern::fits as fits_glob;
+use shell::Shell;
+use value::Value;
 
 /// What a maintainer script is, as far as reading it tells.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -153,6 +157,11 @@ fn answers<'a>(
     Ok(answers)
 }
 
+/// Tells whether a text is a script for a shell.
+fn is_shell_script(text: &str) -> bool {
+    text.lines().next().and_then(|line| line.strip_prefix("#!")).is_some_and(is_shell)
+}
+
 fn is_shell(interpreter: &str) -> bool {
     let mut words = interpreter.split_whitespace();
     let program = words.next().unwrap_or_default();
@@ -206,13 +215,12 @@ fn outside(text: &str) -> Vec<&str> {
 
 /// Parses a text as a script and follows it over an empty tree: for tests that feed it anything. Returns how
 /// many lines were not understood.
-pub fn read_script(text: &str) -> usize {
+pub fn read_script(text: &str, job: &crate::base::Job) -> usize {
     use crate::tree::{Directory, MemoryContents};
     let (mut tree, info, data) = (Directory::default(), Directory::default(), Directory::default());
     let package =
         Package { name: "test", version: "1", architecture: "all", fields: &[], info: &info, data: &data };
     let (settings, contents) = (super::Settings::default(), MemoryContents::default());
-    let job = crate::base::Job::quiet(1);
-    let mut world = World::new(&mut tree, &[package], &settings, &contents, &contents, &job);
+    let mut world = World::new(&mut tree, &[package], &settings, &contents, &contents, job);
     follow_text(&mut world, package, "postinst", text).map_or(1, |unknown| unknown.len())
 }

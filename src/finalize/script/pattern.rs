@@ -1,7 +1,7 @@
 //! Patterns of the shell (XCU 2.13): `*`, `?`, `[…]`; a backslash takes the next character as it is.
 
 /// Tells whether a text fits a pattern as a whole. Takes at most the product of both lengths.
-pub(super) fn fits(pattern: &str, text: &str) -> bool {
+pub(in crate::finalize) fn fits(pattern: &str, text: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let text: Vec<char> = text.chars().collect();
     let (mut at, mut place) = (0, 0);

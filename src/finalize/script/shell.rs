@@ -4,99 +4,24 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::ast::{AndOr, Command, Join, Kind, List, Pipeline, Redirect, Target, Word};
-use super::expand::VALUE_BYTES_MAX;
-use super::{commands, pattern};
+use super::commands;
+use super::value::{Flow, Outcome, Status, Value};
 use crate::base::ImagePath;
 use crate::finalize::world::World;
 use crate::finalize::{Package, UnknownLine};
 
-/// Most commands that are followed in one script; a script that needs more is not understood.
-const STEPS_MAX: usize = 50_000;
+/// What following one script may cost, in commands; a script that needs more is not understood.
+pub(super) const STEPS_MAX: usize = 50_000;
+/// Deepest nesting of commands, those of called functions included: each takes some kilobytes of the stack.
+const DEPTH_MAX: usize = 50;
+/// Most variables.
+const VARIABLES_MAX: usize = 2000;
 /// Deepest nesting of calls.
 const CALLS_MAX: usize = 30;
 /// Commands that declare variables; `name=value` behind them is not split into fields.
 const DECLARE: [&str; 5] = ["local", "export", "readonly", "declare", "typeset"];
 /// Most lines that are remembered as not understood.
 const UNKNOWN_MAX: usize = 200;
-
-/// A text, or one that can't be known without running the script.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Value {
-    Known(String),
-    Unknown,
-}
-
-impl Default for Value {
-    fn default() -> Self {
-        Value::Known(String::new())
-    }
-}
-
-impl Value {
-    /// Keeps a text of reasonable length.
-    pub fn bounded(text: String) -> Value {
-        if text.len() > VALUE_BYTES_MAX { Value::Unknown } else { Value::Known(text) }
-    }
-
-    pub fn known(&self) -> Option<&str> {
-        match self {
-            Value::Known(text) => Some(text),
-            Value::Unknown => None,
-        }
-    }
-
-    /// Takes newlines off the end, as a substitution does.
-    pub fn trimmed(self) -> Value {
-        match self {
-            Value::Known(text) => Value::Known(text.trim_end_matches('\n').to_owned()),
-            Value::Unknown => Value::Unknown,
-        }
-    }
-}
-
-/// How a command ends, as far as that can be known.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Status {
-    True,
-    False,
-    Maybe,
-}
-
-impl Status {
-    pub fn of(is_true: bool) -> Status {
-        if is_true { Status::True } else { Status::False }
-    }
-
-    pub fn not(self) -> Status {
-        match self {
-            Status::True => Status::False,
-            Status::False => Status::True,
-            Status::Maybe => Status::Maybe,
-        }
-    }
-}
-
-/// Where the script goes on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Flow {
-    Next,
-    Break(usize),
-    Continue(usize),
-    Return,
-    Exit,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome {
-    pub status: Status,
-    pub flow: Flow,
-}
-
-impl Outcome {
-    pub fn next(status: Status) -> Outcome {
-        Outcome { status, flow: Flow::Next }
-    }
-}
 
 /// A text that is followed.
 struct Source {
@@ -140,13 +65,16 @@ pub(super) struct Shell<'w, 'a> {
     tested: usize,
     /// Above 0 where it can't be known whether the script gets there: nothing may be done.
     pub speculative: usize,
+    /// Above 0 where an exit ends less than the script.
+    pub subshells: usize,
     /// The script may print and answer, and change nothing.
     pub only_asks: bool,
     /// For each call under way, what its local variables hid.
     locals: Vec<Vec<(String, Option<Value>)>>,
     /// How often the script may have ended before.
-    exits: usize,
-    steps: usize,
+    pub(super) exits: usize,
+    pub(super) steps: usize,
+    depth: usize,
     calls: usize,
 }
 
@@ -186,10 +114,12 @@ impl<'w, 'a> Shell<'w, 'a> {
             fails_on_error: false,
             tested: 0,
             speculative: 0,
+            subshells: 0,
             only_asks: false,
             locals: Vec::new(),
             exits: 0,
             steps: 0,
+            depth: 0,
             calls: 0,
         }
     }
@@ -273,7 +203,7 @@ impl<'w, 'a> Shell<'w, 'a> {
         outcome
     }
 
-    fn tested<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn tested<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
         self.tested += 1;
         let result = work(self);
         self.tested -= 1;
@@ -302,37 +232,6 @@ impl<'w, 'a> Shell<'w, 'a> {
         }
         self.last = outcome.status;
         outcome
-    }
-
-    /// Follows a branch of which it can't be known whether it is taken.
-    fn maybe(&mut self, branch: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
-        let before = (self.variables.clone(), self.positional.clone(), self.answers.clone());
-        self.speculative += 1;
-        let outcome = branch(self);
-        self.speculative -= 1;
-        let (variables, positional, answers) = before;
-        for (now, then) in [(&mut self.variables, variables), (&mut self.answers, answers)] {
-            let changed: Vec<String> = now
-                .iter()
-                .filter(|(name, value)| then.get(*name) != Some(value))
-                .map(|all| all.0.clone())
-                .collect();
-            now.extend(changed.into_iter().map(|name| (name, Value::Unknown)));
-        }
-        if self.positional != positional {
-            self.positional.iter_mut().for_each(|value| *value = Value::Unknown);
-        }
-        match outcome.flow {
-            Flow::Next => {}
-            // An installation that succeeds did not come this way.
-            Flow::Exit if outcome.status == Status::False => {}
-            // From here on it can't be known whether the script goes on.
-            flow => {
-                self.speculative += 1;
-                self.exits += usize::from(flow == Flow::Exit);
-            }
-        }
-        Outcome::next(Status::Maybe)
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline) -> Outcome {
@@ -364,23 +263,66 @@ impl<'w, 'a> Shell<'w, 'a> {
 
     /// Follows commands whose variables and directory end with them.
     pub fn in_subshell(&mut self, work: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
+        if !self.spend_copy() {
+            return Outcome { status: Status::Maybe, flow: Flow::Next };
+        }
         let before = (self.variables.clone(), self.positional.clone(), self.directory.clone(), self.umask);
+        let sure = (self.speculative, self.exits);
+        self.subshells += 1;
         let mut outcome = work(self);
+        self.subshells -= 1;
+        (self.speculative, self.exits) = sure;
         (self.variables, self.positional, self.directory, self.umask) = before;
         outcome.flow = Flow::Next;
         outcome
     }
 
+    /// Follows another program: its end is not that of the script, and no line of it may end the script.
+    pub fn in_process(&mut self, work: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
+        if self.calls == CALLS_MAX {
+            return Outcome::next(Status::Maybe);
+        }
+        self.calls += 1;
+        let outcome = self.in_subshell(|shell| shell.tested(work));
+        self.calls -= 1;
+        outcome
+    }
+
+    /// Goes into what is nested; `None` where it nests too deep.
+    pub fn deeper<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.depth >= DEPTH_MAX {
+            return None;
+        }
+        self.depth += 1;
+        let result = work(self);
+        self.depth -= 1;
+        Some(result)
+    }
+
+    /// Takes from what a script may cost; false where it is used up.
+    pub fn spend(&mut self, steps: usize) -> bool {
+        self.steps = self.steps.saturating_add(steps);
+        self.steps <= STEPS_MAX
+    }
+
+    /// Takes what copying all variables costs.
+    pub fn spend_copy(&mut self) -> bool {
+        let length = |value: &Value| value.known().map_or(0, str::len) + 16;
+        let values = self.variables.values().chain(&self.positional).chain(self.answers.values());
+        let bytes: usize = values.map(length).sum();
+        self.spend(1 + bytes / 1024)
+    }
+
     pub fn command(&mut self, command: &Command) -> Outcome {
-        self.steps += 1;
-        if self.steps > STEPS_MAX {
-            self.unknown(command.line, format!("the script takes more than {STEPS_MAX} commands"));
-            return Outcome { status: Status::Maybe, flow: Flow::Exit };
+        let stopped = Outcome { status: Status::Maybe, flow: Flow::Exit };
+        if !self.spend(1) || self.depth >= DEPTH_MAX || self.variables.len() > VARIABLES_MAX {
+            self.unknown(command.line, "the script takes more than can be followed");
+            return stopped;
         }
         if self.world.job.check().is_err() {
-            return Outcome { status: Status::Maybe, flow: Flow::Exit };
+            return stopped;
         }
-        let outcome = self.redirected(command);
+        let Some(outcome) = self.deeper(|shell| shell.redirected(command)) else { return stopped };
         self.last = outcome.status;
         if outcome.status == Status::False
             && outcome.flow == Flow::Next
@@ -396,7 +338,9 @@ impl<'w, 'a> Shell<'w, 'a> {
 
     /// Follows a command with its input and output.
     fn redirected(&mut self, command: &Command) -> Outcome {
-        let before = self.input.clone();
+        // Without an input of its own, a command takes from what is there: `read` in a loop.
+        let is_input = |redirect: &Redirect| matches!(redirect.target, Target::Input(_) | Target::Here(_));
+        let before = command.redirects.iter().any(is_input).then(|| self.input.clone());
         let mut written = None;
         for redirect in &command.redirects {
             self.redirect(redirect, &mut written);
@@ -413,7 +357,9 @@ impl<'w, 'a> Shell<'w, 'a> {
                 outcome
             }
         };
-        self.input = before;
+        if let Some(before) = before {
+            self.input = before;
+        }
         outcome
     }
 
@@ -537,102 +483,5 @@ impl<'w, 'a> Shell<'w, 'a> {
             outcome.flow = Flow::Next;
         }
         outcome
-    }
-
-    fn if_command(&mut self, branches: &[(List, List)], otherwise: &List) -> Outcome {
-        let mut is_open = false;
-        for (condition, body) in branches {
-            let tested = match is_open {
-                true => self.maybe(|shell| shell.tested(|shell| shell.list(condition))),
-                false => self.tested(|shell| shell.list(condition)),
-            };
-            if tested.flow != Flow::Next {
-                return tested;
-            }
-            match tested.status {
-                Status::True if !is_open => return self.list(body),
-                Status::False => {}
-                _ => {
-                    is_open = true;
-                    self.maybe(|shell| shell.list(body));
-                }
-            }
-        }
-        match is_open {
-            true => self.maybe(|shell| shell.list(otherwise)),
-            false => self.list(otherwise),
-        }
-    }
-
-    fn case_command(&mut self, word: &Word, arms: &[(Vec<Word>, List)]) -> Outcome {
-        let value = self.text(word);
-        for (patterns, body) in arms {
-            for pattern in patterns {
-                match (&value, self.pattern(pattern)) {
-                    (Value::Known(text), Value::Known(pattern)) if pattern::fits(&pattern, text) => {
-                        return self.list(body);
-                    }
-                    (Value::Known(_), Value::Known(_)) => {}
-                    (Value::Unknown, Value::Known(pattern)) if pattern == "*" && arms.len() == 1 => {
-                        return self.list(body);
-                    }
-                    _ => drop(self.maybe(|shell| shell.list(body))),
-                }
-            }
-        }
-        Outcome::next(if value == Value::Unknown { Status::Maybe } else { Status::True })
-    }
-
-    fn for_command(&mut self, name: &str, words: Option<&[Word]>, body: &List) -> Outcome {
-        let values = match words {
-            Some(words) => self.fields(words),
-            None => self.positional.clone(),
-        };
-        let mut outcome = Outcome::next(Status::True);
-        for value in values {
-            let is_known = value != Value::Unknown;
-            self.variables.insert(name.to_owned(), value);
-            outcome = match is_known {
-                true => self.list(body),
-                false => self.maybe(|shell| shell.list(body)),
-            };
-            match outcome.flow {
-                Flow::Next | Flow::Continue(1) => outcome.flow = Flow::Next,
-                Flow::Break(1) => {
-                    outcome.flow = Flow::Next;
-                    break;
-                }
-                Flow::Break(count) => return Outcome { flow: Flow::Break(count - 1), ..outcome },
-                Flow::Continue(count) => return Outcome { flow: Flow::Continue(count - 1), ..outcome },
-                Flow::Return | Flow::Exit => return outcome,
-            }
-        }
-        outcome
-    }
-
-    fn while_command(&mut self, line: usize, until: bool, condition: &List, body: &List) -> Outcome {
-        loop {
-            self.steps += 1;
-            let tested = self.tested(|shell| shell.list(condition));
-            if tested.flow != Flow::Next {
-                return tested;
-            }
-            let status = if until { tested.status.not() } else { tested.status };
-            match status {
-                Status::False => return Outcome::next(Status::True),
-                Status::Maybe => return self.maybe(|shell| shell.list(body)),
-                Status::True if self.steps > STEPS_MAX => {
-                    self.unknown(line, "the loop does not seem to end");
-                    return Outcome { status: Status::Maybe, flow: Flow::Exit };
-                }
-                Status::True => {}
-            }
-            let outcome = self.list(body);
-            match outcome.flow {
-                Flow::Next | Flow::Continue(_) => {}
-                Flow::Break(_) => return Outcome::next(outcome.status),
-                Flow::Return | Flow::Exit => return outcome,
-            }
-        }
     }
 }

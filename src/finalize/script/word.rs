@@ -140,13 +140,17 @@ impl Parser<'_> {
         })
     }
 
-    /// Skips `$((…))`.
+    /// Reads `((…))` behind a dollar.
     fn arithmetic(&mut self, quoted: bool) -> Result<Part> {
+        let start = self.at + 2;
         let mut open = 0usize;
         loop {
             match self.next() {
                 Some('(') => open += 1,
-                Some(')') if open == 1 => return Ok(Part::Opaque { quoted }),
+                Some(')') if open == 1 => {
+                    let text = self.text.get(start..self.at.saturating_sub(2)).unwrap_or_default().to_owned();
+                    return Ok(Part::Arithmetic { text, quoted });
+                }
                 Some(')') => open -= 1,
                 Some(_) => {}
                 None => return Err(self.error("$(( is not closed")),
@@ -175,6 +179,9 @@ impl Parser<'_> {
             return Ok(Part::Parameter { name, operation, quoted });
         }
         let operator = self.operator();
+        // Quotes around the whole do not quote the pattern.
+        let is_pattern = matches!(operator, Some(Operator::CutFront { .. } | Operator::CutBack { .. }));
+        let inner = quoted && !is_pattern;
         let mut word = Word::default();
         loop {
             match self.peek() {
@@ -187,7 +194,7 @@ impl Parser<'_> {
                     self.next();
                     self.double_quoted(&mut word)?;
                 }
-                Some(_) => self.piece(&mut word, quoted)?,
+                Some(_) => self.piece(&mut word, inner)?,
             }
         }
         Ok(match operator {

@@ -12,6 +12,7 @@ mod build;
 mod device;
 mod elf;
 mod ext4;
+mod finalize;
 mod init;
 mod openpgp;
 mod packages;
@@ -162,6 +163,27 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "commit", run: store::commit, seeds: store::commit_seeds, words: &[], rounds: 4000 },
     Target { name: "names", run: store::names, seeds: store::name_seeds, words: store::WORDS, rounds: 3000 },
+    Target {
+        name: "sysusers",
+        run: finalize::sysusers,
+        seeds: finalize::sysusers_seeds,
+        words: finalize::WORDS,
+        rounds: 2000,
+    },
+    Target {
+        name: "script",
+        run: finalize::script,
+        seeds: finalize::script_seeds,
+        words: finalize::WORDS,
+        rounds: 1500,
+    },
+    Target {
+        name: "unit",
+        run: finalize::unit,
+        seeds: finalize::unit_seeds,
+        words: finalize::WORDS,
+        rounds: 1500,
+    },
 ];
 
 /// One job for all runs: starting threads would be most of a run.

@@ -7,8 +7,7 @@ use std::sync::OnceLock;
 use mkimage::archive::{Ar, Limits, Options, allow_all, decompress, read_tar};
 use mkimage::base::{ImagePath, Job};
 use mkimage::packages::unpack::Control;
-use mkimage::packages::unpack::Share;
-use mkimage::tree::{Contribution, Directory, MemoryContents, Metadata, Node, Symlink, merge};
+use mkimage::tree::{ContentSource, Contribution, Directory, MemoryContents, Metadata, Node, Symlink, merge};
 
 use crate::tool::{kept, succeed, tool};
 
@@ -115,11 +114,28 @@ pub fn unpack(bytes: &[u8], contents: &MemoryContents) -> Unpacked {
     }
     let data = trees.pop().expect("data.tar");
     let info = trees.pop().expect("control.tar");
-    let control = {
-        let job = Job::quiet(1);
-        mkimage::packages::unpack::deb(bytes, Share::ONE, contents, &job).expect("a package").control
-    };
+    let Some(Node::File(file)) = info.get(&path("/control")) else { panic!("no control file") };
+    let control = control(&String::from_utf8(contents.read_all(&file.content).expect("read")).expect("text"));
     Unpacked { control, info, data }
+}
+
+fn control(text: &str) -> Control {
+    let mut fields = Vec::<(String, String)>::new();
+    for line in text.lines() {
+        match line.split_once(':').filter(|_| !line.starts_with([' ', '\t'])) {
+            Some((name, value)) => fields.push((name.to_owned(), value.trim().to_owned())),
+            None => {
+                let value = &mut fields.last_mut().expect("a field").1;
+                value.push('\n');
+                value.push_str(line);
+            }
+        }
+    }
+    let field = |name: &str| {
+        let field = fields.iter().find(|field| field.0 == name);
+        field.unwrap_or_else(|| panic!("no {name}")).1.clone()
+    };
+    Control { name: field("Package"), version: field("Version"), architecture: field("Architecture"), fields }
 }
 
 /// Lays packages over each other, `/bin` and its kin as links into `/usr`.

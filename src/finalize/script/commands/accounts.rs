@@ -2,7 +2,8 @@
 
 use super::{Call, Work};
 use crate::finalize::accounts::{ADDED, NO_GROUP, NO_SHELL, Primary, User, is_account_name};
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 
 pub(super) fn work(name: &str) -> Option<Work> {
     Some(match name {
@@ -168,7 +169,7 @@ fn adduser(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
                 name: name.to_owned(),
                 uid: 0,
                 gid: 0,
-                comment: words.value(&["--gecos", "--comment"]).unwrap_or_default().to_owned(),
+                comment: comment(words.value(&["--gecos", "--comment"]).unwrap_or_default()),
                 home: home.to_owned(),
                 shell: words.value(&["--shell"]).unwrap_or(NO_SHELL).to_owned(),
                 shadow: ADDED,
@@ -177,6 +178,14 @@ fn adduser(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         }
         [name] if words.has('\0', "--group") => add_group(shell, call, &words, name),
         _ => shell.unknown(call.line, "only system users, and members of groups, are added"),
+    }
+}
+
+/// Returns a comment as adduser writes it: the name, then the three fields behind it.
+fn comment(text: &str) -> String {
+    match text.is_empty() || text.contains(',') {
+        true => text.to_owned(),
+        false => format!("{text},,,"),
     }
 }
 

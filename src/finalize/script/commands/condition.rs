@@ -1,7 +1,8 @@
 //! `test` and `[` (XCU, utility "test").
 
 use super::{Call, Work};
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 use crate::tree::Node;
 
 pub(super) fn work(name: &str) -> Option<Work> {

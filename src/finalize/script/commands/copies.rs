@@ -3,7 +3,8 @@
 use super::files::{Mode, has, split, value};
 use super::{Call, Work};
 use crate::base::{ImagePath, Name};
-use crate::finalize::script::shell::{Shell, Status};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::Status;
 use crate::tree::{File, Metadata, Node};
 
 pub(super) fn work(name: &str) -> Option<Work> {

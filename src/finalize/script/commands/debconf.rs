@@ -2,11 +2,13 @@
 //! (`debconf-devel(7)`).
 
 use super::{Call, Work};
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 
 pub(super) fn work(name: &str) -> Option<Work> {
     Some(match name {
         "db_get" => get,
+        "db_metaget" => metaget,
         "db_set" => set,
         "db_fget" => flag,
         "db_input" => |_, _| Status::Maybe,
@@ -26,14 +28,8 @@ pub(super) fn work(name: &str) -> Option<Work> {
         | "db_reset"
         | "db_progress"
         | "db_info"
-        | "db_metaget"
         | "db_x_loadtemplatefile"
-        | "db_clear" => |shell, call| {
-            if call.name == "db_metaget" {
-                shell.variables.insert("RET".to_owned(), Value::Unknown);
-            }
-            Status::True
-        },
+        | "db_clear" => |_, _| Status::True,
         _ => return None,
     })
 }
@@ -54,18 +50,37 @@ fn answer(shell: &Shell<'_, '_>, question: &str) -> Option<Value> {
     default_of(&text, question).map(|default| Value::Known(default.to_owned()))
 }
 
+/// `db_metaget QUESTION FIELD`: a field of the template.
+fn metaget(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
+    let text = shell.world.info(shell.package.info, "templates").ok().flatten().unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let value = call.get(0).zip(call.get(1)).and_then(|(question, name)| match name {
+        "choices" | "choices-c" => field_of(&text, question, "Choices"),
+        "type" => field_of(&text, question, "Type"),
+        "default" => field_of(&text, question, "Default"),
+        _ => None,
+    });
+    let status = if value.is_some() { Status::True } else { Status::Maybe };
+    let value = value.map_or(Value::Unknown, |value| Value::Known(value.to_owned()));
+    shell.variables.insert("RET".to_owned(), value);
+    status
+}
+
 /// Returns the default of a question's template; `None` where there is no such template.
 fn default_of<'t>(templates: &'t str, question: &str) -> Option<&'t str> {
-    for template in templates.split("\n\n") {
+    field_of(templates, question, "Type")?;
+    Some(field_of(templates, question, "Default").unwrap_or_default())
+}
+
+/// Returns a field of a question's template, as it is written for no language.
+fn field_of<'t>(templates: &'t str, question: &str, name: &str) -> Option<&'t str> {
+    templates.split("\n\n").find_map(|template| {
         let field = |name: &str| {
             let mut lines = template.lines();
             lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
         };
-        if field("Template") == Some(question) {
-            return Some(field("Default").unwrap_or_default());
-        }
-    }
-    None
+        (field("Template") == Some(question)).then(|| field(name))?
+    })
 }
 
 fn set(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {

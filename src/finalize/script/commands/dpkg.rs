@@ -3,7 +3,8 @@
 use super::files::Mode;
 use super::{Call, Work};
 use crate::finalize::alternatives::Alternative;
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 use crate::finalize::world::{Diversion, Override};
 
 pub(super) fn work(name: &str) -> Option<Work> {
@@ -43,7 +44,7 @@ fn alternatives(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     match Alternative::parse(&words) {
         Some(alternative) => {
             if shell.path(&alternative.path).is_none_or(|path| !shell.world.exists(&path)) {
-                return shell.unknown(call.line, format!("{} is not there", alternative.path));
+                return Status::False;
             }
             shell.world.alternatives.install(alternative);
             Status::True

@@ -3,7 +3,8 @@
 use super::{Call, Work};
 use crate::base::ImagePath;
 use crate::finalize::FinalizeError;
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 use crate::tree::{Directory, Metadata, Node};
 
 pub(super) fn work(name: &str) -> Option<Work> {
@@ -284,9 +285,8 @@ fn chown(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let gid = gid.filter(|group| !group.is_empty()).map(|group| shell.world.accounts.gid(group).ok_or(group));
     let (uid, gid) = match (uid.transpose(), gid.transpose()) {
         (Ok(uid), Ok(gid)) => (uid, gid),
-        (Err(name), _) | (_, Err(name)) => {
-            return shell.unknown(call.line, format!("there is no account {name:?}"));
-        }
+        // As chown itself: it fails.
+        (Err(_), _) | (_, Err(_)) => return Status::False,
     };
     let Some(paths) = shell.paths(call.line, operands) else { return Status::Maybe };
     let mut status = Status::True;

@@ -3,12 +3,13 @@
 
 use super::{Call, Work};
 use crate::finalize::script::regex::Regex;
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 
 pub(super) fn work(name: &str) -> Option<Work> {
     Some(match name {
         "grep" | "egrep" | "fgrep" => grep,
-        "sed" => sed,
+        "sed" => super::sed::sed,
         "cut" => |shell, call| lines(shell, call, cut),
         "tr" => |shell, call| lines(shell, call, tr),
         "head" => |shell, call| lines(shell, call, head),
@@ -23,7 +24,7 @@ pub(super) fn work(name: &str) -> Option<Work> {
 const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// Returns the text that a filter reads: files that are named, or its input. `None` where it can't be known.
-fn input(shell: &Shell<'_, '_>, files: &[&str]) -> Option<String> {
+pub(super) fn input(shell: &mut Shell<'_, '_>, files: &[&str]) -> Option<String> {
     let text = match files {
         [] | ["-"] => shell.input.as_ref()?.known()?.to_owned(),
         files => {
@@ -34,7 +35,7 @@ fn input(shell: &Shell<'_, '_>, files: &[&str]) -> Option<String> {
             text
         }
     };
-    (text.len() <= TEXT_BYTES_MAX).then_some(text)
+    (text.len() <= TEXT_BYTES_MAX && shell.spend(text.len() / 64)).then_some(text)
 }
 
 /// Prints what `work` makes of the input with the words of the call; what it can't do is not known.
@@ -163,8 +164,11 @@ fn grep(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     };
     let Some(words) = call.known() else { return unknown(shell) };
     let (mut options, mut operands) = (String::new(), Vec::new());
-    for word in words {
+    let mut patterns = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
         match word.strip_prefix('-').filter(|letters| !letters.is_empty()) {
+            Some("e") => patterns.extend(words.next()),
             Some("-quiet" | "-silent") => options.push('q'),
             Some("-no-messages") => options.push('s'),
             Some(letters) if !letters.starts_with('-') => options.push_str(letters),
@@ -172,17 +176,22 @@ fn grep(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
             None => operands.push(word),
         }
     }
+    if patterns.is_empty() && !operands.is_empty() {
+        patterns.push(operands.remove(0));
+    }
     let stands = |name: &&str| shell.path(name).is_some_and(|path| shell.world.exists(&path));
-    let files = operands.get(1..).unwrap_or_default();
+    let files = &operands[..];
     if !files.is_empty() && !files.iter().any(stands) {
         return Status::False;
     }
     if options.contains(|letter| !"qsivFExHhn".contains(letter)) {
         return unknown(shell);
     }
-    let (Some(pattern), Some(text)) = (operands.first(), input(shell, files)) else { return unknown(shell) };
-    let Some(test) = matcher(call.name, pattern, &options) else { return unknown(shell) };
-    let found: Vec<&str> = text.lines().filter(|line| test(line) != options.contains('v')).collect();
+    let tests: Option<Vec<_>> =
+        patterns.iter().map(|pattern| matcher(call.name, pattern, &options)).collect();
+    let (Some(tests), Some(text)) = (tests, input(shell, files)) else { return unknown(shell) };
+    let fits = |line: &str| tests.iter().any(|test| test(line));
+    let found: Vec<&str> = text.lines().filter(|line| fits(line) != options.contains('v')).collect();
     if !options.contains('q') {
         let printed = match options.contains(['H', 'n']) || files.len() > 1 {
             true => Value::Unknown,
@@ -204,183 +213,9 @@ fn matcher(name: &str, pattern: &str, options: &str) -> Option<Box<dyn Fn(&str) 
             false => fold(line).contains(&pattern),
         }));
     }
-    let regex = Regex::parse(&fold(pattern), name == "egrep" || options.contains('E'))?;
-    regex.is_cheap().then_some(())?;
-    Some(Box::new(move |line| {
-        let line = fold(line);
-        let found = regex.find(&line);
-        found.is_some_and(|found| !whole || found == (0, line.len()))
-    }))
-}
-
-/// What a call of sed says.
-#[derive(Default)]
-struct Sed<'c> {
-    scripts: Vec<&'c str>,
-    files: Vec<&'c str>,
-    is_extended: bool,
-    in_place: bool,
-}
-
-impl<'c> Sed<'c> {
-    /// Reads the words; `None` for options that are not followed.
-    fn parse(words: &[&'c str]) -> Option<Sed<'c>> {
-        let mut sed = Sed::default();
-        let mut operands = Vec::new();
-        let mut words = words.iter().copied();
-        while let Some(word) = words.next() {
-            let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
-                operands.push(word);
-                continue;
-            };
-            match letters {
-                "-in-place" => sed.in_place = true,
-                "-regexp-extended" => sed.is_extended = true,
-                "-expression" => sed.scripts.push(words.next()?),
-                _ if letters.starts_with('-') => sed.scripts.push(letters.strip_prefix("-expression=")?),
-                _ => sed.letters(letters, &mut words)?,
-            }
-        }
-        let mut operands = operands.into_iter();
-        if sed.scripts.is_empty() {
-            sed.scripts.extend(operands.next());
-        }
-        sed.files = operands.collect();
-        Some(sed)
-    }
-
-    fn letters(&mut self, letters: &'c str, words: &mut impl Iterator<Item = &'c str>) -> Option<()> {
-        for (at, letter) in letters.char_indices() {
-            match letter {
-                'E' | 'r' => self.is_extended = true,
-                'i' => {
-                    self.in_place = true;
-                    return letters[at + 1..].is_empty().then_some(());
-                }
-                'e' => {
-                    let rest = &letters[at + 1..];
-                    self.scripts.push(if rest.is_empty() { words.next()? } else { rest });
-                    return Some(());
-                }
-                _ => return None,
-            }
-        }
-        Some(())
-    }
-
-    /// Returns what becomes of a text; `None` where a command is not followed.
-    fn on(&self, text: &str) -> Option<String> {
-        let commands = self.scripts.iter().flat_map(|script| script.split(['\n', ';'])).map(str::trim);
-        let edits: Option<Vec<Edit>> = commands
-            .filter(|command| !command.is_empty())
-            .map(|command| Edit::parse(command, self.is_extended))
-            .collect();
-        let edits = edits?;
-        let edited = text
-            .lines()
-            .filter_map(|line| edits.iter().try_fold(line.to_owned(), |line, edit| edit.on(line)));
-        Some(edited.map(|line| line + "\n").collect())
-    }
-}
-
-/// `sed [-Ei] [-e] [/a/] s/b/c/[g]` and `/a/d`, in sequence; all else is not followed.
-fn sed(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
-    let words = call.known();
-    let changes = |word: &str| word.starts_with("--in-place") || word.starts_with("-i");
-    let sed = words.as_deref().and_then(Sed::parse);
-    let in_place = match &sed {
-        Some(sed) => sed.in_place,
-        None => call.arguments.iter().filter_map(Value::known).any(changes),
-    };
-    if in_place {
-        return edit_in_place(shell, call, sed.as_ref());
-    }
-    let printed = sed.and_then(|sed| sed.on(&input(shell, &sed.files)?));
-    let status = if printed.is_some() { Status::True } else { Status::Maybe };
-    shell.print(&printed.map_or(Value::Unknown, Value::bounded));
-    status
-}
-
-fn edit_in_place(shell: &mut Shell<'_, '_>, call: &Call<'_>, sed: Option<&Sed<'_>>) -> Status {
-    if !shell.may(call.line) {
-        return Status::Maybe;
-    }
-    for file in sed.map_or(&[][..], |sed| &sed.files) {
-        let text = input(shell, &[file]);
-        let edited = sed.and_then(|sed| sed.on(text.as_deref()?));
-        let place = shell.path(file).and_then(|path| Some(shell.world.lead(&path)?.0));
-        let (Some(edited), Some(place)) = (edited, place) else {
-            return shell.unknown(call.line, "sed changes a file in a way that is not followed");
-        };
-        let Some(metadata) = shell.world.metadata_mut(&place).cloned() else { return Status::False };
-        let result = shell.world.write_with(&place, edited.as_bytes(), metadata);
-        shell.done(call.line, result);
-    }
-    match sed {
-        Some(_) => Status::True,
-        None => shell.unknown(call.line, "sed changes a file in a way that is not followed"),
-    }
-}
-
-/// One command of sed, with the lines that it is for.
-struct Edit {
-    address: Option<Regex>,
-    action: Action,
-}
-
-enum Action {
-    Substitute { regex: Regex, by: String, all: bool },
-    Delete,
-}
-
-impl Edit {
-    fn parse(text: &str, extended: bool) -> Option<Edit> {
-        let regex = |text: &str| Regex::parse(text, extended).filter(Regex::is_cheap);
-        let (address, text) = match text.strip_prefix('/') {
-            Some(rest) => {
-                let end =
-                    rest.match_indices('/').map(|found| found.0).find(|at| !rest[..*at].ends_with('\\'))?;
-                (Some(regex(&rest[..end].replace("\\/", "/"))?), rest[end + 1..].trim_start())
-            }
-            None => (None, text),
-        };
-        if text == "d" {
-            return Some(Edit { address, action: Action::Delete });
-        }
-        let body = text.strip_prefix('s')?;
-        let delimiter = body.chars().next()?;
-        let parts: Vec<&str> = body[delimiter.len_utf8()..].split(delimiter).collect();
-        let [pattern, by, flags @ ("" | "g")] = parts[..] else { return None };
-        if by.contains(['&', '\\']) || pattern.ends_with('\\') {
-            return None;
-        }
-        let action = Action::Substitute { regex: regex(pattern)?, by: by.to_owned(), all: flags == "g" };
-        Some(Edit { address, action })
-    }
-
-    /// Returns what becomes of a line; `None` where it goes.
-    fn on(&self, line: String) -> Option<String> {
-        if self.address.as_ref().is_some_and(|address| address.find(&line).is_none()) {
-            return Some(line);
-        }
-        match &self.action {
-            Action::Delete if self.address.is_some() => None,
-            Action::Delete => Some(line),
-            Action::Substitute { regex, by, all } => {
-                let mut done = String::new();
-                let mut rest = &line[..];
-                while let Some((start, end)) = regex.find(rest) {
-                    done.push_str(&rest[..start]);
-                    done.push_str(by);
-                    rest = &rest[end..];
-                    if !all || start == end {
-                        break;
-                    }
-                }
-                Some(done + rest)
-            }
-        }
-    }
+    let pattern = if whole { format!("^{}$", fold(pattern)) } else { fold(pattern) };
+    let regex = Regex::parse(&pattern, name == "egrep" || options.contains('E'))?;
+    Some(Box::new(move |line| regex.find(&fold(line)).is_some()))
 }
 
 #[cfg(test)]
@@ -393,18 +228,5 @@ mod tests {
         assert_eq!(cut(&["-f", "2", "-d", ":"], "a:b").as_deref(), Some("b\n"));
         assert_eq!(tr(&["A-Z", "a-z"], "AbC").as_deref(), Some("abc"));
         assert_eq!(tr(&["-d", "\\n"], "a\nb\n").as_deref(), Some("ab"));
-        let sed = |edit: &str, line: &str| Edit::parse(edit, false).expect(edit).on(line.to_owned());
-        assert_eq!(sed("s/dash/bash/", "dash-dash").as_deref(), Some("bash-dash"));
-        assert_eq!(sed("s,/,_,g", "/a/b").as_deref(), Some("_a_b"));
-        assert_eq!(sed("s/[[:space:]]*$//", "a  ").as_deref(), Some("a"));
-        assert_eq!(sed("/^###/d", "### x"), None);
-        assert_eq!(
-            sed("/^passwd:\\s[^#]*$/ s/$/ systemd/", "passwd:  files").as_deref(),
-            Some("passwd:  files systemd")
-        );
-        assert_eq!(sed("/^passwd:/ s/$/ systemd/", "group: files").as_deref(), Some("group: files"));
-        for edit in ["p", "", "/a", "s/a/&/", "s/\\(a\\)/b/", "s/a/b/w x", "y/a/b/"] {
-            assert!(Edit::parse(edit, false).is_none(), "{edit}");
-        }
     }
 }

@@ -8,10 +8,12 @@ mod dpkg;
 mod files;
 mod filters;
 mod quiet;
+mod sed;
 mod systemd;
 mod text;
 
-use super::shell::{Flow, Outcome, Shell, Status, Value};
+use super::shell::Shell;
+use super::value::{Flow, Outcome, Status, Value};
 
 pub(super) use files::write_output;
 
@@ -60,12 +62,67 @@ pub(super) fn run(shell: &mut Shell<'_, '_>, line: usize, name: &str, arguments:
         return outcome;
     }
     if let Some(work) = work(call.name) {
-        return Outcome::next(work(shell, &call));
+        let status = work(shell, &call);
+        return Outcome::next(if status == Status::False { failed(shell, &call) } else { status });
     }
-    Outcome::next(match quiet::status(shell, &call) {
-        Some(status) => status,
-        None => shell.unknown(line, format!("{} is no command that mkimage knows", shown(call.name))),
-    })
+    if let Some(status) = quiet::status(shell, &call) {
+        return Outcome::next(status);
+    }
+    if let Some(outcome) = program(shell, &call, name) {
+        return outcome;
+    }
+    Outcome::next(shell.unknown(line, format!("{} is no command that mkimage knows", shown(call.name))))
+}
+
+/// Tells how a command that failed ends: one that failed for a file which the image leaves out has nothing to do.
+fn failed(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
+    if matches!(call.name, "[" | "test") {
+        return Status::False;
+    }
+    let mut paths = call.arguments.iter().filter_map(Value::known).filter(|word| word.starts_with('/'));
+    let is_left_out = |word: &str| shell.path(word).is_some_and(|path| shell.world.is_left_out(&path));
+    if paths.any(is_left_out) { Status::Maybe } else { Status::False }
+}
+
+/// Follows a program of the tree that is a shell script itself, as a process of its own; `None` for others.
+fn program(shell: &mut Shell<'_, '_>, call: &Call<'_>, name: &str) -> Option<Outcome> {
+    let folders = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let places = match name.contains('/') {
+        true => vec![name.to_owned()],
+        false => folders.iter().map(|folder| format!("{folder}/{name}")).collect(),
+    };
+    let path = places.iter().filter_map(|place| shell.path(place)).find(|path| shell.world.exists(path))?;
+    let text = shell.world.read(&path).ok()??;
+    let text = String::from_utf8(text).ok().filter(|text| super::is_shell_script(text))?;
+    let list = super::parse::parse(&text).ok()?;
+    let positional = std::mem::replace(&mut shell.positional, call.arguments.to_vec());
+    let functions = std::mem::take(&mut shell.functions);
+    let fails_on_error = std::mem::replace(&mut shell.fails_on_error, false);
+    let outcome =
+        shell.in_process(|shell| shell.in_source(&path.to_string(), &text, |shell| shell.list(&list)));
+    shell.positional = positional;
+    shell.functions = functions;
+    shell.fails_on_error = fails_on_error;
+    Some(outcome)
+}
+
+/// `xargs COMMAND…`: calls a command with the words of the input behind its own.
+fn xargs(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Outcome {
+    let is_option = |value: &&Value| value.known().is_some_and(|word| word.starts_with('-'));
+    let count = call.arguments.iter().take_while(is_option).count();
+    let (options, command) = call.arguments.split_at(count);
+    let plain = options
+        .iter()
+        .filter_map(Value::known)
+        .all(|word| ["-0", "-r", "-0r", "-r0", "--no-run-if-empty"].contains(&word));
+    let Some(Value::Known(text)) = shell.input.take().filter(|_| plain) else {
+        return Outcome::next(shell.unknown(call.line, "what xargs is given can't be known"));
+    };
+    let words: Vec<Value> = text.split_whitespace().map(|word| Value::Known(word.to_owned())).collect();
+    if words.is_empty() {
+        return Outcome::next(Status::True);
+    }
+    shell.call(call.line, &[command, &words].concat())
 }
 
 /// Tells whether a command would be found: one of the shell, or a program of the tree.
@@ -111,7 +168,7 @@ fn control(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Option<Outcome> {
     Some(match call.name {
         "exit" => {
             let outcome = flow(shell, Flow::Exit);
-            if outcome.status == Status::False && shell.speculative == 0 {
+            if outcome.status == Status::False && shell.speculative == 0 && shell.subshells == 0 {
                 shell.unknown(call.line, "the script would end here with an error");
             }
             outcome
@@ -121,6 +178,11 @@ fn control(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Option<Outcome> {
         "continue" => Outcome { status: Status::True, flow: Flow::Continue(count()) },
         "command" | "type" | "hash" | "which" => return Some(find(shell, call)),
         "." | "source" => source(shell, call),
+        "xargs" => xargs(shell, call),
+        "eval" => match call.known().map(|words| super::parse::parse(&words.join(" "))) {
+            Some(Ok(list)) => shell.list(&list),
+            _ => Outcome::next(shell.unknown(call.line, "what eval does can't be known")),
+        },
         "exec" if call.arguments.is_empty() => Outcome::next(Status::True),
         "env" | "nice" | "ionice" | "setsid" | "in_sysroot" => match call.arguments {
             [] => Outcome::next(Status::True),

@@ -1,7 +1,8 @@
 //! Commands that need not be done: they do nothing to an image, or something else here does their work.
 
 use super::Call;
-use crate::finalize::script::shell::{Shell, Status};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::Status;
 
 /// Commands that change nothing in a tree that lies still: they talk to what runs.
 const RUNNING: &[&str] = &[
@@ -133,13 +134,22 @@ const CACHES: &[&str] = &[
 ];
 
 /// Questions about what runs, to which the answer is no.
-const ABSENT: &[&str] =
-    &["aa-enabled", "aa-status", "selinuxenabled", "pidof", "pgrep", "mountpoint", "ischroot"];
+const ABSENT: &[&str] = &["aa-enabled", "aa-status", "selinuxenabled", "pidof", "pgrep", "ischroot"];
 
 /// Returns how a command ends that need not be done; `None` for one that is not known.
 pub(super) fn status(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Option<Status> {
     if ABSENT.contains(&call.name) {
         return Some(Status::False);
+    }
+    // Whether it is there, and can be started.
+    if call.name == "perl" && call.get(0) == Some("-e") && call.get(1) == Some("") || call.name == "systemd" {
+        return Some(Status::of(super::is_found(shell, call.name)));
+    }
+    if call.name == "mountpoint" {
+        let mounted = ["/proc", "/sys", "/dev", "/run"];
+        return Some(Status::of(
+            call.arguments.iter().filter_map(|word| word.known()).any(|word| mounted.contains(&word)),
+        ));
     }
     if call.name == "setpriv" {
         let behind = call.arguments.iter().position(|word| word.known() == Some("--"))?;

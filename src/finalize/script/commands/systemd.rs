@@ -1,7 +1,8 @@
 //! systemctl(1) and the helpers that debhelper writes into scripts.
 
 use super::{Call, Work};
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 
 pub(super) fn work(name: &str) -> Option<Work> {
     Some(match name {
@@ -61,7 +62,7 @@ fn systemctl(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         match verb {
             Some("mask") => shell.world.units.mask(unit),
             Some("preset") => return shell.unknown(call.line, "presets are not followed"),
-            _ => shell.world.units.enable(unit, is_user),
+            _ => shell.world.units.enable(unit, is_user, false),
         }
     }
     Status::True
@@ -79,7 +80,7 @@ fn helper(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
         Some("enable") => {
             if shell.change(call).is_some() {
                 for unit in units {
-                    shell.world.units.enable(unit, is_user);
+                    shell.world.units.enable(unit, is_user, true);
                 }
             }
             Status::True

@@ -1,8 +1,50 @@
 //! Commands that print, or read what others printed. They change nothing.
 
 use super::{Call, Work};
-use crate::finalize::script::shell::{Shell, Status, Value};
+use crate::finalize::script::shell::Shell;
+use crate::finalize::script::value::{Status, Value};
 use crate::tree::Node;
+
+/// Programs that print what can't be known here.
+const FILTERS: &[&str] = &[
+    "awk",
+    "gawk",
+    "mawk",
+    "tail",
+    "wc",
+    "md5sum",
+    "sha1sum",
+    "sha256sum",
+    "sha512sum",
+    "ls",
+    "find",
+    "date",
+    "hostname",
+    "whoami",
+    "expr",
+    "ss",
+    "rev",
+    "paste",
+    "diff",
+    "file",
+    "df",
+    "du",
+    "findmnt",
+    "lsb_release",
+    "locale",
+    "getconf",
+    "nproc",
+    "tempfile",
+    "mktemp",
+    "zcat",
+    "base64",
+    "sysctl",
+    "fold",
+    "running-in-container",
+    "systemd-detect-virt",
+    "getopt",
+    "dpkg-architecture",
+];
 
 pub(super) fn work(name: &str) -> Option<Work> {
     Some(match name {
@@ -21,43 +63,14 @@ pub(super) fn work(name: &str) -> Option<Work> {
         },
         "cmp" => compare,
         "stat" => stat,
-        "awk"
-        | "gawk"
-        | "mawk"
-        | "tail"
-        | "wc"
-        | "md5sum"
-        | "sha1sum"
-        | "sha256sum"
-        | "sha512sum"
-        | "ls"
-        | "find"
-        | "date"
-        | "hostname"
-        | "whoami"
-        | "expr"
-        | "ss"
-        | "rev"
-        | "paste"
-        | "diff"
-        | "file"
-        | "df"
-        | "du"
-        | "findmnt"
-        | "lsb_release"
-        | "locale"
-        | "getconf"
-        | "nproc"
-        | "tempfile"
-        | "mktemp"
-        | "zcat"
-        | "base64"
-        | "sysctl"
-        | "fold"
-        | "running-in-container"
-        | "systemd-detect-virt"
-        | "getopt"
-        | "dpkg-architecture" => filter,
+        // Prints its configuration.
+        "chronyd" => |shell, _| {
+            let text =
+                shell.path("/etc/chrony/chrony.conf").and_then(|path| shell.world.read_text(&path).ok()?);
+            shell.print(&text.map_or(Value::Unknown, Value::bounded));
+            Status::True
+        },
+        name if FILTERS.contains(&name) => filter,
         _ => return None,
     })
 }
@@ -80,30 +93,47 @@ fn echo(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     Status::True
 }
 
-/// Prints formats made of text, `%s`, `%d`, `%%`, `\n` and `\t`, once.
+/// Prints formats made of text, `%s`, `%d`, `%%`, `\n` and `\t`, again until all arguments are used.
 fn printf(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     let printed = call.known().and_then(|words| {
         let (format, arguments) = words.split_first()?;
-        let mut arguments = arguments.iter();
+        let mut arguments = arguments.iter().copied();
         let mut text = String::new();
-        let mut characters = format.chars();
-        while let Some(character) = characters.next() {
-            match (character, character == '%' || character == '\\') {
-                (_, false) => text.push(character),
-                (_, true) => match (character, characters.next()?) {
-                    ('%', 's' | 'd') => text.push_str(arguments.next().unwrap_or(&"")),
-                    ('%', '%') => text.push('%'),
-                    ('\\', 'n') => text.push('\n'),
-                    ('\\', 't') => text.push('\t'),
-                    ('\\', '\\') => text.push('\\'),
-                    _ => return None,
-                },
+        loop {
+            let before = arguments.len();
+            format_once(format, &mut arguments, &mut text)?;
+            if arguments.len() == 0 || arguments.len() == before {
+                return Some(text);
             }
         }
-        arguments.next().is_none().then_some(text)
     });
     shell.print(&printed.map_or(Value::Unknown, Value::bounded));
     Status::True
+}
+
+fn format_once<'c>(
+    format: &str,
+    arguments: &mut impl Iterator<Item = &'c str>,
+    text: &mut String,
+) -> Option<()> {
+    let mut characters = format.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '%' => match characters.next()? {
+                's' | 'd' => text.push_str(arguments.next().unwrap_or_default()),
+                '%' => text.push('%'),
+                _ => return None,
+            },
+            '\\' => match characters.next()? {
+                'n' => text.push('\n'),
+                't' => text.push('\t'),
+                '\\' => text.push('\\'),
+                _ => return None,
+            },
+            character => text.push(character),
+        }
+    }
+    Some(())
 }
 
 fn cat(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
