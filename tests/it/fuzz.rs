@@ -127,7 +127,7 @@ macro_rules! targets {
 }
 
 targets! {
-    archive decompress ar deb lock control sources version inrelease keyring recipe partitions volume ext4 verity slots pe module command_line credentials dhcp loader directory commit names
+    archive decompress ar deb lock control sources version relations index inrelease keyring recipe partitions volume ext4 verity slots pe module command_line credentials dhcp loader directory commit names
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod openpgp;
 mod packages;
 mod partitions;
 mod recipe;
+mod solving;
 mod store;
 mod volume;
 
@@ -88,6 +89,20 @@ pub const TARGETS: &[Target] = &[
         seeds: packages::version_seeds,
         words: packages::WORDS,
         rounds: 2000,
+    },
+    Target {
+        name: "relations",
+        run: solving::relations,
+        seeds: solving::relations_seeds,
+        words: solving::WORDS,
+        rounds: 3000,
+    },
+    Target {
+        name: "index",
+        run: solving::index,
+        seeds: solving::index_seeds,
+        words: solving::WORDS,
+        rounds: 1500,
     },
     Target {
         name: "inrelease",
