@@ -11,15 +11,18 @@ TARGET   := target/x86_64-unknown-linux-gnu
 RELEASE  := $(TARGET)/release
 SMALL    := $(TARGET)/small
 HELLO    := recipes/hello
+RECIPES  := nginx python java node minimal debian-server
 CARGO    ?= cargo
 FUZZ_SECONDS ?= 60
 
 DEMO_PACKAGES := qemu-system-x86 ovmf debian-archive-keyring ca-certificates
 TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
-	attr acl libcap2-bin cpio binutils xz-utils zstd python3 mmdebstrap strace kmod
+	attr acl libcap2-bin cpio binutils xz-utils zstd python3 mmdebstrap strace kmod openssh-client
+NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
 BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup
 
-.PHONY: all demo test lint bench fuzz install-demo install-test install-bench hello clean help
+.PHONY: all demo test nightly recipes lint bench fuzz install-demo install-test install-nightly install-bench hello \
+	clean help
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,8 +39,16 @@ demo: install-demo all hello ## Build the hello image, boot it under UEFI firmwa
 	echo "demo: image built in $$(( (built - started) / 1000000 )) ms (packages fetched on the first run), booted and fetched in $$(( (fetched - built) / 1000000 )) ms"; \
 	echo "demo: target/hello.img holds $$(( $$(stat -c %b target/hello.img) / 2048 )) MiB on disk; run it with $(RELEASE)/mkimage run target/hello.img"
 
-test: install-test $(SMALL)/mkimage-init hello lint ## Run every test
-	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked -- --include-ignored
+test: install-test $(SMALL)/mkimage-init hello lint ## Run every test but the nightly ones
+	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked -- --include-ignored --skip nightly::
+
+nightly: install-nightly $(SMALL)/mkimage-init ## Run the tests that take too long for each change
+	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked --test it -- --ignored nightly::
+
+recipes: install-nightly all ## Build the image of every recipe into target/
+	for name in $(RECIPES); do \
+		if [ -e recipes/$$name/Makefile ]; then $(MAKE) --silent -C recipes/$$name; fi; \
+		$(RELEASE)/mkimage build recipes/$$name/$$name.hcl -o target/$$name.img; done
 
 lint: ## Check format, lints and documentation
 	$(CARGO) fmt --check
@@ -69,8 +80,9 @@ hello: ## Build the demo's app
 
 install-demo: PACKAGES = $(DEMO_PACKAGES)
 install-test: PACKAGES = $(TEST_PACKAGES)
+install-nightly: PACKAGES = $(NIGHTLY_PACKAGES)
 install-bench: PACKAGES = $(BENCH_PACKAGES)
-install-demo install-test install-bench:
+install-demo install-test install-nightly install-bench:
 	@.ci/install $(PACKAGES)
 
 clean: ## Remove what was built

@@ -47,6 +47,18 @@ pub enum ArchiveError {
     Cancelled(#[from] Cancelled),
 }
 
+/// What a limit on a whole archive counts.
+pub(super) const WHOLE: &str = "bytes of the archive after decompression";
+/// What an entry announces, against the same limit.
+pub(super) const ANNOUNCED: &str = "bytes of content that its header announces";
+
+impl ArchiveError {
+    /// Tells whether the archive as a whole holds more than [`Limits::bytes`](super::Limits) allows.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, ArchiveError::Limit { what: WHOLE | ANNOUNCED, .. })
+    }
+}
+
 /// Where in an archive something is.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Place {

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 
-use super::error::{ArchiveError, Place};
+use super::error::{ArchiveError, Place, WHOLE};
 
 /// Reads an archive from front to back and knows where it is.
 pub(super) struct Stream<R> {
@@ -28,7 +28,7 @@ impl<R: Read> Stream<R> {
             match self.inner.read(buffer) {
                 Ok(read) => {
                     self.position += read as u64;
-                    place.limit("bytes of the archive after decompression", self.position, self.limit)?;
+                    place.limit(WHOLE, self.position, self.limit)?;
                     return Ok(read);
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -98,7 +98,7 @@ impl<R: Read> Stream<R> {
             let length = bytes.len();
             self.inner.consume(length);
             self.position += length as u64;
-            place.limit("bytes of the archive after decompression", self.position, self.limit)?;
+            place.limit(WHOLE, self.position, self.limit)?;
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use super::error::{ArchiveError, Place};
+use super::error::{ANNOUNCED, ArchiveError, Place};
 use super::header::{Format, Header, TAR_BLOCK_BYTES};
 use super::limits::Limits;
 use super::pax::Records;
@@ -167,7 +167,7 @@ impl<'l, R: Read> Entries<'l, R> {
         let gid = id("group", records.gid, header.gid()).map_err(malformed)?;
         let mode = mode(header, &kind).map_err(malformed)?;
         let room = self.limits.bytes.saturating_sub(self.stream.position());
-        place.limit("bytes of content that its header announces", size, room)?;
+        place.limit(ANNOUNCED, size, room)?;
         self.left = size;
         self.padding = padding(size);
         self.place = place.clone();

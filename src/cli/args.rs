@@ -61,6 +61,10 @@ pub enum Command {
     Fmt(Format),
     /// Pin the packages of a recipe: version, size and SHA-256
     Lock(Lock),
+    /// Say why a package is in the lock of a recipe
+    Why(Why),
+    /// Gather the locked packages of a recipe in a folder, for builders without a network
+    Vendor(Vendor),
     /// Print the reference of the recipe language, in Markdown
     Reference,
     /// Boot an image in a virtual machine, with the app's ports forwarded
@@ -99,6 +103,9 @@ pub struct PackageArgs {
     /// Base address of the package archive [default: the recipe's, else apt's configuration]
     #[arg(long, value_name = "URL", env = "MKIMAGE_MIRROR", hide_env_values = true)]
     pub mirror: Option<String>,
+    /// Folder of packages that `mkimage vendor` made: looked into before any archive is asked
+    #[arg(long, value_name = "DIR", env = "MKIMAGE_VENDOR", hide_env_values = true)]
+    pub vendor: Option<PathBuf>,
     /// Never use the network: what is not in the store is an error
     #[arg(long)]
     pub offline: bool,
@@ -149,12 +156,35 @@ pub struct Format {
 pub struct Lock {
     #[command(flatten)]
     pub recipe: RecipeArgs,
-    /// Base address of the package archive [default: the recipe's, else apt's configuration]
-    #[arg(long, value_name = "URL", env = "MKIMAGE_MIRROR", hide_env_values = true)]
-    pub mirror: Option<String>,
-    /// Take the newest versions, whatever the present lock says
+    #[command(flatten)]
+    pub packages: PackageArgs,
+    /// Take the newest versions of all packages, or of the named ones and what these need then
+    #[arg(long, value_name = "PACKAGE,…", num_args = 0..=1, require_equals = true, value_delimiter = ',')]
+    pub update: Option<Vec<String>>,
+    /// Show what would change, and write nothing
     #[arg(long)]
-    pub update: bool,
+    pub diff: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct Why {
+    /// Recipe, beside which the lock lies
+    #[arg(value_name = "RECIPE")]
+    pub recipe: PathBuf,
+    /// Name of the package
+    #[arg(value_name = "PACKAGE")]
+    pub package: String,
+}
+
+#[derive(Args, Debug)]
+pub struct Vendor {
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Folder that takes the packages; build from it with --vendor DIR --offline
+    #[arg(long, short, value_name = "DIR")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub packages: PackageArgs,
 }
 
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@ use crate::base::FileError;
 use crate::compose::{ComposeError, Problem};
 use crate::packages::{FetchProblem, PackagesError};
 use crate::pipeline::{self, PipelineError};
+use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
 
@@ -219,6 +220,12 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
     match error {
         PipelineError::Recipe(_)
         | PipelineError::Tree(_)
+        | PipelineError::Lay(_)
+        | PipelineError::Finalize(_)
+        | PipelineError::Rpm(_)
+        | PipelineError::OutputPattern { .. }
+        | PipelineError::Outside { .. }
+        | PipelineError::Renumbered { .. }
         | PipelineError::NoKernel
         | PipelineError::NotInPackage { .. }
         | PipelineError::CommandLine(_)
@@ -233,13 +240,16 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Boot(_)
         | PipelineError::BootFile { .. }
         | PipelineError::Init { .. }
+        | PipelineError::InputChanged { .. }
         | PipelineError::Lock { .. } => Kind::Input,
+        PipelineError::Scripts(error) => sandbox_kind(error),
+        PipelineError::Run { source, .. } => sandbox_kind(source),
         PipelineError::Image { source, .. } => pipeline_kind(source),
         // What was to be written was right: the host did not take it.
         PipelineError::Writing { source, .. } if comes_from_host(&**source) => Kind::Failed,
         PipelineError::Writing { source, .. } => pipeline_kind(source),
         PipelineError::Output { .. } | PipelineError::Epoch { .. } => Kind::Usage,
-        PipelineError::NoInit { .. } => Kind::NotFound,
+        PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
         PipelineError::NotAnImage { .. }
         | PipelineError::NotBootable { .. }
         | PipelineError::Slots(_)
@@ -275,6 +285,14 @@ fn compose_kind(problem: &Problem) -> Kind {
     }
 }
 
+fn sandbox_kind(error: &SandboxError) -> Kind {
+    match error {
+        SandboxError::Cancelled(_) => Kind::Interrupted,
+        SandboxError::Content { source, .. } => content_kind(source),
+        _ => Kind::Failed,
+    }
+}
+
 fn packages_kind(error: &PackagesError) -> Kind {
     match error {
         PackagesError::NoMirror { .. }
@@ -288,6 +306,7 @@ fn packages_kind(error: &PackagesError) -> Kind {
         | PackagesError::Bare { .. }
         | PackagesError::NotLocked { .. }
         | PackagesError::Stale { .. } => Kind::Recipe,
+        PackagesError::NotInLock { .. } => Kind::NotFound,
         PackagesError::Cancelled(_) => Kind::Interrupted,
         PackagesError::Several(errors) => errors.first().map_or(Kind::Input, packages_kind),
         _ => Kind::Input,

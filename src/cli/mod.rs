@@ -39,6 +39,10 @@ struct Context {
 
 /// Runs the command line of this process and returns its exit code.
 pub fn main() -> ExitCode {
+    // Before anything that starts a thread: the stage leaves this machine's namespaces.
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::sandbox::STAGE_VERB) {
+        return crate::sandbox::stage();
+    }
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

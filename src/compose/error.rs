@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use crate::archive::ArchiveError;
 use crate::base::{Cancelled, ImagePath};
+use crate::elf::ElfError;
 use crate::recipe::plan::Origin;
 use crate::tree::{ContentError, TreeError};
 
@@ -44,6 +45,8 @@ pub enum Problem {
     UnknownAccount { what: &'static str, name: String, known: Vec<String> },
     #[error("{what} {name:?} has id {id}, but {other}")]
     AccountClash { what: &'static str, name: String, id: u32, other: String },
+    #[error("closure")]
+    Library(#[source] ElfError),
     #[error(transparent)]
     Tree(#[from] TreeError),
     #[error(transparent)]

@@ -3,15 +3,20 @@
 
 use std::fmt::Write;
 
+use super::closure;
 use super::error::{ComposeError, Problem};
 use super::lookup::{make_directory, real_path, resolve};
 use crate::base::ImagePath;
 use crate::recipe::plan::{AppPlan, Part, Plan};
-use crate::tree::{ContentSink, Directory, File, Metadata, Node, Symlink};
+use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node, Symlink};
 
 /// Mount points, with the modes that they have before anything is mounted.
 const PLACES: [(&str, u16); 5] =
     [("/proc", 0o555), ("/sys", 0o555), ("/dev", 0o755), ("/run", 0o755), ("/tmp", 0o1777)];
+
+/// What glibc looks names up in, where no part says it: files, then DNS.
+const NAME_SERVICES: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\n\
+    protocols: files\nservices: files\nethers: files\nrpc: files\n";
 
 /// Completes the merged tree of an image: makes the mount points that are missing, `/etc/resolv.conf` and
 /// (without `image.init`) `/etc/hostname` and `/etc/os-release` where no part brought them; checks that
@@ -34,6 +39,24 @@ pub fn finish(tree: &mut Directory, plan: &Plan, sink: &dyn ContentSink) -> Resu
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
+/// Checks that each app with `closure` finds its loader and all libraries in the finished tree.
+pub fn check_closures(
+    tree: &Directory,
+    plan: &Plan,
+    source: &dyn ContentSource,
+) -> Result<(), Vec<ComposeError>> {
+    let mut errors = Vec::new();
+    for part in &plan.parts {
+        if let Part::App(app) = part
+            && app.closure.is_some()
+            && let Err(problems) = closure::check(app, tree, source)
+        {
+            errors.extend(problems.into_iter().map(|problem| problem.at(&app.origin)));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
 fn path_of(path: &str) -> ImagePath {
     ImagePath::new(path.as_bytes()).expect("because it is a path of this program")
 }
@@ -42,13 +65,17 @@ fn add_files(tree: &mut Directory, plan: &Plan, sink: &dyn ContentSink) -> Resul
     let metadata = Metadata::root(0o777);
     let resolver = Symlink { metadata, target: b"../run/resolv.conf"[..].into() };
     add(tree, "/etc/resolv.conf", || Ok(Node::Symlink(resolver)))?;
-    if plan.image.init.is_some() {
-        return Ok(());
-    }
     let file = |text: String| {
         let content = sink.put(text.as_bytes())?;
         Ok(Node::File(File { metadata: Metadata::root(0o644), content }))
     };
+    let is_closed = |part: &Part| matches!(part, Part::App(app) if app.closure.is_some());
+    if plan.parts.iter().any(is_closed) && closure::has_glibc(tree) {
+        add(tree, "/etc/nsswitch.conf", || file(NAME_SERVICES.to_owned()))?;
+    }
+    if plan.image.init.is_some() {
+        return Ok(());
+    }
     add(tree, "/etc/hostname", || file(format!("{}\n", plan.image.name)))?;
     if resolve(tree, &path_of("/usr/lib/os-release")).is_none() {
         add(tree, "/etc/os-release", || file(os_release(plan)))?;

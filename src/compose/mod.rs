@@ -10,7 +10,8 @@
 //!    is worth remembering.
 //! 3. [`contribute`] for each part whose key is not known yet, or [`remembered`] for one that is.
 //! 4. `tree::merge`, in recipe order.
-//! 5. [`write_accounts`], then [`finish`], on the merged tree.
+//! 5. [`write_accounts`], then [`finish`], on the merged tree; [`check_closures`] looks whether dynamic apps
+//!    would start.
 //!
 //! Always true
 //! - A step's key covers everything that its tree depends on: what the recipe says, what the host's files
@@ -28,6 +29,7 @@
 mod accounts;
 mod app;
 mod capability;
+mod closure;
 mod contribute;
 mod error;
 mod files;
@@ -40,8 +42,9 @@ mod tree;
 mod users;
 
 pub use accounts::{APP_ID, APP_USER, Accounts};
+pub use closure::{Along, Taken};
 pub use contribute::{Context, contribute, remembered};
 pub use error::{ComposeError, Problem};
-pub use finish::finish;
+pub use finish::{check_closures, finish};
 pub use step::{Prepared, prepare, prepare_all};
 pub use users::{Identities, Identity, write_accounts};

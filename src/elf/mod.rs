@@ -24,6 +24,8 @@ mod error;
 pub mod image;
 mod library;
 mod machine;
+pub mod module;
+mod packed;
 mod pattern;
 
 pub use bytes::{Bytes, ContentBytes};
@@ -33,3 +35,5 @@ pub use error::ElfError;
 pub use image::{Class, Image, Kind};
 pub use library::{HostLibrary, Library, TreeLibrary};
 pub use machine::Machine;
+pub use module::Module;
+pub use packed::unpack;

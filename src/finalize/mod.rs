@@ -4,7 +4,7 @@
 //! tree with accounts, base files, alternatives, enabled units, PAM stacks, CA bundle, caches and the package
 //! database; a [`Report`] of what a person may want to know.
 //!
-//! Two things stand in for scripts. Tables ([`base_files`], [`known`]) state what the scripts of Debian's base
+//! Two things stand in for scripts. A table ([`base_files`]) states what the scripts of Debian's base
 //! do beyond unpacking. All other scripts are read ([`script`]): a reader of a part of the shell language
 //! follows the way that a fresh installation takes, and does the calls that it knows on the tree as a value.
 //! It never starts a program. What it does not know, or can't decide, makes the package an error, unless the
@@ -24,10 +24,20 @@
 #![forbid(unsafe_code)]
 
 mod accounts;
+mod alternatives;
+mod base_files;
+pub mod caches;
+mod certificates;
 mod database;
 mod error;
 mod files;
+mod first_boot;
 mod order;
+mod pam;
+mod script;
+mod shells;
+mod tmpfiles;
+mod units;
 mod world;
 
 use std::collections::BTreeMap;
@@ -38,6 +48,8 @@ use crate::tree::{ContentSink, ContentSource, Directory};
 
 pub use accounts::{Fragment, SysusersError, parse_sysusers};
 pub use error::{FinalizeError, UnknownLine};
+pub use script::{Class, read_script};
+pub use units::{Install, parse_install};
 use world::World;
 
 /// One installed package.
@@ -155,5 +167,28 @@ pub fn finalize(
 
 /// The finalizers, in their order. Each acts only where its package or input is there, and keeps errors that
 /// it can work around in the world; one that it returns ends it, but not those behind it.
-const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] =
-    &[accounts::found, accounts::write, database::write];
+const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] = &[
+    accounts::found,
+    base_files::write,
+    script::evaluate,
+    accounts::complete,
+    tmpfiles::write,
+    alternatives::write,
+    units::write,
+    shells::write,
+    pam::write,
+    certificates::write,
+    first_boot::write,
+    write_caches,
+    accounts::write,
+    database::write,
+];
+
+/// Writes the caches that tools of the tree would make.
+fn write_caches(world: &mut World<'_>) -> Result<(), FinalizeError> {
+    match caches::write(world.tree, world.source, world.sink, world.job) {
+        Ok(notes) => world.notes.extend(notes),
+        Err(errors) => world.errors.extend(errors),
+    }
+    Ok(())
+}

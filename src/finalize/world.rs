@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accounts::Accounts;
+use super::alternatives::Alternatives;
+use super::units::Units;
 use super::{FinalizeError, KnownGroup, KnownUser, Package, Report, Settings};
 use crate::base::{ImagePath, Job};
 use crate::tree::{ContentSink, ContentSource, Directory};
@@ -19,8 +21,25 @@ pub(super) struct World<'a> {
     pub accounts: Accounts,
     /// By path: who diverted it, and to where.
     pub diversions: BTreeMap<ImagePath, Diversion>,
+    pub alternatives: Alternatives,
+    /// By path: owners and modes that hold whatever a package says (`dpkg-statoverride(1)`).
+    pub overrides: BTreeMap<ImagePath, Override>,
+    pub units: Units,
+    /// Names of fragments of tmpfiles.d(5) that scripts asked for.
+    pub tmpfiles: Vec<String>,
+    /// Login shells that scripts added.
+    pub shells: Vec<String>,
+    pub to_run: Vec<String>,
     pub errors: Vec<FinalizeError>,
     pub notes: BTreeSet<String>,
+}
+
+/// An owner, a group and a mode that hold whatever a package says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Override {
+    pub user: String,
+    pub group: String,
+    pub mode: u16,
 }
 
 /// A path whose place is another one for all packages but one.
@@ -51,6 +70,12 @@ impl<'a> World<'a> {
             job,
             accounts: Accounts::default(),
             diversions: BTreeMap::new(),
+            alternatives: Alternatives::default(),
+            overrides: BTreeMap::new(),
+            units: Units::default(),
+            tmpfiles: Vec::new(),
+            shells: Vec::new(),
+            to_run: Vec::new(),
             errors: Vec::new(),
             notes: BTreeSet::new(),
         }
@@ -69,6 +94,20 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Adds an override, and where asked does to the tree what it says.
+    pub fn add_override(&mut self, path: &ImagePath, made: Override, now: bool) -> Result<(), FinalizeError> {
+        let ids = (self.accounts.uid(&made.user), self.accounts.gid(&made.group));
+        let (Some(uid), Some(gid)) = ids else {
+            let problem = format!("there is no account {:?} or {:?}", made.user, made.group);
+            return Err(FinalizeError::Place { path: path.clone(), problem });
+        };
+        if let Some(metadata) = self.metadata_mut(path).filter(|_| now) {
+            (metadata.uid, metadata.gid, metadata.mode) = (uid, gid, made.mode);
+        }
+        self.overrides.insert(path.clone(), made);
+        Ok(())
+    }
+
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.insert(note.into());
     }
@@ -85,8 +124,9 @@ impl<'a> World<'a> {
                 .map(|user| KnownUser { name: user.name.clone(), uid: user.uid, gid: user.gid })
                 .collect(),
             groups: groups.map(|group| KnownGroup { name: group.name.clone(), gid: group.gid }).collect(),
+            enabled_units: self.units.enabled(),
+            to_run: self.to_run,
             notes: self.notes.into_iter().collect(),
-            ..Report::default()
         })
     }
 }

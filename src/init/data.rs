@@ -1,24 +1,43 @@
-//! The data partition: grown to the end of its disk, mounted, and the app's directory on it.
+//! The data partition: grown to the end of its disk, mounted, filled with what the image holds there, and the
+//! app's directory on it.
 
 use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{XattrFlags, lgetxattr, lsetxattr};
 
 use crate::disks::{self, Partition};
 use crate::error::{Doing, Result, chain};
 use crate::logic::gpt::{self, SECTOR_BYTES};
 use crate::mounts;
 use crate::report::say;
+use crate::seed::Seed;
 use crate::sys::{self, Request};
 
 const SUPERBLOCK_OFFSET: u64 = 1024;
 const EXT4_MAGIC: u16 = 0xef53;
+/// Attribute of a partition's top directory that says that it was filled once. On disks in the field:
+/// changing it fills them again.
+const FILLED: &str = "trusted.mkimage.filled";
+/// Directories that describe the image and not the machine: they are the image's own at each boot, read-only,
+/// wherever the data partition is mounted.
+const OF_THE_IMAGE: [&str; 2] = ["/var/lib/dpkg", "/var/lib/rpm"];
 
 /// Finds the data partition on the slot's disk by its type, grows it, mounts it at `path`, grows its file
-/// system. Returns whether it is mounted: a machine can do without, and its app says what it misses.
+/// system, and makes there what the image holds and the partition lacks. Returns whether it is mounted: a
+/// machine can do without, and its app says what it misses.
 pub fn mount(slot: &Partition, path: &str) -> bool {
+    // The image's own directory, which the mount hides.
+    let hidden = File::open(path);
     let mounted = try_mount(slot, path);
     match &mounted {
-        Ok(true) => {}
+        Ok(true) => match hidden.doing("open", path).and_then(|hidden| fill(&hidden, path)) {
+            Ok(()) => {}
+            Err(error) => say!("{}", chain(&error)),
+        },
         Ok(false) => say!("no data partition on {}", slot.disk),
         Err(error) => say!("{}", chain(error)),
     }
@@ -40,6 +59,30 @@ pub fn make_state_directory(path: &str, uid: u32, gid: u32) {
     if let Err(error) = made.doing("make the app's directory", path) {
         say!("{}", chain(&error));
     }
+}
+
+/// Lays what the image holds onto the partition, and mounts what stays the image's own.
+fn fill(hidden: &File, path: &str) -> Result<()> {
+    let image = PathBuf::from(format!("/proc/self/fd/{}", hidden.as_raw_fd()));
+    let of_the_image: Vec<&str> = OF_THE_IMAGE
+        .iter()
+        .filter_map(|own| Some(own.strip_prefix(path.trim_end_matches('/'))?.trim_start_matches('/')))
+        .filter(|own| image.join(own).is_dir())
+        .collect();
+    let first = lgetxattr(path, FILLED, &mut [0; 1]).is_err();
+    let made = Seed { image: &image, data: Path::new(path), hollow: &of_the_image, first }.lay()?;
+    if made > 0 {
+        say!("{path} lacked {made} entries of the image");
+    }
+    if first {
+        lsetxattr(path, FILLED, b"1", XattrFlags::empty())
+            .map_err(io::Error::from)
+            .doing("note that it was filled on", path)?;
+    }
+    for own in of_the_image {
+        mounts::bind(&image.join(own), &Path::new(path).join(own))?;
+    }
+    Ok(())
 }
 
 fn try_mount(slot: &Partition, path: &str) -> Result<bool> {

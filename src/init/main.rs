@@ -2,7 +2,7 @@
 //!
 //! It mounts what every machine needs, loads the initrd's modules, finds the slot whose verity tree has the
 //! root hash of the kernel command line, mounts it verified and read-only, mounts the data partition (grown
-//! to the end of its disk), and enters the root. There it becomes the image's own init, or runs the app as
+//! to the end of its disk, filled with what the image holds there), and enters the root. There it becomes the image's own init, or runs the app as
 //! its own user and looks after it to the end.
 //!
 //! In: `/service.json` and `/modules` of the initrd, the kernel's command line, the loader's variables,
@@ -31,11 +31,13 @@ mod error;
 mod facts;
 mod loader;
 mod logic;
+mod machine_id;
 mod modules;
 mod mounts;
 mod network;
 mod report;
 mod root;
+mod seed;
 mod supervisor;
 mod sys;
 mod watchdog;
@@ -116,7 +118,9 @@ fn initrd_path() -> String {
 
 fn become_init(service: &Service, slot: &Partition, loader: &Loader, init: &str) -> Result<Infallible> {
     mounts::for_systems();
-    data::mount(slot, &service.data_path);
+    if data::mount(slot, &service.data_path) {
+        machine_id::give(&service.data_path);
+    }
     bless::watch_over_system(loader.trial(slot))?;
     say!("starting {init} after {}", seconds(now()));
     Err(Command::new(init).exec()).doing("execute", init)
@@ -141,6 +145,7 @@ fn run_app(
     let has_data = data::mount(slot, &service.data_path);
     let state_directory = format!("{}/{}", service.data_path.trim_end_matches('/'), app.name);
     if has_data {
+        machine_id::give(&service.data_path);
         data::make_state_directory(&state_directory, app.uid, app.gid);
     }
     app::own_console(app.uid, app.gid);

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::path::Path;
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, mount_move, mount_remount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_move, mount_remount, unmount};
 
 use crate::error::{Doing, Result, chain};
 use crate::report::say;
@@ -96,6 +96,17 @@ pub fn for_systems() {
 pub fn data(device: &str, path: &str) -> Result<()> {
     mount(device, path, "ext4", NO_DEVICES | MountFlags::NOATIME, c"")
         .doing("mount the data partition on", path)
+}
+
+/// Mounts a file or directory at a second place, too.
+pub fn bind(from: &Path, to: &Path) -> Result<()> {
+    mount_bind(from, to).doing("mount a second time at", to.display())
+}
+
+/// Makes a second mount read-only, while the first one stays as it is.
+pub fn close_bind(path: &str) -> Result<()> {
+    mount_remount(path, MountFlags::BIND | MountFlags::RDONLY | NO_DEVICES | MountFlags::NOEXEC, c"")
+        .doing("make read-only", path)
 }
 
 /// Mounts a verified device as the new root.

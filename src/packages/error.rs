@@ -5,6 +5,7 @@ use super::deb::index::IndexError;
 use super::deb::release::ReleaseError;
 use super::digest::Sha256;
 use super::lock::LockError;
+use super::rpm::{RepositoryError, RpmError};
 use super::solve::Unsolvable;
 use super::trust::SignatureProblem;
 use super::universe::BareError;
@@ -59,6 +60,14 @@ pub enum PackagesError {
         path: PathBuf,
         #[source]
         problem: IndexError,
+    },
+    #[error(transparent)]
+    Rpm(Box<RepositoryError>),
+    #[error("{package}")]
+    UnpackRpm {
+        package: String,
+        #[source]
+        problem: Box<RpmError>,
     },
     #[error("the lock")]
     Lock(#[from] LockError),

@@ -137,6 +137,15 @@ impl<'a> Fetcher<'a> {
         Ok(keyring)
     }
 
+    /// Brings one package into the cache unless it is there.
+    pub(super) fn bring_if_missing(&self, wanted: &Wanted<'_>, job: &Job) -> Result<(), PackagesError> {
+        let LockedPackage { sha256, size_bytes, .. } = wanted.package;
+        match self.cache.holds(&sha256.0, *size_bytes).map_err(PackagesError::Cache)? {
+            true => Ok(()),
+            false => self.bring(wanted, job),
+        }
+    }
+
     /// Brings a package into the cache: from this machine, the vendored folder, or the mirrors that may have it.
     fn bring(&self, wanted: &Wanted<'_>, job: &Job) -> Result<(), PackagesError> {
         wanted.request.check()?;

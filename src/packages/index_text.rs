@@ -8,10 +8,10 @@ use crate::archive;
 use crate::base::{Digest, Job};
 
 /// Names what is kept of an index. Raise it whenever [`FIELDS`] or what is done with them changes.
-const CONTEXT: &str = "mkimage 2026 packages index v1";
+const CONTEXT: &str = "mkimage 2026 packages index v2";
 
 /// The fields that are kept.
-const FIELDS: [&[u8]; 20] = [
+const FIELDS: [&[u8]; 22] = [
     b"Package",
     b"Version",
     b"Architecture",
@@ -25,6 +25,8 @@ const FIELDS: [&[u8]; 20] = [
     b"Pre-Depends",
     b"Depends",
     b"Recommends",
+    b"Suggests",
+    b"Enhances",
     b"Provides",
     b"Conflicts",
     b"Breaks",

@@ -1,7 +1,6 @@
 //! Which locked versions stay, and how those stay of which the indexes know nothing any more.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use super::error::PackagesError;
 use super::fetch::Fetcher;
@@ -12,6 +11,7 @@ use super::request::{Request, SourceRequest, fits};
 use super::resolve::Update;
 use super::universe::Universe;
 use crate::base::Job;
+use crate::base::parallel::Workers;
 
 /// What the previous lock has of a distribution, and what may change of it.
 pub(super) struct Kept<'a> {
@@ -70,70 +70,76 @@ impl<'a> Kept<'a> {
         fetcher: &Fetcher<'_>,
         job: &Job,
     ) -> Result<BTreeMap<(String, String), String>, PackagesError> {
-        let mut versions = BTreeMap::new();
-        for package in self.packages().filter(|package| package.is_installed()) {
-            if !is_offered(package, universe)
-                && let Err(error) = self.bring_back(package, universe, fetcher, job)
-            {
-                if self.is_held(package) {
-                    return Err(error);
-                }
-                job.note(format!(
-                    "{package} can't be had any more: a version that is offered takes its place"
-                ));
-                continue;
-            }
-            let key = (package.name.clone(), package.architecture.clone());
-            versions.insert(key, package.version.clone());
+        let installed = self.packages().filter(|package| package.is_installed());
+        let (offered, others): (Vec<_>, Vec<_>) =
+            installed.partition(|package| is_offered(package, universe));
+        let workers = Workers::new(others.len().clamp(1, fetcher.settings().connections.max(1)));
+        let controls = workers.try_map(others, |package| {
+            let control = self.control(package, fetcher, job);
+            control.map(|control| control.map(|control| (package, control)))
+        });
+        let mut kept = offered;
+        for (package, control) in controls.map_err(PackagesError::of)?.into_iter().flatten() {
+            self.bring_back(package, &control, universe)?;
+            kept.push(package);
         }
-        Ok(versions)
+        let version = |package: &LockedPackage| {
+            ((package.name.clone(), package.architecture.clone()), package.version.clone())
+        };
+        Ok(kept.into_iter().map(version).collect())
+    }
+
+    /// Returns the control text of a package that the indexes no longer have; `None` where it can't be had any
+    /// more and is not held.
+    fn control(
+        &self,
+        package: &'a LockedPackage,
+        fetcher: &Fetcher<'_>,
+        job: &Job,
+    ) -> Result<Option<String>, PackagesError> {
+        let LockedPackage { name, version, architecture, .. } = package;
+        if !self.request.rules.dependencies {
+            // Nobody asks what it depends on.
+            let control = format!("Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n");
+            return Ok(Some(control));
+        }
+        let state = self.previous.and_then(|lock| lock.source(&package.distribution, &package.source));
+        let date_seconds = state.map_or(0, |state| state.date_seconds);
+        let source = self.source(package).map(|source| source.1);
+        let wanted = Wanted { request: self.request, source, package, date_seconds };
+        match fetcher.bring_if_missing(&wanted, job) {
+            Ok(()) => {}
+            Err(error @ (PackagesError::Gone { .. } | PackagesError::Offline { .. })) => {
+                if self.is_held(package) {
+                    return Err(PackagesError::of(gone::explain(vec![error], &[wanted], fetcher, job)));
+                }
+                job.note(format!("{package} can't be had any more: what is offered takes its place"));
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        }
+        let bytes = fetcher.cache().open(&package.sha256.0, package.size_bytes);
+        let bytes = bytes.map_err(PackagesError::Cache)?.ok_or_else(|| gone::offline(package))?;
+        let text = local::control_text(bytes, job);
+        let failed =
+            |problem| PackagesError::Unpack { package: package.to_string(), problem: Box::new(problem) };
+        text.map(Some).map_err(failed)
     }
 
     /// Adds a paragraph of a package that the indexes no longer have.
     fn bring_back(
         &self,
         package: &LockedPackage,
+        control: &str,
         universe: &mut Universe,
-        fetcher: &Fetcher<'_>,
-        job: &Job,
     ) -> Result<(), PackagesError> {
         let (index, source) = self.source(package).ok_or_else(|| gone::offline(package))?;
-        let control = match self.request.rules.dependencies {
-            true => self.control(package, source, fetcher, job)?,
-            // Nobody asks what it depends on.
-            false => format!(
-                "Package: {}\nVersion: {}\nArchitecture: {}\n",
-                package.name, package.version, package.architecture
-            ),
-        };
         let LockedPackage { filename, size_bytes, sha256, .. } = package;
         let control = control.trim_end_matches('\n');
         let paragraph = format!("{control}\nFilename: {filename}\nSize: {size_bytes}\nSHA256: {sha256}\n");
         let distribution = self.request.distribution.clone();
         let added = universe.add(index, source.priority, paragraph);
         added.map_err(|problem| PackagesError::Index { distribution, problem })
-    }
-
-    /// Reads the control file of a locked package.
-    fn control(
-        &self,
-        package: &LockedPackage,
-        source: &SourceRequest,
-        fetcher: &Fetcher<'_>,
-        job: &Job,
-    ) -> Result<String, PackagesError> {
-        let state = self.previous.and_then(|lock| lock.source(&package.distribution, &package.source));
-        let date_seconds = state.map_or(0, |state| state.date_seconds);
-        let wanted = Wanted { request: self.request, source: Some(source), package, date_seconds };
-        fetcher.fetch(&[wanted], job)?;
-        let bytes = fetcher.cache().open(&package.sha256.0, package.size_bytes);
-        let bytes: Box<dyn Read + Send + '_> =
-            bytes.map_err(PackagesError::Cache)?.ok_or_else(|| gone::offline(package))?;
-        let text = local::control_text(bytes, job);
-        text.map_err(|problem| PackagesError::Unpack {
-            package: package.to_string(),
-            problem: Box::new(problem),
-        })
     }
 
     /// Returns the package that a bare name stood for, if it stays.

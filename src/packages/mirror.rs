@@ -77,7 +77,7 @@ pub(super) enum Location {
 
 impl Mirror {
     /// Reads `http://…`, `https://…`, `file:/…` or an absolute path. `seconds` is what `{date}` stands for.
-    fn parse(address: &str, seconds: u64) -> Result<Mirror, PackagesError> {
+    pub(super) fn parse(address: &str, seconds: u64) -> Result<Mirror, PackagesError> {
         let address = &address.replace(DATE, &date::compact(seconds));
         let wrong = |problem: &str| {
             let address = hide_credentials(address);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::deb::name;
 use super::digest::Sha256;
 use super::error::PackagesError;
+use super::rpm;
 
 /// Asks for packages of one distribution, from all of its sources, in one problem.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -140,6 +141,9 @@ impl Request {
 
     /// Refuses names that no archive could have, before they become part of an address.
     pub(super) fn check(&self) -> Result<(), PackagesError> {
+        if self.distribution == rpm::DISTRIBUTION {
+            return self.check_rpm();
+        }
         demand("name of a distribution", &self.distribution, name::is_distribution)?;
         for architecture in self.foreign_architectures.iter().chain([&self.architecture]) {
             demand("name of an architecture", architecture, name::is_architecture)?;
@@ -157,6 +161,16 @@ impl Request {
         }
         pins.values().try_for_each(|version| demand("version", version, is_pattern))?;
         self.check_local()
+    }
+
+    fn check_rpm(&self) -> Result<(), PackagesError> {
+        for (index, source) in self.sources.iter().enumerate() {
+            demand("name of a source", &source.name, |name| name::is_suite(name) && name != LOCAL)?;
+            if self.sources[..index].iter().any(|other| other.name == source.name) {
+                return Err(wrong("source of a name of its own", &source.name));
+            }
+        }
+        Ok(())
     }
 
     fn check_local(&self) -> Result<(), PackagesError> {

@@ -8,6 +8,7 @@ use super::kept::{Kept, is_named};
 use super::local::{self, LocalDeb};
 use super::lock::{Dependency, Lock, LockedPackage, LockedRequest, Reason};
 use super::request::{LOCAL, Request};
+use super::rpm;
 use super::solve::{self, Kind, Problem, Why};
 use super::suite::{self, Suite};
 use super::universe::{Origin, PackageId, Universe};
@@ -77,6 +78,9 @@ struct Resolving<'a> {
 
 impl Resolving<'_> {
     fn run(&self, lock: &mut Lock) -> Result<(), PackagesError> {
+        if self.request.distribution == rpm::DISTRIBUTION {
+            return self.run_rpm(lock);
+        }
         let distribution = &self.request.distribution;
         let locals = local::read_all(self.request, self.job)?;
         if let Some(previous) = self.previous
@@ -97,6 +101,37 @@ impl Resolving<'_> {
         let kept = Kept { request: self.request, previous: self.previous, update: self.update };
         self.install(&mut universe, &kept, lock)?;
         self.add_bare(&universe, &kept, lock)
+    }
+
+    /// Packages that stay go in as versions that are preferred.
+    fn run_rpm(&self, lock: &mut Lock) -> Result<(), PackagesError> {
+        let distribution = &self.request.distribution;
+        if let Some(previous) = self.previous.filter(|previous| previous.fits(self.request))
+            && *self.update == Update::None
+        {
+            lock.copy(previous, distribution);
+            return Ok(());
+        }
+        let holds = &self.request.rules.holds;
+        let stays = |package: &&LockedPackage| match self.update {
+            Update::None => true,
+            Update::All => holds.contains(&package.name),
+            Update::Packages(names) => holds.contains(&package.name) || !names.contains(&package.name),
+        };
+        let previous = self.previous.into_iter().flat_map(|previous| previous.installed(distribution));
+        let locked = previous.filter(stays).map(|package| (package.name.clone(), package.version.clone()));
+        let request = rpm::Request::of(self.request, locked.collect());
+        let now = self.fetcher.settings().now_seconds;
+        let resolved = rpm::resolve(&request, self.fetcher, now, self.job);
+        let resolved = resolved.map_err(|problem| PackagesError::Rpm(Box::new(problem)))?;
+        lock.put_request(distribution, LockedRequest::of(self.request));
+        for state in resolved.states {
+            lock.put_source(distribution, &state.source, state.locked());
+        }
+        for chosen in resolved.packages {
+            lock.put_package(chosen.locked(distribution));
+        }
+        Ok(())
     }
 
     fn universe(&self, suites: Vec<Suite>, locals: Vec<LocalDeb>) -> Result<Universe, PackagesError> {

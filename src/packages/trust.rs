@@ -174,7 +174,12 @@ fn parse(bytes: &[u8]) -> Result<CleartextSignedMessage, String> {
 }
 
 /// Checks one signature; returns the signer's fingerprint, or why it is no good.
-fn verify(signature: &Signature, text: &[u8], keyring: &Keyring, now: u64) -> Result<String, String> {
+pub(super) fn verify(
+    signature: &Signature,
+    text: &[u8],
+    keyring: &Keyring,
+    now: u64,
+) -> Result<String, String> {
     if !matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary)) {
         return Err("a signature that is not over a text".to_owned());
     }

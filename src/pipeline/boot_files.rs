@@ -115,7 +115,7 @@ impl Sources {
         let mut keys = Vec::new();
         let (kernel, modules) = match &request.kernel.source {
             KernelSource::Package(plan) => {
-                keys.extend(packages.keys(plan)?);
+                keys.push(packages.key(plan)?);
                 (None, None)
             }
             KernelSource::Host { image, modules } => {
@@ -124,7 +124,7 @@ impl Sources {
         };
         let loader = match request.loader {
             LoaderSource::Package(plan) => {
-                keys.extend(packages.keys(plan)?);
+                keys.push(packages.key(plan)?);
                 None
             }
             LoaderSource::Host { loader, stub } => {

@@ -6,20 +6,24 @@ use std::path::{Path, PathBuf};
 
 use super::boot_files;
 use super::error::{PipelineError, Result, whole};
-use super::packages::{self, Unpacking};
+use super::numbers;
+use super::packages::{self, Locking, Unpacking};
+use super::requests::requests;
+use super::run::{self, Steps};
 use super::service;
 use super::step::{KeyBuilder, Memo};
+use super::system::System;
 use crate::archive::{InputKind, Inputs, Limits};
 use crate::base::job::Unit;
 use crate::base::{CommitId, Digest, Job, StepKey};
 use crate::compose::{self, Accounts, Context, Identities, Prepared};
-use crate::packages::{Lock, Settings, Update};
-use crate::recipe::plan::{self, Architecture, Part, Plan};
+use crate::packages::{Lock, Request, Settings, Update};
+use crate::recipe::plan::{self, Architecture, PackagesPlan, Part, Plan};
 use crate::store::{
     self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefName, RefUpdate, Store, Transaction,
     TreeRef,
 };
-use crate::tree::{ContentSink, Contribution, merge};
+use crate::tree::{ContentSink, Contribution, Merging};
 
 /// The epoch of images that name none: 1980-01-01, the first day of FAT.
 pub const DEFAULT_EPOCH: u64 = 315_532_800;
@@ -38,12 +42,14 @@ pub struct Options {
     pub init: PathBuf,
     /// What `SOURCE_DATE_EPOCH` says.
     pub epoch: Option<u64>,
+    /// A folder in which the sandbox may lay out a tree that is too large for memory.
+    pub scratch: PathBuf,
 }
 
 impl Options {
     /// Returns where the lock of the recipe lies.
     pub fn lock_path(&self) -> PathBuf {
-        self.recipe.with_extension("lock")
+        lock_path(&self.recipe)
     }
 
     /// Returns a host path as seen from the recipe's folder, so that it means the same elsewhere.
@@ -51,6 +57,11 @@ impl Options {
         let folder = self.recipe.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path).display().to_string()
     }
+}
+
+/// Returns where the lock of a recipe lies: beside it.
+pub fn lock_path(recipe: &Path) -> PathBuf {
+    recipe.with_extension("lock")
 }
 
 /// What composing made.
@@ -74,9 +85,24 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
         let _step = job.step("look at the inputs", None, Unit::Items);
         compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
     };
+    let stepped = digest_steps(plan, job)?;
+    let requests = requests(plan);
+    let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
     let memo = Memo::new(store);
     let unpacking = Unpacking { store, memo: &memo, lock: &lock, settings: &options.packages };
-    let work = Work { plan, options, job, lock: &lock, limits, accounts, prepared, unpacking };
+    let work = Work {
+        plan,
+        options,
+        job,
+        lock: &lock,
+        requests: &requests,
+        limits,
+        accounts,
+        prepared,
+        stepped,
+        init: init.unwrap_or_default(),
+        unpacking,
+    };
     let key = work.key()?;
     let transaction = store.begin(job);
     let id = match memo.commit(&key) {
@@ -101,15 +127,16 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
 }
 
 /// Returns the lock that the build goes by. Where there is none beside the recipe, one is written.
-fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Lock> {
-    let requests = packages::requests(plan);
+pub(super) fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Lock> {
+    let requests = requests(plan);
     let path = options.lock_path();
     let lock = match packages::read_lock(&path)? {
         Some(lock) => lock,
         None if requests.is_empty() => return Ok(Lock::default()),
         None => {
-            let written =
-                packages::write_lock(store, &requests, &options.packages, &path, &Update::None, job)?;
+            let settings = &options.packages;
+            let locking = Locking { settings, path: &path, update: Update::None, write: true };
+            let written = packages::write_lock(store, &requests, &locking, job)?;
             job.note(format!("wrote the lock {}", path.display()));
             written.0
         }
@@ -124,10 +151,26 @@ struct Work<'a> {
     options: &'a Options,
     job: &'a Job,
     lock: &'a Lock,
+    requests: &'a [Request],
     limits: Limits,
     accounts: Accounts,
     prepared: Vec<Prepared>,
+    /// By the index of their part: what steps in the sandbox read of the host.
+    stepped: BTreeMap<usize, Vec<Inputs>>,
+    /// PID 1 of app images; empty where the recipe has no kernel.
+    init: Vec<u8>,
     unpacking: Unpacking<'a>,
+}
+
+/// Digests what the steps of a plan read of the host.
+fn digest_steps(plan: &Plan, job: &Job) -> Result<BTreeMap<usize, Vec<Inputs>>> {
+    let mut stepped = BTreeMap::new();
+    for (index, part) in plan.parts.iter().enumerate() {
+        if let Part::Run(step) = part {
+            stepped.insert(index, run::digest(step, job)?);
+        }
+    }
+    Ok(stepped)
 }
 
 impl Work<'_> {
@@ -141,11 +184,17 @@ impl Work<'_> {
         for prepared in &self.prepared {
             let digest = prepared.inputs.as_ref().map(Inputs::digest);
             key.bytes("inputs", digest.as_ref().map_or(&[], |digest| digest.as_bytes().as_slice()));
+            for taken in &prepared.along.taken {
+                key.bytes("taken along", taken.inputs.digest().as_bytes());
+            }
+        }
+        for inputs in self.stepped.values().flatten() {
+            key.bytes("step's inputs", inputs.digest().as_bytes());
         }
         key.bytes("lock", self.lock.to_string().as_bytes());
         key.bytes("epoch", &self.epoch().to_le_bytes());
         if plan.kernel.is_some() {
-            key.bytes("init", &self.init()?);
+            key.bytes("init", &self.init);
             for digest in boot_files::host_digests(plan, self.job)? {
                 key.bytes("boot file", digest.as_bytes());
             }
@@ -154,7 +203,8 @@ impl Work<'_> {
     }
 
     fn run(&self, transaction: &Transaction<'_>) -> Result<CommitId> {
-        self.unpacking.fetch(&packages::requests(self.plan), self.job)?;
+        let is_known = |request: &Request| self.system(request).is_known();
+        self.unpacking.fetch(self.requests, is_known, self.job)?;
         let (tree, identities) = self.root(transaction)?;
         let boot = self.boot(&identities, transaction)?;
         let commit = self.commit(tree, boot, transaction)?;
@@ -164,22 +214,44 @@ impl Work<'_> {
     /// Makes the root filesystem.
     fn root(&self, transaction: &Transaction<'_>) -> Result<(TreeRef, Identities)> {
         let contributions = self.contributions(transaction)?;
-        let _step = self.job.step("merge", None, Unit::Items);
-        let (mut tree, origins) = merge(contributions).map_err(PipelineError::Tree)?;
+        let step = self.job.step("merge", None, Unit::Items);
+        let steps = Steps { memo: self.unpacking.memo, epoch: self.epoch(), scratch: &self.options.scratch };
+        let mut merging = Merging::default();
+        for (index, contributions) in contributions.into_iter().enumerate() {
+            if let Part::Run(plan) = &self.plan.parts[index] {
+                let tree = merging.so_far().map_err(PipelineError::Tree)?;
+                let made = steps.run(plan, &self.stepped[&index], tree, transaction, self.job)?;
+                merging.become_tree(made, &plan.origin.to_string());
+            }
+            contributions.iter().for_each(|contribution| merging.lay(contribution));
+        }
+        let (mut tree, origins) = merging.finish().map_err(PipelineError::Tree)?;
+        drop(step);
         let identities =
             compose::write_accounts(&mut tree, &origins, &self.accounts, transaction, transaction)
                 .map_err(PipelineError::Compose)?;
         compose::finish(&mut tree, self.plan, transaction).map_err(PipelineError::Compose)?;
+        compose::check_closures(&tree, self.plan, transaction).map_err(PipelineError::Compose)?;
+        numbers::check(&tree, &self.plan.image.name, self.unpacking.store, transaction, self.job)?;
         let sealed = tree.seal().map_err(PipelineError::Tree)?;
         Ok((transaction.put_tree(self.job, &sealed)?, identities))
     }
 
-    /// Makes all parts at once; the result is in recipe order. All errors come back.
-    fn contributions(&self, transaction: &Transaction<'_>) -> Result<Vec<Contribution>> {
-        let parts: Vec<(&Part, &Prepared)> = self.plan.parts.iter().zip(&self.prepared).collect();
-        let made =
-            self.job.workers.try_map(parts, |(part, prepared)| self.contribute(part, prepared, transaction));
-        made.map(|made| made.into_iter().flatten().collect()).map_err(|errors| {
+    fn system<'b>(&'b self, request: &'b Request) -> System<'b> {
+        System {
+            plan: self.plan,
+            request,
+            unpacking: &self.unpacking,
+            epoch: self.epoch(),
+            scratch: &self.options.scratch,
+        }
+    }
+
+    /// Makes all parts at once, but for steps; the result is in recipe order. All errors come back.
+    fn contributions(&self, transaction: &Transaction<'_>) -> Result<Vec<Vec<Contribution>>> {
+        let parts: Vec<(usize, &Prepared)> = self.prepared.iter().enumerate().collect();
+        let make = |(index, prepared)| self.contribute(index, prepared, transaction);
+        self.job.workers.try_map(parts, make).map_err(|errors| {
             let mut composing = Vec::new();
             for error in errors {
                 match error {
@@ -193,17 +265,15 @@ impl Work<'_> {
 
     fn contribute(
         &self,
-        part: &Part,
+        index: usize,
         prepared: &Prepared,
         transaction: &Transaction<'_>,
     ) -> Result<Vec<Contribution>> {
-        if let Part::Packages(packages) = part {
-            let trees = self.unpacking.trees(packages, transaction, self.job)?;
-            let contribution = |(name, tree)| {
-                let base = compose::remembered(part, tree);
-                Contribution { origin: format!("package {name}, {}", base.origin), ..base }
-            };
-            return Ok(trees.into_iter().map(contribution).collect());
+        let part = &self.plan.parts[index];
+        match part {
+            Part::Packages(packages) => return self.packages(index, packages, transaction),
+            Part::Run(_) => return Ok(Vec::new()),
+            _ => {}
         }
         if let Some(tree) = prepared.key.and_then(|key| self.unpacking.memo.tree(&key)) {
             return Ok(vec![compose::remembered(part, transaction.read_tree(self.job, &tree)?)]);
@@ -219,6 +289,32 @@ impl Work<'_> {
         Ok(vec![contribution])
     }
 
+    /// The packages of a distribution come with the first of its blocks.
+    fn packages(
+        &self,
+        index: usize,
+        packages: &PackagesPlan,
+        transaction: &Transaction<'_>,
+    ) -> Result<Vec<Contribution>> {
+        let is_same = |part: &Part| match part {
+            Part::Packages(other) => other.distribution == packages.distribution,
+            _ => false,
+        };
+        if self.plan.parts[..index].iter().any(is_same) {
+            return Ok(Vec::new());
+        }
+        let request = self.requests.iter().find(|request| request.distribution == packages.distribution);
+        let request = request.expect("because every block has its request");
+        let tree = self.system(request).tree(transaction, self.job)?;
+        let same = self.plan.parts.iter().filter(|part| is_same(part));
+        let replaces = same.flat_map(|part| match part {
+            Part::Packages(block) => block.replace.clone(),
+            _ => Vec::new(),
+        });
+        let base = compose::remembered(&self.plan.parts[index], tree);
+        Ok(vec![Contribution { replaces: replaces.collect(), ..base }])
+    }
+
     /// Makes what boots; `None` where the recipe has no kernel.
     fn boot(&self, identities: &Identities, transaction: &Transaction<'_>) -> Result<Option<TreeRef>> {
         let Some(kernel) = &self.plan.kernel else { return Ok(None) };
@@ -229,7 +325,7 @@ impl Work<'_> {
             boot_origin: self.plan.boot.origin.as_ref(),
             command_line: &self.plan.boot.command_line,
             service: &service,
-            init: &self.init()?,
+            init: &self.init,
             epoch: self.epoch(),
             uefi_suffix: match self.plan.image.architecture {
                 Architecture::X86_64 => "x64",
@@ -245,7 +341,7 @@ impl Work<'_> {
         for (name, text) in &plan.sources {
             recipe.push((self.options.name_of(Path::new(name)), transaction.put(text.as_bytes())?));
         }
-        let lock = match packages::requests(plan).is_empty() {
+        let lock = match self.requests.is_empty() {
             true => None,
             false => Some(transaction.put(self.lock.to_string().as_bytes())?),
         };
@@ -268,14 +364,13 @@ impl Work<'_> {
 
     /// Lists what was read: host files and folders, packages, PID 1.
     fn inputs(&self) -> Result<Vec<Input>> {
-        let host = self.prepared.iter().filter_map(|prepared| prepared.inputs.as_ref()).map(|inputs| Input {
+        let host = self.host_inputs().map(|inputs| Input {
             name: self.options.name_of(&inputs.root),
             digest: InputDigest::Blake3(digest_of(inputs)),
             size: inputs.bytes(),
         });
         let mut all: Vec<Input> = host.collect();
-        let requests = packages::requests(self.plan);
-        for wanted in self.lock.select(&requests)? {
+        for wanted in self.lock.select(self.requests)? {
             let digest = InputDigest::Sha256(Digest(wanted.package.sha256.0));
             all.push(Input {
                 name: format!("package {}", wanted.package),
@@ -284,26 +379,26 @@ impl Work<'_> {
             });
         }
         if self.plan.kernel.is_some() {
-            let init = self.init()?;
-            let digest = InputDigest::Blake3(Digest::of(&init));
-            all.push(Input { name: "mkimage-init".to_owned(), digest, size: init.len() as u64 });
+            let digest = InputDigest::Blake3(Digest::of(&self.init));
+            all.push(Input { name: "mkimage-init".to_owned(), digest, size: self.init.len() as u64 });
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all.dedup();
         Ok(all)
     }
 
-    fn init(&self) -> Result<Vec<u8>> {
-        boot_files::read_init(&self.options.init)
-    }
-
     fn epoch(&self) -> u64 {
         self.options.epoch.or(self.plan.image.epoch).unwrap_or(DEFAULT_EPOCH)
     }
 
+    /// Returns what was read of the host.
+    fn host_inputs(&self) -> impl Iterator<Item = &Inputs> {
+        let parts = self.prepared.iter().flat_map(Prepared::all_inputs);
+        parts.chain(self.stepped.values().flatten())
+    }
+
     fn host_paths(&self) -> Vec<PathBuf> {
-        let inputs = self.prepared.iter().filter_map(|prepared| prepared.inputs.as_ref());
-        inputs.map(|inputs| inputs.root.clone()).collect()
+        self.host_inputs().map(|inputs| inputs.root.clone()).collect()
     }
 }
 

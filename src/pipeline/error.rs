@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use crate::archive::ArchiveError;
-use crate::base::{Cancelled, FileError};
+use crate::base::{Cancelled, FileError, ImagePath};
 use crate::boot::BootError;
 use crate::boot::command_line::CommandLineError;
 use crate::boot::slots::SlotError;
@@ -14,9 +14,13 @@ use crate::disk::fat::FatError;
 use crate::disk::gpt::GptError;
 use crate::disk::layout::LayoutError;
 use crate::disk::verity::VerityError;
+use crate::finalize::FinalizeError;
 use crate::packages::PackagesError;
+use crate::packages::install::LayError;
+use crate::packages::rpm;
 use crate::recipe::Diagnostics;
 use crate::recipe::plan::Origin;
+use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
 
@@ -33,6 +37,38 @@ pub enum PipelineError {
     Tree(Vec<TreeError>),
     #[error("{}", list("reading an archive or directory", .0))]
     Archive(Vec<ArchiveError>),
+    #[error("{}", list("the packages don't fit together", .0))]
+    Lay(Vec<LayError>),
+    #[error("{}", list("some packages can't be finished", .0))]
+    Finalize(Vec<FinalizeError>),
+    #[error("{}", list("some packages can't be laid or finished", .0))]
+    Rpm(Vec<rpm::FinalizeError>),
+    #[error("the scripts of packages")]
+    Scripts(#[from] SandboxError),
+    #[error("{origin}")]
+    Run { origin: Origin, source: Box<SandboxError> },
+    #[error("{origin}: {} changed while it was read: build again", path.display())]
+    InputChanged { path: PathBuf, origin: Origin },
+    #[error("{origin}: {pattern:?} in `outputs` is no glob of paths: {problem}")]
+    OutputPattern { pattern: String, problem: String, origin: Origin },
+    #[error(
+        "{origin} changed paths that its `outputs` do not name:{}",
+        paths.iter().take(20).map(|path| format!("\n  {path}")).collect::<String>()
+    )]
+    Outside { paths: Vec<ImagePath>, origin: Origin },
+    #[error(
+        "{what} {name} has number {now} now, and had {before} in the commit that {reference} leads to: files \
+         of a machine that runs it would change hands; give it its number in the recipe: {what} {name:?} {{ \
+         {key} = {before} }}"
+    )]
+    Renumbered {
+        what: &'static str,
+        name: String,
+        key: &'static str,
+        now: u32,
+        before: u32,
+        reference: String,
+    },
     #[error(
         "the recipe has no kernel, so there is nothing to boot: add a `kernel` block, or use `mkimage compose`"
     )]
@@ -43,6 +79,8 @@ pub enum PipelineError {
     NotInPackage { path: String, packages: String, origin: Origin },
     #[error("the lock {}: {problem}", path.display())]
     Lock { path: PathBuf, problem: String },
+    #[error("{} is not there: run `mkimage lock` first", path.display())]
+    NoLock { path: PathBuf },
     #[error("{}: PID 1 of app images is not there", path.display())]
     NoInit { path: PathBuf },
     #[error("{} can't be PID 1 of app images: {problem}", path.display())]
@@ -99,6 +137,9 @@ impl PipelineError {
             PipelineError::Compose(errors) => all(errors),
             PipelineError::Tree(errors) => all(errors),
             PipelineError::Archive(errors) => all(errors),
+            PipelineError::Lay(errors) => all(errors),
+            PipelineError::Finalize(errors) => all(errors),
+            PipelineError::Rpm(errors) => all(errors),
             PipelineError::Packages(PackagesError::Several(errors)) => all(errors),
             _ => Vec::new(),
         }

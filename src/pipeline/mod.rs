@@ -27,14 +27,20 @@ mod error;
 mod image;
 mod inspect;
 mod load;
+mod numbers;
 mod output;
+mod package_cache;
 mod packages;
+mod requests;
+mod rpm_system;
+mod run;
 mod service;
 mod step;
+mod system;
 
 use std::path::Path;
 
-pub use compose::{Composed, DEFAULT_EPOCH, Options, compose};
+pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path};
 pub use error::{PipelineError, whole};
 pub use image::{Written, write};
 pub use inspect::{Inspection, SlotFacts, dump, inspect, open as open_image};
@@ -42,10 +48,12 @@ pub use load::{HostLoader, load};
 pub use packages::Locked;
 
 use crate::base::Job;
-use crate::packages::Update;
+use crate::packages::{Update, Vendored};
 use crate::recipe::Plan;
 use crate::store::Store;
 use error::Result;
+use packages::Locking;
+use requests::requests;
 
 /// Builds an image: composes the plan, then writes the commit's image to `output`. A plan without a
 /// kernel and an output that can't be one are refused before anything is done.
@@ -65,12 +73,30 @@ pub fn build(
     Ok((composed, written))
 }
 
-/// Pins the packages of a plan beside its recipe. Versions that are pinned already stay, unless `update`
-/// is set.
-pub fn lock(plan: &Plan, options: &Options, store: &Store, update: bool, job: &Job) -> Result<Locked> {
-    let requests = packages::requests(plan);
+/// Pins the packages of a plan beside its recipe; with `write` off, only tells what would change.
+pub fn lock(
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+    update: Update,
+    write: bool,
+    job: &Job,
+) -> Result<Locked> {
     let path = options.lock_path();
-    let update = if update { Update::All } else { Update::None };
-    let written = packages::write_lock(store, &requests, &options.packages, &path, &update, job)?;
-    Ok(written.1)
+    let locking = Locking { settings: &options.packages, path: &path, update, write };
+    Ok(packages::write_lock(store, &requests(plan), &locking, job)?.1)
+}
+
+/// Gathers all packages that a recipe's lock pins in a folder, so that a builder without a network can build.
+/// A lock is written first where there is none.
+pub fn vendor(plan: &Plan, options: &Options, store: &Store, folder: &Path, job: &Job) -> Result<Vendored> {
+    let lock = compose::lock(plan, options, store, job)?;
+    packages::vendor(store, &lock, &requests(plan), &options.packages, folder, job)
+}
+
+/// Says why a package is in a lock, in sentences.
+pub fn why(lock: &Path, package: &str) -> Result<Vec<String>> {
+    let path = lock.to_owned();
+    let lock = packages::read_lock(lock)?.ok_or(PipelineError::NoLock { path })?;
+    Ok(lock.why(package)?)
 }

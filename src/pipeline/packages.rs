@@ -1,117 +1,24 @@
 //! Packages of a plan: locked, fetched into the store, unpacked into trees that are kept.
 
-use std::collections::HashMap;
-use std::io::Read;
 use std::path::Path;
-use std::sync::Mutex;
 
 use super::error::{PipelineError, Result};
+use super::package_cache::StoreCache;
 use super::step::Memo;
 use crate::base::job::Unit;
 use crate::base::publish::publish_bytes;
-use crate::base::{Digest, Job, StepKey, fs};
+use crate::base::{Job, StepKey, fs};
 use crate::packages::lock::LOCK_BYTES_MAX;
+use crate::packages::rpm::{self, RpmError};
 use crate::packages::unpack::{self, Share};
 use crate::packages::{
-    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Root, Rules, Settings,
-    SourceRequest, Unpacked, Update, Wanted, unpack_key,
+    self, Fetcher, Lock, LockedPackage, PackageCache, PackagesError, Request, Settings, Unpacked, Update,
+    unpack_key,
 };
-use crate::recipe::plan::{
-    Architecture, ArchivePlan, BarePackagePlan, KernelSource, LoaderSource, PackageName, PackagesPlan, Part,
-    Plan,
-};
+use crate::recipe::plan::BarePackagePlan;
 use crate::store::{Objects, Store, Transaction, TreeRef};
 use crate::tree::content::ContentReader;
-use crate::tree::{Content, ContentError, ContentSink, ContentSource, Directory};
-
-/// Lists what a plan asks of package archives: one request for each distribution, in recipe order.
-pub fn requests(plan: &Plan) -> Vec<Request> {
-    let mut requests = Vec::new();
-    for part in &plan.parts {
-        if let Part::Packages(packages) = part {
-            let request = request_of(&mut requests, &packages.distribution, plan);
-            packages.archives.iter().for_each(|archive| add_source(request, archive));
-            request.roots.extend(packages.names.iter().map(root));
-            request.foreign_architectures = packages.foreign_architectures.clone();
-            request.rules = rules(packages);
-        }
-    }
-    let kernel = plan.kernel.as_ref().map(|kernel| &kernel.source);
-    let kernel = kernel.and_then(|source| match source {
-        KernelSource::Package(package) => Some(package),
-        KernelSource::Host { .. } => None,
-    });
-    let loader = match &plan.boot.loader {
-        LoaderSource::Package(package) => Some(package),
-        _ => None,
-    };
-    for package in kernel.into_iter().chain(loader) {
-        let request = request_of(&mut requests, &package.distribution, plan);
-        add_source(request, &package.archive);
-        request.bare.push(package.name.clone());
-    }
-    requests
-}
-
-fn root(name: &PackageName) -> Root {
-    Root { name: name.name.clone(), version: name.version.clone(), suite: None }
-}
-
-fn rules(plan: &PackagesPlan) -> Rules {
-    Rules {
-        dependencies: plan.dependencies,
-        essential: plan.essential,
-        recommends: plan.recommends,
-        exclude: plan.exclude.clone(),
-        pins: plan.pins.clone(),
-        holds: plan.holds.clone(),
-        local: plan.files.clone(),
-    }
-}
-
-/// Returns the request of a distribution.
-fn request_of<'a>(requests: &'a mut Vec<Request>, distribution: &str, plan: &Plan) -> &'a mut Request {
-    let index = requests.iter().position(|request| request.distribution == distribution);
-    let index = index.unwrap_or_else(|| {
-        let architecture = match plan.image.architecture {
-            Architecture::X86_64 => "amd64",
-            Architecture::Aarch64 => "arm64",
-        };
-        requests.push(Request {
-            distribution: distribution.to_owned(),
-            architecture: architecture.to_owned(),
-            ..Request::default()
-        });
-        requests.len() - 1
-    });
-    &mut requests[index]
-}
-
-/// Adds a source unless it is there. One of a suite that another one has too is numbered.
-fn add_source(request: &mut Request, archive: &ArchivePlan) {
-    let ArchivePlan { suite, components, mirror, signed_by, priority } = archive;
-    let is_same = |source: &&mut SourceRequest| {
-        (&source.suite, &source.mirror, &source.signed_by, source.priority)
-            == (suite, mirror, signed_by, *priority)
-    };
-    if let Some(source) = request.sources.iter_mut().find(is_same) {
-        for component in components {
-            if !source.components.contains(component) {
-                source.components.push(component.clone());
-            }
-        }
-        return;
-    }
-    let others = request.sources.iter().filter(|source| source.suite == *suite).count();
-    request.sources.push(SourceRequest {
-        name: if others == 0 { suite.clone() } else { format!("{suite}.{}", others + 1) },
-        suite: suite.clone(),
-        components: components.clone(),
-        mirror: mirror.clone(),
-        signed_by: signed_by.clone(),
-        priority: *priority,
-    });
-}
+use crate::tree::{Content, ContentSource, Directory};
 
 /// What became of a lock.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -120,6 +27,10 @@ pub struct Locked {
     pub packages: Vec<String>,
     /// False where the file said this already: then it was not touched.
     pub changed: bool,
+    /// Whether there was no lock before.
+    pub is_new: bool,
+    /// What differs from the lock that was there, a line each, as a changelog would say it.
+    pub changes: Vec<String>,
 }
 
 /// Reads the lock beside a recipe; `None` where there is none.
@@ -133,31 +44,64 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>> {
     Lock::parse(&text).map(Some).map_err(|error| problem(error.to_string()))
 }
 
-/// Asks the archives what there is and writes the lock. Packages that are locked stay as far as `update` says;
-/// what the plan no longer asks for is dropped.
+/// How a lock is to be made.
+pub struct Locking<'a> {
+    pub settings: &'a Settings,
+    /// Where the lock lies.
+    pub path: &'a Path,
+    /// Which locked versions may change.
+    pub update: Update,
+    /// Whether the file is written; else only what would change is told.
+    pub write: bool,
+}
+
+/// Asks the archives what there is and writes the lock. Packages that are locked stay as far as the update
+/// says; what the plan no longer asks for is dropped.
 pub fn write_lock(
     store: &Store,
     requests: &[Request],
-    settings: &Settings,
-    path: &Path,
-    update: &Update,
+    locking: &Locking<'_>,
     job: &Job,
 ) -> Result<(Lock, Locked)> {
-    let previous = read_lock(path)?;
+    let previous = read_lock(locking.path)?;
     let cache = StoreCache::new(store, job);
-    let fetcher = Fetcher::new(settings.clone(), &cache)?;
-    let lock = packages::resolve(requests, previous.as_ref(), update, &fetcher, job)?;
+    let fetcher = Fetcher::new(locking.settings.clone(), &cache)?;
+    let lock = packages::resolve(requests, previous.as_ref(), &locking.update, &fetcher, job)?;
     drop(fetcher);
     cache.finish()?;
     let changed = previous.as_ref() != Some(&lock);
-    if changed {
-        publish_bytes(path, lock.to_string().as_bytes())?;
+    if changed && locking.write {
+        publish_bytes(locking.path, lock.to_string().as_bytes())?;
     }
-    let packages = lock.packages().map(ToString::to_string).collect();
-    Ok((lock, Locked { packages, changed }))
+    let is_new = previous.is_none();
+    let changes = Lock::changes(&previous.unwrap_or_default(), &lock);
+    let locked = Locked {
+        is_new,
+        packages: lock.packages().map(ToString::to_string).collect(),
+        changed,
+        changes: changes.iter().map(ToString::to_string).collect(),
+    };
+    Ok((lock, locked))
 }
 
-/// Unpacks locked packages, each once ever: the trees are kept in the store.
+/// Gathers all packages of a lock in a folder, for a builder without a network.
+pub fn vendor(
+    store: &Store,
+    lock: &Lock,
+    requests: &[Request],
+    settings: &Settings,
+    folder: &Path,
+    job: &Job,
+) -> Result<packages::Vendored> {
+    let cache = StoreCache::new(store, job);
+    let fetcher = Fetcher::new(settings.clone(), &cache)?;
+    let vendored = packages::vendor::write(lock, requests, &fetcher, folder, job)?;
+    drop(fetcher);
+    cache.finish()?;
+    Ok(vendored)
+}
+
+/// Unpacks locked packages, each once ever: they are kept in the store.
 pub struct Unpacking<'a> {
     pub store: &'a Store,
     pub memo: &'a Memo<'a>,
@@ -166,53 +110,34 @@ pub struct Unpacking<'a> {
 }
 
 impl Unpacking<'_> {
-    /// Returns the keys of unpacking the package of a plan.
-    pub fn keys(&self, plan: &BarePackagePlan) -> Result<Vec<StepKey>> {
-        Ok(vec![key(self.bare(plan)?)])
+    /// Returns the key of unpacking one package that is taken without what it needs.
+    pub fn key(&self, plan: &BarePackagePlan) -> Result<StepKey> {
+        Ok(key(self.bare(plan)?))
     }
 
     fn bare(&self, plan: &BarePackagePlan) -> Result<&LockedPackage> {
-        let package = self.lock.bare(&plan.distribution, &plan.name);
-        package.ok_or_else(|| self.not_locked(&plan.distribution, &plan.name))
+        let found = self.lock.bare(&plan.distribution, &plan.name);
+        found.ok_or_else(|| {
+            let (name, distribution) = (plan.name.clone(), plan.distribution.clone());
+            let request = self.lock.request(&distribution);
+            let architecture = request.map(|request| request.architecture.clone()).unwrap_or_default();
+            PackagesError::NotLocked { name, distribution, architecture }.into()
+        })
     }
 
-    /// Returns the packages of a block, in its order; where it takes what they need, all of the distribution.
-    fn packages(&self, plan: &PackagesPlan) -> Result<Vec<&LockedPackage>> {
-        let distribution = &plan.distribution;
-        if plan.dependencies || plan.essential {
-            return Ok(self.lock.installed(distribution).collect());
-        }
-        let find = |name: &PackageName| {
-            let package = self.lock.find(distribution, &name.name);
-            package.ok_or_else(|| self.not_locked(distribution, &name.name))
-        };
-        plan.names.iter().map(find).collect()
-    }
-
-    fn not_locked(&self, distribution: &str, name: &str) -> PipelineError {
-        let request = self.lock.request(distribution);
-        PackagesError::NotLocked {
-            name: name.to_owned(),
-            distribution: distribution.to_owned(),
-            architecture: request.map(|request| request.architecture.clone()).unwrap_or_default(),
-        }
-        .into()
-    }
-
-    /// Brings everything into the store that is neither there nor unpacked already, over several
-    /// connections at once.
-    pub fn fetch(&self, requests: &[Request], job: &Job) -> Result<()> {
-        let wanted = self.lock.select(requests)?;
+    /// Brings everything into the store that is neither there nor unpacked already, over several connections
+    /// at once. Of a request whose tree is known, only packages that what boots is taken from are needed.
+    pub fn fetch(&self, requests: &[Request], is_known: impl Fn(&Request) -> bool, job: &Job) -> Result<()> {
         let cache = StoreCache::new(self.store, job);
-        let missing = |wanted: &Wanted<'_>| {
-            let package = wanted.package;
-            let unpacked = self.memo.tree(&key(package)).is_some();
-            Ok::<_, ContentError>(!unpacked && !cache.holds(&package.sha256.0, package.size_bytes)?)
-        };
         let mut needed = Vec::new();
-        for wanted in wanted {
-            if missing(&wanted)? {
-                needed.push(wanted);
+        for request in requests {
+            let is_known = is_known(request);
+            for wanted in self.lock.select(std::slice::from_ref(request))? {
+                let package = wanted.package;
+                let is_done = is_known && package.is_installed() || self.memo.tree(&key(package)).is_some();
+                if !is_done && !cache.holds(&package.sha256.0, package.size_bytes)? {
+                    needed.push(wanted);
+                }
             }
         }
         if !needed.is_empty() {
@@ -221,48 +146,52 @@ impl Unpacking<'_> {
         cache.finish()
     }
 
-    /// Returns the trees of the packages of a plan, each with the package's name and version, in order.
-    pub fn trees(
+    /// Returns the packages of a distribution that are to be installed, in the order of the lock.
+    pub fn packages(
         &self,
-        plan: &PackagesPlan,
+        request: &Request,
         transaction: &Transaction<'_>,
         job: &Job,
-    ) -> Result<Vec<(String, Directory)>> {
-        self.trees_of(self.packages(plan)?, transaction, job)
-    }
-
-    fn trees_of(
-        &self,
-        packages: Vec<&LockedPackage>,
-        transaction: &Transaction<'_>,
-        job: &Job,
-    ) -> Result<Vec<(String, Directory)>> {
+    ) -> Result<Vec<Unpacked>> {
+        let packages: Vec<&LockedPackage> = self.lock.installed(&request.distribution).collect();
         let size = |package: &&LockedPackage| package.size_bytes;
-        let trees = unpack::largest_first(packages, size, job, |package, share| {
-            let tree = self.unpacked(package, share, transaction, job)?;
-            let kept = transaction.read_tree(job, &tree)?;
-            let unpacked = Unpacked::from_tree(kept, transaction);
-            let unpacked = unpacked.map_err(|problem| PackagesError::Unpack {
-                package: package.to_string(),
-                problem: Box::new(problem),
-            })?;
-            Ok((package.to_string(), unpacked.tree))
+        let unpacked = unpack::largest_first(packages, size, job, |package, share| {
+            self.unpacked(package, share, transaction, job)
         });
-        trees.map_err(PipelineError::first)
+        unpacked.map_err(PipelineError::first)
     }
 
-    /// Returns the tree of one package, for looking into.
+    /// Returns the tree of one package that is taken without what it needs.
     pub fn tree(
         &self,
         plan: &BarePackagePlan,
         transaction: &Transaction<'_>,
         job: &Job,
     ) -> Result<Directory> {
-        let trees = self.trees_of(vec![self.bare(plan)?], transaction, job)?;
-        Ok(trees.into_iter().next().map(|(_, tree)| tree).unwrap_or_default())
+        let size = |package: &&LockedPackage| package.size_bytes;
+        let unpacked = unpack::largest_first(vec![self.bare(plan)?], size, job, |package, share| {
+            self.unpacked(package, share, transaction, job)
+        });
+        let unpacked = unpacked.map_err(PipelineError::first)?.pop();
+        Ok(unpacked.expect("because one package gives one tree").tree)
     }
 
     fn unpacked(
+        &self,
+        package: &LockedPackage,
+        share: Share,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Unpacked> {
+        let tree = self.kept(package, share, transaction, job)?;
+        let kept = transaction.read_tree(job, &tree)?;
+        let unpacked = Unpacked::from_tree(kept, transaction);
+        let problem =
+            |problem| PackagesError::Unpack { package: package.to_string(), problem: Box::new(problem) };
+        Ok(unpacked.map_err(problem)?)
+    }
+
+    fn kept(
         &self,
         package: &LockedPackage,
         share: Share,
@@ -274,119 +203,67 @@ impl Unpacking<'_> {
             return Ok(tree);
         }
         let step = job.step(format!("unpack {package}"), Some(package.size_bytes), Unit::Bytes);
-        let cache = StoreCache::new(self.store, job);
-        let content = cache.find(&package.sha256.0, package.size_bytes);
+        let content = StoreCache::new(self.store, job).find(&package.sha256.0, package.size_bytes);
         let content = content.ok_or_else(|| PackagesError::Offline {
             name: package.name.clone(),
             version: package.version.clone(),
             sha256: package.sha256,
             filename: package.filename.clone(),
         })?;
-        let reader = ContentReader::new(transaction, content);
-        let unpacked = unpack::locked_deb(reader, package, share, transaction, job)?;
-        let sealed = unpacked.to_tree().seal().map_err(PipelineError::Tree)?;
+        let whole = match package.distribution == rpm::DISTRIBUTION {
+            true => self.unpack_rpm(package, content, transaction, job)?,
+            false => {
+                let reader = ContentReader::new(transaction, content);
+                unpack::locked_deb(reader, package, share, transaction, job)?.to_tree()
+            }
+        };
+        let sealed = whole.seal().map_err(PipelineError::Tree)?;
         let tree = transaction.put_tree(job, &sealed)?;
         step.advance(package.size_bytes);
         self.memo.later(key, tree);
         Ok(tree)
     }
+
+    fn unpack_rpm(
+        &self,
+        package: &LockedPackage,
+        content: Content,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Directory> {
+        let bytes = transaction.read_all(&content)?;
+        let LockedPackage { name, version, architecture, .. } = package;
+        let unpacked = rpm::locked(&bytes, (name, version, architecture), transaction, job);
+        let problem = |problem| broken_rpm(package, problem);
+        Ok(unpacked.map_err(problem)?.to_tree())
+    }
+
+    /// Returns the packages of a request of RPM repositories, in the order of the lock.
+    pub fn rpm_packages(
+        &self,
+        request: &Request,
+        transaction: &Transaction<'_>,
+        job: &Job,
+    ) -> Result<Vec<rpm::Unpacked>> {
+        let packages: Vec<&LockedPackage> = self.lock.installed(&request.distribution).collect();
+        let size = |package: &&LockedPackage| package.size_bytes;
+        let unpacked = unpack::largest_first(packages, size, job, |package, share| {
+            let tree = self.kept(package, share, transaction, job)?;
+            let kept = transaction.read_tree(job, &tree)?;
+            let unpacked = rpm::Unpacked::from_tree(kept, transaction);
+            Ok(unpacked.map_err(|problem| broken_rpm(package, problem))?)
+        });
+        unpacked.map_err(PipelineError::first)
+    }
 }
 
 fn key(package: &LockedPackage) -> StepKey {
-    unpack_key(&package.sha256)
-}
-
-/// Keeps what was fetched in the store: objects by their ids, and a table from SHA-256 to id.
-struct StoreCache<'a> {
-    store: &'a Store,
-    transaction: Transaction<'a>,
-    new: Mutex<HashMap<StepKey, Content>>,
-}
-
-type ContentResult<T> = std::result::Result<T, ContentError>;
-
-impl<'a> StoreCache<'a> {
-    fn new(store: &'a Store, job: &Job) -> Self {
-        StoreCache { store, transaction: store.begin(job), new: Mutex::default() }
-    }
-
-    fn find(&self, sha256: &[u8; 32], size_bytes: u64) -> Option<Content> {
-        self.look_up(&table_key(sha256)).filter(|content| content.size == size_bytes)
-    }
-
-    fn look_up(&self, key: &StepKey) -> Option<Content> {
-        let new = self.new.lock().expect("because nothing panics while it holds the table");
-        if let Some(content) = new.get(key) {
-            return Some(*content);
-        }
-        let record = self.store.memo_get(key)?;
-        let (id, size) = record.split_first_chunk::<32>()?;
-        let content = Content { id: (*id).into(), size: u64::from_le_bytes(size.try_into().ok()?) };
-        self.store.has(&content.id.0).then_some(content)
-    }
-
-    fn enter(&self, key: StepKey, content: Content) {
-        self.new.lock().expect("because nothing panics while it holds the table").insert(key, content);
-    }
-
-    /// Makes what was put durable, then enters it into the table.
-    fn finish(self) -> Result<()> {
-        let new = self.new.into_inner().expect("because nothing panics while it holds the table");
-        self.transaction.commit(&[], "packages")?;
-        for (key, content) in new {
-            let record = [&content.id.as_bytes()[..], &content.size.to_le_bytes()].concat();
-            self.store.memo_put(&key, &record)?;
-        }
-        Ok(())
+    match package.distribution == rpm::DISTRIBUTION {
+        true => rpm::unpack_key(&package.sha256),
+        false => unpack_key(&package.sha256),
     }
 }
 
-fn derived_key(key: &[u8; 32]) -> StepKey {
-    StepKey(Digest::derive("mkimage 2026 derived table v1", key))
-}
-
-fn table_key(sha256: &[u8; 32]) -> StepKey {
-    StepKey(Digest::derive("mkimage 2026 sha256 table v1", sha256))
-}
-
-impl PackageCache for StoreCache<'_> {
-    fn holds(&self, sha256: &[u8; 32], size_bytes: u64) -> std::result::Result<bool, ContentError> {
-        Ok(self.find(sha256, size_bytes).is_some())
-    }
-
-    fn get(&self, sha256: &[u8; 32], size_bytes: u64) -> std::result::Result<Option<Vec<u8>>, ContentError> {
-        match self.find(sha256, size_bytes) {
-            Some(content) => self.transaction.read_all(&content).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn open(&self, sha256: &[u8; 32], size_bytes: u64) -> ContentResult<Option<Box<dyn Read + Send + '_>>> {
-        let content = self.find(sha256, size_bytes);
-        Ok(content
-            .map(|content| Box::new(ContentReader::new(&self.transaction, content)) as Box<dyn Read + Send>))
-    }
-
-    fn put(&self, sha256: &[u8; 32], bytes: &[u8]) -> ContentResult<()> {
-        self.put_stream(sha256, &mut &*bytes)
-    }
-
-    fn put_stream(&self, sha256: &[u8; 32], reader: &mut dyn Read) -> ContentResult<()> {
-        let content = self.transaction.put_reader(reader)?;
-        self.enter(table_key(sha256), content);
-        Ok(())
-    }
-
-    fn derived(&self, key: &[u8; 32]) -> ContentResult<Option<Vec<u8>>> {
-        match self.look_up(&derived_key(key)) {
-            Some(content) => self.transaction.read_all(&content).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn put_derived(&self, key: &[u8; 32], bytes: &[u8]) -> ContentResult<()> {
-        let content = self.transaction.put(bytes)?;
-        self.enter(derived_key(key), content);
-        Ok(())
-    }
+fn broken_rpm(package: &LockedPackage, problem: RpmError) -> PackagesError {
+    PackagesError::UnpackRpm { package: package.to_string(), problem: Box::new(problem) }
 }

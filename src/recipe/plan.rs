@@ -297,6 +297,8 @@ pub struct GroupPlan {
 /// Where packages come from: one suite of one archive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArchivePlan {
+    /// The label of its block, or the suite.
+    pub name: String,
     /// Empty for `rpm`, whose repositories have none.
     pub suite: String,
     pub components: Vec<String>,

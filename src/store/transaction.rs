@@ -212,6 +212,22 @@ impl<'a> Transaction<'a> {
     fn put_stream(&self, head: Vec<u8>, reader: &mut dyn Read) -> ContentResult<Content> {
         let staging = self.staging()?;
         let mut stream = Stream::default();
+        if let Err(error) = self.fill(&mut stream, staging, head, reader) {
+            staging.discard(&stream.chunks);
+            return Err(error);
+        }
+        let (content, record) = stream.finish();
+        self.enter(staging, &content.id.0, record)?;
+        Ok(content)
+    }
+
+    fn fill(
+        &self,
+        stream: &mut Stream,
+        staging: &Staging,
+        head: Vec<u8>,
+        reader: &mut dyn Read,
+    ) -> ContentResult<()> {
         for piece in head.chunks(CHUNK_BYTES as usize) {
             stream.add(staging, piece)?;
         }
@@ -221,13 +237,10 @@ impl<'a> Transaction<'a> {
             piece.clear();
             (&mut *reader).take(CHUNK_BYTES).read_to_end(&mut piece).map_err(ContentError::Input)?;
             if piece.is_empty() {
-                break;
+                return Ok(());
             }
             stream.add(staging, &piece)?;
         }
-        let (content, record) = stream.finish();
-        self.enter(staging, &content.id.0, record)?;
-        Ok(content)
     }
 
     /// Enters an object whose chunks are written; if it is there already, their room is given back.

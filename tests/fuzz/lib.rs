@@ -8,6 +8,9 @@ mod logic;
 #[allow(dead_code, reason = "the tests of signatures use the rest of it")]
 mod keys;
 
+#[path = "../it/elf/make.rs"]
+mod make;
+
 #[path = "bodies/mod.rs"]
 mod bodies;
 

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mkimage::base::path::escaped;
 
+use crate::elf::make;
 use crate::init::logic;
 use crate::packages::keys;
 
@@ -127,7 +128,7 @@ macro_rules! targets {
 }
 
 targets! {
-    archive decompress ar deb lock control sources version relations index inrelease keyring recipe partitions volume ext4 verity slots pe module command_line credentials dhcp loader directory commit names
+    archive decompress ar deb lock control sources version relations index inrelease keyring rpm repodata dependency scriptlet recipe partitions volume ext4 verity slots pe module elf caches command_line credentials dhcp loader directory commit names
 }
 
 #[test]

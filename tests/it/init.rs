@@ -1,8 +1,10 @@
-//! Tests of PID 1: what it decides and encodes, included from its sources and run here (the binary itself
-//! has no test harness).
+//! Tests of PID 1: what it decides and encodes, and what it lays onto a partition, included from its sources
+//! and run here (the binary itself has no test harness).
 
 #[path = "../../src/init/logic/mod.rs"]
 pub mod logic;
+#[path = "../../src/init/seed.rs"]
+pub mod seed;
 
 #[test]
 fn names_that_others_chose_are_theirs() {

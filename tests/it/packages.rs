@@ -9,10 +9,12 @@ pub mod keys;
 mod locks;
 mod parsers;
 mod payloads;
+mod secure;
 mod server;
 mod signatures;
 mod sources;
 mod suites;
+mod updates;
 mod vendoring;
 
 use std::collections::BTreeSet;

@@ -293,7 +293,7 @@ fn every_block_and_key_reaches_the_plan() {
     };
     let suites: Vec<(&str, i32)> =
         packages.archives.iter().map(|archive| (archive.suite.as_str(), archive.priority)).collect();
-    assert_eq!(suites, [("bookworm", 500), ("bookworm-security", 600)]);
+    assert_eq!(suites, [("bookworm", 500), ("bookworm-security", 600), ("bookworm-updates", 500)]);
     assert_eq!((packages.dependencies, packages.essential, packages.recommends), (true, false, true));
     assert_eq!(packages.scripts["tool"], ScriptPolicy::Ignore);
     assert_eq!(packages.database, PackageDatabase::StatusD);

@@ -1,1 +1,8 @@
 //! Commands in the sandbox.
+
+mod bounds;
+mod close;
+mod debian;
+mod scripts;
+mod support;
+mod whole;

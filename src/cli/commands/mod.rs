@@ -31,6 +31,8 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Check(arguments) => check::run(context, &arguments),
         Command::Fmt(arguments) => format::run(context, &arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
+        Command::Why(arguments) => lock::why(context, arguments),
+        Command::Vendor(arguments) => lock::vendor(context, arguments),
         Command::Reference => {
             let text = crate::recipe::reference();
             context.printer.data(&text, || text.clone())?;
@@ -109,6 +111,7 @@ impl Context {
                 packages::MirrorRule::parse_list(mirrors).map_err(|error| self.failure(error.into()))?;
         }
         settings.offline = packages.offline;
+        settings.vendor.clone_from(&packages.vendor);
         Ok(Options {
             recipe: recipe.to_owned(),
             packages: settings,
@@ -118,6 +121,7 @@ impl Context {
             },
             epoch: source_date_epoch(environment("SOURCE_DATE_EPOCH"))
                 .map_err(|error| self.failure(error))?,
+            scratch: std::env::temp_dir(),
         })
     }
 }

@@ -49,9 +49,12 @@ pub fn parse(text: &str) -> Result<Vec<Fragment>, SysusersError> {
 
 fn fragment(words: &[String]) -> Result<Option<Fragment>, String> {
     let field = |index: usize| words.get(index).map(String::as_str).filter(|word| *word != "-");
-    let name = field(1).ok_or("a line names an account behind its type")?.to_owned();
     let kind = words[0].trim_end_matches('!');
-    if kind != "r" && !is_name(&name) {
+    if kind == "r" {
+        return Ok(None);
+    }
+    let name = field(1).ok_or("a line names an account behind its type")?.to_owned();
+    if !is_name(&name) {
         return Err(format!("{name:?} is no name of an account"));
     }
     Ok(Some(match kind {
@@ -78,7 +81,6 @@ fn fragment(words: &[String]) -> Result<Option<Fragment>, String> {
         "m" => {
             Fragment::Member { user: name, group: field(2).ok_or("a member line names a group")?.to_owned() }
         }
-        "r" => return Ok(None),
         other => return Err(format!("{other:?} is no type of a line; u, g, m and r are")),
     }))
 }

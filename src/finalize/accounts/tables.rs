@@ -14,7 +14,7 @@ const FRAGMENTS: [&str; 2] = ["/etc/sysusers.d", "/usr/lib/sysusers.d"];
 /// Group that may read shadow(5); its number is fixed by base-passwd.
 const SHADOW_GROUP: &str = "shadow";
 
-/// Reads the accounts of the base and those of `sysusers.d`.
+/// Reads the accounts of the base.
 pub(in crate::finalize) fn found(world: &mut World<'_>) -> Result<(), FinalizeError> {
     world.accounts = Accounts::new(world.settings);
     let group = first(world, &GROUP)?;
@@ -35,7 +35,23 @@ pub(in crate::finalize) fn found(world: &mut World<'_>) -> Result<(), FinalizeEr
         let (path, _) = passwd.expect("because users came from it");
         return Err(FinalizeError::Input { path, line: 1, problem: "no line for root".to_owned() });
     }
-    add_fragments(world)
+    Ok(())
+}
+
+/// Adds what the fragments of `sysusers.d` ask for that no script asked for before: the next boot would.
+pub(in crate::finalize) fn complete(world: &mut World<'_>) -> Result<(), FinalizeError> {
+    let files = files(world);
+    add_fragments(world, &files)
+}
+
+/// Adds what the named fragments ask for, as `systemd-sysusers NAME…` does.
+pub(in crate::finalize) fn add_named(world: &mut World<'_>, names: &[&str]) -> Result<(), FinalizeError> {
+    let is_named = |file: &ImagePath| {
+        let name = file.name().map(|name| name.to_string());
+        names.iter().any(|known| name.as_deref() == Some(known) || file.to_string() == *known)
+    };
+    let files: Vec<ImagePath> = files(world).into_iter().filter(is_named).collect();
+    add_fragments(world, &files)
 }
 
 fn first(world: &World<'_>, places: &[&str]) -> Result<Option<(ImagePath, String)>, FinalizeError> {
@@ -63,14 +79,14 @@ fn user(line: &str) -> Option<User> {
 }
 
 /// Adds what the fragments ask for: groups first, then users, then members, as systemd-sysusers does.
-fn add_fragments(world: &mut World<'_>) -> Result<(), FinalizeError> {
+fn add_fragments(world: &mut World<'_>, files: &[ImagePath]) -> Result<(), FinalizeError> {
     let mut fragments = Vec::new();
-    for file in files(world) {
-        let text = world.read_text(&file)?.unwrap_or_default();
+    for file in files {
+        let text = world.read_text(file)?.unwrap_or_default();
         match parse_sysusers(&text) {
             Ok(read) => fragments.extend(read),
             Err(error) => world.errors.push(FinalizeError::Input {
-                path: file,
+                path: file.clone(),
                 line: error.line,
                 problem: error.problem,
             }),

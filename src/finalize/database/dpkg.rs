@@ -33,6 +33,7 @@ pub(super) fn write(world: &mut World<'_>) -> Result<(), FinalizeError> {
         world.make_directory(&path(folder), 0o755)?;
     }
     write_architectures(world)?;
+    write_diversions(world)?;
     write_triggers(world)?;
     write_automatic(world)
 }
@@ -137,6 +138,20 @@ fn write_architectures(world: &mut World<'_>) -> Result<(), FinalizeError> {
     let foreign: BTreeSet<&str> = all.filter(|name| *name != "all" && *name != native).collect();
     let text: String = [native.as_str()].into_iter().chain(foreign).map(|name| format!("{name}\n")).collect();
     world.write(&path("/var/lib/dpkg/arch"), text.as_bytes(), 0o644)
+}
+
+/// Writes whose paths are diverted where, and whose owners and modes are overridden.
+fn write_diversions(world: &mut World<'_>) -> Result<(), FinalizeError> {
+    let mut text = String::new();
+    for (path, diversion) in &world.diversions {
+        let _ = writeln!(text, "{path}\n{}\n{}", diversion.to, diversion.package.as_deref().unwrap_or(":"));
+    }
+    world.write(&path("/var/lib/dpkg/diversions"), text.as_bytes(), 0o644)?;
+    let mut text = String::new();
+    for (path, made) in &world.overrides {
+        let _ = writeln!(text, "{} {} {:o} {path}", made.user, made.group, made.mode);
+    }
+    world.write(&path("/var/lib/dpkg/statoverride"), text.as_bytes(), 0o644)
 }
 
 /// Writes who is interested in which trigger (`deb-triggers(5)`): paths into `File`, names into files of their

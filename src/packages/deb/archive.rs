@@ -10,6 +10,7 @@ use crate::archive::{Ar, ArchiveError, Compression, Limits, Member, Options, dec
 use crate::base::{ImagePath, Job, Name, PathError};
 use crate::tree::{
     Content, ContentError, ContentSink, ContentSource, Directory, File, MemoryContents, Metadata, Node,
+    Special,
 };
 
 /// Most bytes of `control.tar` after decompression: fields, scripts and lists of files.
@@ -54,6 +55,8 @@ pub enum DebError {
         installed_kib.map_or("nothing of it".to_owned(), |size| format!("{size} KiB"))
     )]
     Oversized { member: String, limit_bytes: u64, installed_kib: Option<u64> },
+    #[error("{member}: {path} has {special}, which no package may bring{}", and_more(*more))]
+    Special { member: String, path: ImagePath, special: Special, more: usize },
     #[error("control.tar has no file ./{0}")]
     MissingFile(&'static str),
     #[error("control.tar: {name}: {problem}")]
@@ -72,6 +75,25 @@ pub enum DebError {
     Stored(&'static str),
     #[error(transparent)]
     Content(#[from] ContentError),
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(", and {more} more") }
+}
+
+impl DebError {
+    /// Says in which member something is wrong.
+    fn inner(member: &Member, problem: ArchiveError) -> DebError {
+        let member = member.name.clone();
+        match problem {
+            ArchiveError::Forbidden { violations, count } if !violations.is_empty() => {
+                let first = &violations[0];
+                let (path, special) = (first.path.clone(), first.special);
+                DebError::Special { member, path, special, more: count - 1 }
+            }
+            problem => DebError::Inner { member, problem },
+        }
+    }
 }
 
 /// Reads a whole package in one pass: its fields, the files of `control.tar`, and the tree of `data.tar`, which
@@ -133,7 +155,7 @@ fn read_control<R: Read + Send>(
     sink: &dyn ContentSink,
     job: &Job,
 ) -> Result<(Control, Directory), DebError> {
-    let inner = |problem| DebError::Inner { member: member.name.clone(), problem };
+    let inner = |problem| DebError::inner(&member, problem);
     let limits = Limits { bytes: CONTROL_BYTES_MAX, entries: CONTROL_ENTRIES_MAX, ..Limits::default() };
     let contents = MemoryContents::default();
     let unpacked = decompress_as(compression, ar, &limits).map_err(inner)?;
@@ -199,11 +221,11 @@ fn read_data<R: Read + Send>(
     let installed_kib = control.field("Installed-Size").and_then(|size| size.parse::<u64>().ok());
     let told = |size: u64| size.saturating_mul(1024 * DATA_BYTES_FACTOR).saturating_add(DATA_BYTES_FREE);
     let limit_bytes = installed_kib.map_or(DATA_BYTES_UNTOLD, told).min(options.limits.bytes);
-    let inner = |problem| match problem {
-        ArchiveError::Limit { limit, .. } if limit == limit_bytes => {
+    let inner = |problem: ArchiveError| match problem {
+        problem if problem.is_too_large() => {
             DebError::Oversized { member: member.name.clone(), limit_bytes, installed_kib }
         }
-        problem => DebError::Inner { member: member.name.clone(), problem },
+        problem => DebError::inner(&member, problem),
     };
     let limits = Limits { bytes: limit_bytes, ..options.limits.clone() };
     let unpacked = decompress_as(compression, ar, &limits).map_err(inner)?;
@@ -215,6 +237,9 @@ fn read_data<R: Read + Send>(
 /// Reads the control file's bytes.
 pub fn parse_control(bytes: &[u8]) -> Result<Control, DebError> {
     let text = std::str::from_utf8(bytes).map_err(|_| DebError::NotText("control"))?;
+    if text.contains('\0') {
+        return Err(control_file(b"control", "holds a NUL byte"));
+    }
     let stanza = control::stanza(text)?;
     let field = |field: &'static str, is_good: fn(&str) -> bool| {
         let found = stanza.get(field).unwrap_or_default().to_owned();

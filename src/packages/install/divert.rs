@@ -95,7 +95,7 @@ fn calls(script: &str) -> Vec<Call> {
     }
     let mut calls = Vec::new();
     for (line, command) in commands(script) {
-        let mut words = command.into_iter().skip_while(|word| is_before_program(word));
+        let mut words = command.into_iter().skip_while(is_before_program);
         if words.next().is_some_and(|word| word.text.rsplit('/').next() == Some(PROGRAM)) {
             calls.push(Call { line, arguments: without_redirections(words) });
         }
@@ -244,7 +244,10 @@ const VARIABLE: &str = "what it diverts is left to the shell";
 mod tests {
     use super::*;
 
-    fn read(script: &str) -> Vec<Result<Option<(String, String, String)>, &'static str>> {
+    /// From, to, by.
+    type Read = Result<Option<(String, String, String)>, &'static str>;
+
+    fn read(script: &str) -> Vec<Read> {
         let read = |call: &Call| {
             let diversion = diversion(call, "own")?;
             Ok(diversion.map(|diversion| {
@@ -255,7 +258,7 @@ mod tests {
         calls(script).iter().map(read).collect()
     }
 
-    fn added(from: &str, to: &str, by: &str) -> Result<Option<(String, String, String)>, &'static str> {
+    fn added(from: &str, to: &str, by: &str) -> Read {
         Ok(Some((from.to_owned(), to.to_owned(), by.to_owned())))
     }
 

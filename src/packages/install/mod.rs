@@ -110,7 +110,8 @@ fn members<'a>(packages: &'a [Unpacked], layout: &Layout<'_>) -> Result<Vec<Memb
     let mut members: Vec<Member<'a>> = packages.iter().map(member).collect();
     members.sort_by(|a, b| {
         let key = |member: &Member<'a>| member.unpacked.control.name != "base-files";
-        key(a).cmp(&key(b)).then_with(|| a.label.cmp(&b.label))
+        let version = |member: &Member<'a>| &member.unpacked.control.version;
+        key(a).cmp(&key(b)).then_with(|| a.label.cmp(&b.label)).then_with(|| version(a).cmp(version(b)))
     });
     let twice = members.windows(2).filter(|pair| pair[0].label == pair[1].label);
     let twice: Vec<LayError> = twice

@@ -103,29 +103,31 @@ impl Routes {
     }
 
     /// Adds links that met directories, to be gone through the next time. Each must lead to a directory that
-    /// is there without it.
+    /// is there without it; one that leads through another of them may be met once more.
     pub(super) fn learn(
         &mut self,
         met: BTreeMap<ImagePath, Met>,
         places: &[Place<'_>],
     ) -> Result<(), Vec<LayError>> {
+        let is_there = |path: &ImagePath| places.iter().any(|place| place.path == *path);
         let mut errors = Vec::new();
+        let known = self.links.len();
         for (path, Met { package, target }) in met {
-            let leads = self.target(&path, &target);
-            let is_there = places.iter().any(|place| Some(&place.path) == leads.as_ref());
-            match leads {
-                Some(leads) if is_there && !leads.is_within(&path) => drop(self.links.insert(path, leads)),
+            match self.target(&path, &target) {
+                Some(leads) if is_there(&leads) && !leads.is_within(&path) => {
+                    self.links.insert(path, leads);
+                }
                 _ => errors.push(LayError::Link { path, package, target: escaped(&target) }),
             }
+        }
+        if self.links.len() == known {
+            return Err(errors);
         }
         // What was known may lead through what is new.
         let known: Vec<ImagePath> = self.links.keys().cloned().collect();
         for path in known {
             let leads = self.directory(&self.links[&path]);
             self.links.insert(path, leads);
-        }
-        if !errors.is_empty() {
-            return Err(errors);
         }
         let diversions = std::mem::take(&mut self.diversions);
         self.divert(diversions.into_values().collect())

@@ -49,7 +49,8 @@ impl Reason {
     }
 
     /// Reads the word of a package's line.
-    pub(super) fn parse(word: &str, package: &str) -> Option<Reason> {
+    pub(super) fn parse(word: &str, package: &str, is_rpm: bool) -> Option<Reason> {
+        let is_qualified = |name: &str| if is_rpm { !name.is_empty() } else { is_qualified(name) };
         let (kind, name) = match word.split_once(':') {
             Some((kind, name)) if is_qualified(name) => (kind, name.to_owned()),
             Some(_) => return None,

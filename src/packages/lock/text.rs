@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::super::deb::{name, version};
-use super::super::{date, digest::Sha256};
+use super::super::{date, digest::Sha256, rpm};
 use super::{
     Key, LOCAL, LOCK_BYTES_MAX, Lock, LockError, LockedPackage, LockedRequest, LockedSource, Reason,
 };
@@ -221,9 +221,11 @@ fn parse_package(
     why: &[&str],
 ) -> Result<LockedPackage, String> {
     word("name of a distribution", distribution, name::is_distribution)?;
-    word("name of a package", name, name::is_package)?;
-    word("name of an architecture", architecture, name::is_architecture)?;
-    word("version", version, version::is_version)?;
+    let is_rpm = distribution == rpm::DISTRIBUTION;
+    let pick = |rpm: fn(&str) -> bool, deb: fn(&str) -> bool| if is_rpm { rpm } else { deb };
+    word("name of a package", name, pick(rpm::is_name, name::is_package))?;
+    word("name of an architecture", architecture, pick(rpm::is_architecture, name::is_architecture))?;
+    word("version", version, pick(rpm::is_version_text, version::is_version))?;
     word("name of a source", source, name::is_suite)?;
     match filename.strip_prefix("local:") {
         Some(file) if source == LOCAL && !file.contains('/') && name::is_archive_path(file) => {}
@@ -239,19 +241,20 @@ fn parse_package(
         size_bytes: number(size)?,
         sha256: digest(sha256)?,
         filename: filename.to_owned(),
-        why: reasons(why, name)?,
+        why: reasons(why, name, is_rpm)?,
     })
 }
 
-fn reasons(words: &[&str], package: &str) -> Result<BTreeSet<Reason>, String> {
+fn reasons(words: &[&str], package: &str, is_rpm: bool) -> Result<BTreeSet<Reason>, String> {
     if words.is_empty() {
         return Err("the line does not say why the package is there".to_owned());
     }
     if !words.windows(2).all(|pair| pair[0] < pair[1]) {
         return Err("the reasons at the end are not sorted, or one is there twice".to_owned());
     }
-    let reason =
-        |word: &&str| Reason::parse(word, package).ok_or_else(|| format!("{:?} is no reason", shown(word)));
+    let reason = |word: &&str| {
+        Reason::parse(word, package, is_rpm).ok_or_else(|| format!("{:?} is no reason", shown(word)))
+    };
     words.iter().map(reason).collect()
 }
 

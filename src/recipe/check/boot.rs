@@ -31,6 +31,7 @@ fn bare(
     Some(BarePackagePlan {
         distribution: DISTRIBUTION.to_owned(),
         archive: ArchivePlan {
+            name: chain[suite].text("suite")?,
             suite: chain[suite].text("suite")?,
             components: if components.is_empty() { vec!["main".to_owned()] } else { components },
             mirror: holder("mirror").and_then(|fields| fields.text("mirror")),

@@ -7,7 +7,7 @@ use super::super::ast::{self, Attribute, Expression};
 use super::super::diagnostics::{Code, Problem};
 use super::super::evaluate::Evaluator;
 use super::super::hint::suggest;
-use super::super::keywords::{self, Block, Key, Label, Need};
+use super::super::keywords::{self, Block, Count, Key, Label, Need};
 use super::super::plan::Account;
 use super::super::source::Span;
 use super::super::value::{Data, Value};
@@ -316,7 +316,8 @@ impl<'a> Fields<'a> {
                 self.sound = false;
                 continue;
             };
-            if let Some(first) = self.inner.iter().find(|other| other.row.name == inner.row.name) {
+            let again = self.inner.iter().find(|other| other.row.name == inner.row.name);
+            if let Some(first) = again.filter(|_| inner.row.count != Count::Any) {
                 let message =
                     format!("a block `{}` has at most one block `{}`", self.row.name, inner.row.name);
                 let problem = Problem::new(Code::DuplicateBlock, block.header, message);

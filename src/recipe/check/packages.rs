@@ -124,8 +124,10 @@ fn archive(fields: &Fields<'_>, is_rpm: bool, context: &Context<'_>) -> Option<A
         context.report(problem.hint("remove it: `mirror` is the whole address"));
     }
     let components = fields.texts("components");
+    let suite = if is_rpm { String::new() } else { fields.text("suite")? };
     Some(ArchivePlan {
-        suite: if is_rpm { String::new() } else { fields.text("suite")? },
+        name: fields.label_text().filter(|_| fields.row.name == "source").unwrap_or_else(|| suite.clone()),
+        suite,
         components: match is_rpm {
             true => Vec::new(),
             false if components.is_empty() => vec!["main".to_owned()],

@@ -10,12 +10,14 @@ mod archive;
 mod boot;
 mod build;
 mod device;
+mod elf;
 mod ext4;
 mod init;
 mod openpgp;
 mod packages;
 mod partitions;
 mod recipe;
+mod rpm;
 mod solving;
 mod store;
 mod volume;
@@ -118,6 +120,28 @@ pub const TARGETS: &[Target] = &[
         words: openpgp::WORDS,
         rounds: 400,
     },
+    Target { name: "rpm", run: rpm::package, seeds: rpm::package_seeds, words: rpm::WORDS, rounds: 3000 },
+    Target {
+        name: "repodata",
+        run: rpm::repodata,
+        seeds: rpm::repodata_seeds,
+        words: rpm::WORDS,
+        rounds: 1500,
+    },
+    Target {
+        name: "dependency",
+        run: rpm::dependency,
+        seeds: rpm::dependency_seeds,
+        words: rpm::WORDS,
+        rounds: 5000,
+    },
+    Target {
+        name: "scriptlet",
+        run: rpm::scriptlet,
+        seeds: rpm::scriptlet_seeds,
+        words: rpm::WORDS,
+        rounds: 4000,
+    },
     Target { name: "recipe", run: recipe::run, seeds: recipe::seeds, words: recipe::WORDS, rounds: 350 },
     Target { name: "partitions", run: partitions::run, seeds: partitions::seeds, words: &[], rounds: 150 },
     Target { name: "volume", run: volume::run, seeds: volume::seeds, words: volume::WORDS, rounds: 100 },
@@ -126,6 +150,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "slots", run: boot::slots, seeds: boot::slots_seeds, words: boot::WORDS, rounds: 2500 },
     Target { name: "pe", run: boot::pe, seeds: boot::pe_seeds, words: boot::WORDS, rounds: 1500 },
     Target { name: "module", run: boot::module, seeds: boot::module_seeds, words: boot::WORDS, rounds: 1500 },
+    Target { name: "elf", run: elf::elf, seeds: elf::elf_seeds, words: elf::WORDS, rounds: 2500 },
+    Target { name: "caches", run: elf::caches, seeds: elf::cache_seeds, words: elf::WORDS, rounds: 300 },
     Target {
         name: "command_line",
         run: boot::command_line,

@@ -1,10 +1,14 @@
 //! Debian's formats and the lock.
 
+use std::io::Read;
+
+use mkimage::archive::Digesting;
 use mkimage::packages::deb::release::Release;
 use mkimage::packages::deb::{control, version};
+use mkimage::packages::install::{Layout, lay};
 use mkimage::packages::unpack::{self, Share};
 use mkimage::packages::{Lock, Sha256, Unpacked, parse_deb822, parse_one_line};
-use mkimage::tree::MemoryContents;
+use mkimage::tree::{Content, ContentError, ContentSink, MemoryContents, Node};
 
 use super::JOB;
 use super::build::{self, entry};
@@ -52,16 +56,54 @@ pub const WORDS: &[&str] = &[
     "Depends: ",
 ];
 
-/// Unpacks a package with one thread and with more: the same. What comes out can be sealed, kept and taken
-/// back.
+/// Unpacks a package with one thread and with more: the same. What comes out can be kept and taken back, and
+/// laid into a tree, which can be sealed.
 pub fn deb(bytes: &[u8]) {
-    let contents = MemoryContents::default();
+    let contents = Small::default();
     let unpacked = unpack::deb(bytes, Share::ONE, &contents, &JOB).ok();
     let threaded = unpack::deb(bytes, Share { threads: 2, bytes: 16 << 20 }, &contents, &JOB).ok();
     assert_eq!(unpacked, threaded);
-    if let Some(unpacked) = unpacked {
-        let kept = unpacked.clone().to_tree().seal().expect("what was unpacked can be sealed");
-        Unpacked::from_tree((*kept).clone(), &contents).expect("what was kept comes back");
+    let Some(unpacked) = unpacked else { return };
+    let kept = unpacked.clone().to_tree().seal().expect("what was unpacked can be sealed");
+    if unpacked
+        .info
+        .entries
+        .values()
+        .all(|node| matches!(node, Node::File(file) if file.content.size < SMALL))
+    {
+        let back = Unpacked::from_tree((*kept).clone(), &contents.0).expect("what was kept comes back");
+        assert_eq!(back.control, unpacked.control);
+        let mut packages = [back, unpacked];
+        "other".clone_into(&mut packages[0].control.name);
+        for usr_merge in [false, true] {
+            let layout = Layout { usr_merge, ..Layout::default() };
+            if let Ok((tree, owners)) = lay(&packages, &layout, &contents.0, &JOB) {
+                tree.seal().expect("what was laid can be sealed");
+                assert_eq!(owners.packages().len(), 2);
+            }
+        }
+    }
+}
+
+const SMALL: u64 = 1 << 20;
+
+/// Keeps what is small and names the rest: a few bytes can stand for gigabytes.
+#[derive(Default)]
+struct Small(MemoryContents);
+
+impl ContentSink for Small {
+    fn put(&self, bytes: &[u8]) -> Result<Content, ContentError> {
+        if (bytes.len() as u64) < SMALL { self.0.put(bytes) } else { Ok(Content::of(bytes)) }
+    }
+
+    fn put_reader(&self, reader: &mut dyn Read) -> Result<Content, ContentError> {
+        let mut start = Vec::new();
+        reader.take(SMALL).read_to_end(&mut start).map_err(ContentError::Input)?;
+        if (start.len() as u64) < SMALL {
+            self.0.put(&start)
+        } else {
+            Digesting.put_reader(&mut start.chain(reader))
+        }
     }
 }
 
@@ -73,6 +115,12 @@ fn package(pack: fn(&[u8]) -> Vec<u8>, suffix: &str) -> Vec<u8> {
         entry("./control", b'0', "", CONTROL.as_bytes()),
         entry("./conffiles", b'0', "", b"/etc/hello\n"),
         entry("./postinst", b'0', "", b"#!/bin/sh\n"),
+        entry(
+            "./preinst",
+            b'0',
+            "",
+            b"#!/bin/sh\ndpkg-divert --add --rename --divert /b/x \\\n  '/bin/hi'\n",
+        ),
     ]);
     let data = build::tar(&[
         entry("./", b'5', "", b""),
@@ -92,6 +140,7 @@ pub fn deb_seeds() -> Vec<Vec<u8>> {
         package(build::xz, ".xz"),
         package(build::zstd, ".zst"),
         package(build::gzip, ".gz"),
+        package(build::lzma, ".lzma"),
     ]
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use mkimage::packages::{LockedRequest, Request, Root, SourceRequest};
+
 use super::Site;
 use crate::tool::{fail_with, succeed, tool};
 
@@ -127,19 +129,31 @@ fn hostile_recipes_end_soon_with_a_place() {
     assert!(fail_with(3, &mut site.mkimage(&["check", "latin.hcl"])).contains("latin.hcl"));
 }
 
-const LOCK: &str = "mkimage-lock 1\n\
-    suite debian bookworm 2026-07-11T10:16:37Z 77737fa4b34f2693e982cc9ee35736816c35a7778fc2d326cc1bbf5b301fe1aa\n\
-    package debian bookworm amd64 base-files 12.4 70000 \
-    efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791 pool/main/b/base-files_12.4_amd64.deb base-files\n\
-    package debian bookworm amd64 libc6 2.36-9 80000 \
-    8f2b81bdcfafc466882a0cae460272dbf10d8d97c6a3c1c6ea33038c155a2f5e pool/main/g/libc6_2.36-9_amd64.deb libc6\n";
+/// Returns the lock of two packages for the recipe below.
+fn lock() -> String {
+    let request = Request {
+        distribution: "debian".into(),
+        architecture: "amd64".into(),
+        sources: vec![SourceRequest::of_suite("bookworm", &["main"])],
+        roots: ["base-files", "libc6"].map(|name| Root::parse(name).expect("a root")).into(),
+        ..Request::default()
+    };
+    let digest = LockedRequest::of(&request).digest;
+    format!(
+        "mkimage-lock 2\nrequest debian amd64 {digest}\n\
+         source debian bookworm bookworm 2026-07-11T10:16:37Z {digest}\n\
+         package debian base-files amd64 12.4 bookworm 70000 {digest} pool/main/b/base-files_12.4_amd64.deb asked\n\
+         package debian libc6 amd64 2.36-9 bookworm 80000 \
+         8f2b81bdcfafc466882a0cae460272dbf10d8d97c6a3c1c6ea33038c155a2f5e pool/main/g/libc6_2.36-9_amd64.deb asked\n"
+    )
+}
 
 #[test]
 fn packages_that_can_not_be_had_are_named_and_exit_with_7() {
     let site = Site::new();
     let text = std::fs::read_to_string(site.path("small.hcl")).expect("the recipe");
     let text = format!(
-        "{text}\npackages \"debian\" {{\n  suite = \"bookworm\"\n  names = [\"base-files\", \"libc6\"]\n}}\n"
+        "{text}\npackages \"debian\" {{\n  suite = \"bookworm\"\n  names = [\"base-files\", \"libc6\"]\n  dependencies = false\n}}\n"
     );
     site.write("packages.hcl", text.as_bytes());
     std::fs::create_dir(site.path("empty")).expect("a folder");
@@ -154,7 +168,8 @@ fn packages_that_can_not_be_had_are_named_and_exit_with_7() {
         assert!(!site.path("packages.lock").exists());
     }
     fail_with(2, &mut site.mkimage(&["lock", "packages.hcl", "--mirror", "ftp://mirror.invalid"]));
-    site.write("packages.lock", LOCK.as_bytes());
+    let lock = lock();
+    site.write("packages.lock", lock.as_bytes());
     let said = fail_with(7, &mut site.mkimage(&["compose", "packages.hcl", "--offline"]));
     for name in ["base-files 12.4", "libc6 2.36-9"] {
         assert!(said.contains(&format!("\n  {name} is not in the store")), "{said}");
@@ -162,7 +177,7 @@ fn packages_that_can_not_be_had_are_named_and_exit_with_7() {
     assert!(said.contains("--offline") && said.contains("--mirror file:/path"), "{said}");
     let said = fail_with(7, &mut site.mkimage(&["compose", "packages.hcl", "--mirror", &empty]));
     assert!(said.contains("no longer has it") && said.contains("mkimage lock --update"), "{said}");
-    for torn in [&LOCK.as_bytes()[..LOCK.len() - 20], b"", b"garbage\n", b"\xff\xfe"] {
+    for torn in [&lock.as_bytes()[..lock.len() - 20], b"", b"garbage\n", b"\xff\xfe"] {
         site.write("packages.lock", torn);
         let said = fail_with(4, &mut site.mkimage(&["compose", "packages.hcl", "--offline"]));
         assert!(said.contains("packages.lock") && said.contains("mkimage lock --update"), "{said}");

@@ -7,7 +7,7 @@ use mkimage::tree::ContentError;
 
 use super::*;
 
-fn patience() -> Patience {
+pub fn patience() -> Patience {
     Patience {
         connect: Duration::from_secs(2),
         read: Duration::from_millis(400),
@@ -48,9 +48,14 @@ fn lock_of(bytes: &[u8], request: &Request) -> Lock {
 }
 
 fn fetch_with(server: &Server, bytes: &[u8], change: impl Fn(&mut Settings)) -> Result<Vec<u8>, String> {
+    fetch_at(&server.address, bytes, change)
+}
+
+/// Fetches one package from a mirror.
+pub fn fetch_at(address: &str, bytes: &[u8], change: impl Fn(&mut Settings)) -> Result<Vec<u8>, String> {
     let requests = [request(&["blob"])];
     let lock = lock_of(bytes, &requests[0]);
-    let mut settings = Settings { patience: patience(), ..at(&server.address) };
+    let mut settings = Settings { patience: patience(), ..at(address) };
     change(&mut settings);
     let cache = MemoryCache::default();
     let fetcher = Fetcher::new(settings, &cache).expect("a fetcher");
@@ -61,13 +66,13 @@ fn fetch_with(server: &Server, bytes: &[u8], change: impl Fn(&mut Settings)) -> 
     fetched.map(|_| kept.unwrap_or_default())
 }
 
-const AT: &str = "/pool/b/blob%2B1.deb";
+pub const AT: &str = "/pool/b/blob%2B1.deb";
 
 fn serve(answer: Answer) -> Server {
     Server::start([(AT.to_owned(), answer)])
 }
 
-fn blob() -> Vec<u8> {
+pub fn blob() -> Vec<u8> {
     (0..300_000u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect()
 }
 

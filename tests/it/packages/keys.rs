@@ -208,6 +208,14 @@ impl TestKey {
         message.to_armored_string(Default::default()).expect("armoured")
     }
 
+    /// Signs bytes beside themselves, in binary form, with the subkey.
+    pub fn sign_detached(&self, data: &[u8]) -> Vec<u8> {
+        let key = &self.secret.secret_subkeys[0].key;
+        let config = config(key, SignatureType::Binary, None, vec![made(SIGNED)]);
+        let signature = config.sign(key, &Password::empty(), data).expect("signed");
+        pgp::composed::DetachedSignature::new(signature).to_bytes().expect("written")
+    }
+
     /// Lets this key vouch for another one's subkey: what the other's owner never agreed to.
     pub fn adopt(&self, other: &TestKey) -> SignedPublicKey {
         let primary = &self.secret.primary_key;

@@ -217,7 +217,6 @@ pub(super) const PACKAGES_RPM: Block = block(
         RPM_EXCLUDE,
         RPM_PINS,
         RPM_HOLDS,
-        FILES,
         KEEP,
         DROP,
         RPM_SCRIPTS,
