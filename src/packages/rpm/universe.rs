@@ -146,6 +146,11 @@ impl Universe {
         self.packages.len()
     }
 
+    /// Tells whether there are no packages.
+    pub fn is_empty(&self) -> bool {
+        self.packages.is_empty()
+    }
+
     pub fn ids(&self) -> impl Iterator<Item = PackageId> + use<> {
         (0..self.packages.len() as u32).map(PackageId)
     }
