@@ -65,7 +65,8 @@ fn distribution(kit: &Kit) {
     kit.build("main", Spec {
         name: "tools",
         evr: "0.9^git5-1",
-        head: "Requires: filesystem\nProvides: everything = 3\nConflicts: old-tools\nObsoletes: ancient-tools < 2",
+        head: "Requires: filesystem\nProvides: everything = 3\nConflicts: old-tools\nObsoletes: ancient-tools < 2\n\
+            Suggests: (ping if (filesystem and daemon) else (nowhere or (ping and zebra)))",
         install: "mkdir -p $R/usr/bin $R/usr/share/doc/tools; echo ping > $R/usr/bin/ping; echo su > $R/usr/bin/su\n\
             echo read > $R/usr/share/doc/tools/README; head -c 3000000 /dev/zero | tr '\\0' 'x' > $R/usr/bin/large",
         files: "%attr(0755,root,root) %caps(cap_net_raw=p) /usr/bin/ping\n%attr(4755,root,root) /usr/bin/su\n/usr/bin/large\n\
