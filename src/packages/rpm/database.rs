@@ -133,6 +133,12 @@ fn texts(header: &Header, tag: u32) -> Vec<(Value, usize)> {
     let mut keys: Vec<(Value, usize)> = Vec::new();
     let flags = if tag == tags::REQUIRENAME { header.numbers(tags::REQUIREFLAGS) } else { Vec::new() };
     let is_trigger = matches!(tag, tags::TRIGGERNAME | tags::FILETRIGGERNAME | tags::TRANSFILETRIGGERNAME);
+    // Names of file triggers have the number of their script instead of their own.
+    let scripts = match tag {
+        tags::FILETRIGGERNAME => header.numbers(tags::FILETRIGGERINDEX),
+        tags::TRANSFILETRIGGERNAME => header.numbers(tags::TRANSFILETRIGGERINDEX),
+        _ => Vec::new(),
+    };
     let mut seen = std::collections::HashSet::new();
     let values = header.texts(tag);
     let values = if tag == tags::GROUP { values.get(..1).unwrap_or_default().to_vec() } else { values };
@@ -141,6 +147,7 @@ fn texts(header: &Header, tag: u32) -> Vec<(Value, usize)> {
         if flags & INSTALL_ONLY != 0 && flags & ERASE_ONLY == 0 || is_trigger && !seen.insert(text) {
             continue;
         }
+        let index = scripts.get(index).map_or(index, |script| *script as usize);
         keys.push((Value::Text(text.to_vec()), index));
         if text.first() == Some(&b'(') {
             let rich = std::str::from_utf8(text).ok().and_then(|text| relation::parse(text).ok());

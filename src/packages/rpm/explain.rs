@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use resolvo::Solver;
 use resolvo::conflict::{Conflict, ConflictCause, ConflictEdge, ConflictNode};
 
+use super::clause::Clause;
 use super::relation::{Plain, Sense};
 use super::request::fits;
 use super::solve::Problem;
@@ -142,5 +143,11 @@ fn against(problem: &Problem<'_>, id: PackageId, other: PackageId) -> String {
             );
         }
     }
-    format!("{first} can't be installed beside {second}")
+    // A condition that came true, and nothing that can be taken for what it asks.
+    let needs = problem.needs(id, Kind::Requires).unwrap_or_default();
+    let asks = |clause: &Clause| clause.any.is_empty() && clause.none.iter().any(|set| set.contains(&other));
+    match needs.iter().find(|(clause, _)| asks(clause)) {
+        Some((_, text)) => format!("{first} can't be installed beside {second} (it needs {text})"),
+        None => format!("{first} can't be installed beside {second}"),
+    }
 }
