@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::relation::{Plain, Rich};
-use super::universe::PackageId;
+use super::universe::{Kind, PackageId};
 
 /// Most clauses that one dependency may become.
 const CLAUSES_MAX: usize = 256;
@@ -97,6 +97,24 @@ fn packages(rich: &Rich, set: &dyn Fn(&Plain) -> Set) -> Result<Set, String> {
         }
         _ => Err("with and without combine single packages only".to_owned()),
     }
+}
+
+/// Returns the sets whose presence makes a package need what a clause wants. What a package needs, it may be itself;
+/// against itself it never is.
+pub fn others(id: PackageId, kind: Kind, clause: &Clause) -> Vec<Set> {
+    let without_own = |set: &Set| set.iter().copied().filter(|other| *other != id).collect::<Set>();
+    match kind {
+        Kind::Conflicts => clause.none.iter().map(without_own).collect(),
+        _ => clause.none.iter().filter(|set| !set.contains(&id)).cloned().collect(),
+    }
+}
+
+/// Returns every way to take one of each set.
+pub fn choices(sets: &[Set]) -> Vec<Set> {
+    sets.iter().fold(vec![Set::new()], |choices, set| {
+        let with = |choice: &Set, id: &PackageId| choice.iter().copied().chain([*id]).collect::<Set>();
+        choices.iter().flat_map(|choice| set.iter().map(|id| with(choice, id)).collect::<Vec<_>>()).collect()
+    })
 }
 
 fn all(parts: Vec<Vec<Clause>>) -> Result<Vec<Clause>, String> {
