@@ -65,6 +65,7 @@ pub fn script_seeds() -> Vec<Vec<u8>> {
          dpkg-divert --add --rename --divert \"$y.real\" \"$y\" || true\ndone\nwhile read l; do echo $l; done <<E\na\nb\nE\n",
         "update-alternatives --install /usr/bin/x x /usr/bin/y 50 \\\n --slave /a a /b\nsystemctl enable x.service\n\
          deb-systemd-helper enable 'y.timer' >/dev/null || true\ndb_get a/b; [ \"$RET\" = true ] && chmod u+s,go-w /bin/x\n",
+        "[ a = ] && chmod x\n[ ! ! a ] || test a -a ( b )\n",
         "grep -qE '^(a|b)*[[:digit:]]+$' /etc/passwd || eval \"x=1\"\nset -- a b; shift; printf '%s\\n' \"$@\" \"${x:+y}\" `echo z`\n",
     ];
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()

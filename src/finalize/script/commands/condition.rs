@@ -46,7 +46,11 @@ fn joined(shell: &Shell<'_, '_>, arguments: &[Value]) -> Option<Status> {
                 [Value::Known(open), inner @ .., Value::Known(close)] if open == "(" && close == ")" => inner,
                 part => part,
             };
-            if part.len() > 4 || (part.len() == 4 && part[0].known() != Some("!")) {
+            // What is no smaller than the whole would be asked for ever.
+            if part.len() == arguments.len()
+                || part.len() > 4
+                || (part.len() == 4 && part[0].known() != Some("!"))
+            {
                 return None;
             }
             all = and(all, evaluate(shell, part)?);
