@@ -111,6 +111,11 @@ fn judge(differences: &[Difference], list: &str) -> Result<(), String> {
     if complaint.is_empty() { Ok(()) } else { Err(complaint) }
 }
 
+/// A path as it is: shown to people, a backslash would stand there twice.
+fn plain(path: &mkimage::base::ImagePath) -> String {
+    String::from_utf8_lossy(path.as_bytes()).into_owned()
+}
+
 /// Names of accounts by number, from a tree's own files.
 struct Names {
     users: BTreeMap<u64, String>,
@@ -213,7 +218,7 @@ fn of_tree(root: &Directory, source: &dyn ContentSource) -> Tree {
     for (path, node) in root.paths() {
         let described = match node {
             Node::HardLink(target) => {
-                links.push((path.to_string(), target.to_string()));
+                links.push((plain(&path), plain(target)));
                 continue;
             }
             Node::File(file) => {
@@ -228,7 +233,7 @@ fn of_tree(root: &Directory, source: &dyn ContentSource) -> Tree {
             Node::Fifo(metadata) => entry(&names, "fifo", metadata),
             Node::Socket(metadata) => entry(&names, "socket", metadata),
         };
-        tree.insert(path.to_string(), described);
+        tree.insert(plain(&path), described);
     }
     for (path, target) in links {
         let entry = tree.get(&target).expect("the target of a link").clone();
