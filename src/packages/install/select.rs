@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn globs_drop_and_keep_wins() {
-        let (drop, keep) =
-            (["/usr/share/doc/**", "/lib/modules", "/**/*.mo"], ["/usr/share/doc/*/copyright"]);
+        let drop = ["/usr/share/doc/**", "/lib/modules", "/**/*.mo"];
+        let keep = ["/usr/share/doc/*/copyright", "/usr/share/locale/en"];
         for (path, stays) in [
             ("/usr/share/doc", true),
             ("/usr/share/doc/a", false),
