@@ -21,7 +21,7 @@ packages "debian" {
     "procps", "less", "nano",
   ]
   drop = ["/usr/share/doc/**", "/usr/share/man/**", "/usr/share/locale/**", "/usr/share/lintian/**", "/boot/**"]
-  keep = ["/usr/share/doc/*/copyright"]
+  keep = ["/usr/share/doc/*/copyright", "/usr/share/man/man7/bash-builtins.7.gz"]
 
   source "updates" {
     suite = "bookworm-updates"

@@ -1,14 +1,7 @@
 # What makes a Debian tree with systemd a server on a read-only, verified root. Recipes of servers include it.
 #
 # /etc belongs to the image. What a machine makes for itself lies on the data partition, at /var: logs, the
-# host key of SSH, its machine id.
-
-# Made at the first boot and kept: an image has none.
-file "/etc/machine-id" {
-  content = ""
-  mode    = "0444"
-  replace = true
-}
+# host keys of SSH, its machine id.
 
 file "/etc/hosts" {
   content = <<-EOT
@@ -47,48 +40,46 @@ symlink "/etc/systemd/system/dbus-org.freedesktop.network1.service" {
   target = "/lib/systemd/system/systemd-networkd.service"
 }
 
-# SSH: the host key is made at the first boot; who may log in is said from outside the image.
+# SSH: host keys are made at the first boot and kept in /var/lib/ssh; who may log in is said from outside.
 #
 #   mkimage run IMAGE --port 2222:22 --env AUTHORIZED_KEY="$(cat ~/.ssh/id_ed25519.pub)"
 #
-# On other hypervisors: systemd's credential `ssh.authorized_keys.root`. Keys for good go into
-# /var/lib/ssh/authorized_keys/NAME.
+# On other hypervisors: systemd's credential `ssh.authorized_keys.root`. Keys that are to stay go into
+# /var/lib/authorized_keys/NAME.
 
-file "/etc/ssh/sshd_config.d/image.conf" {
+file "/etc/ssh/sshd_config.d/20-logins.conf" {
   content = <<-EOT
-    HostKey /var/lib/ssh/ssh_host_ed25519_key
-    AuthorizedKeysFile /var/lib/ssh/authorized_keys/%u /run/ssh/authorized_keys/%u
+    AuthorizedKeysFile /var/lib/authorized_keys/%u /run/authorized_keys/%u
     PasswordAuthentication no
     KbdInteractiveAuthentication no
   EOT
 }
 
-file "/etc/systemd/system/ssh-keys.service" {
+file "/etc/systemd/system/authorized-keys.service" {
   content = <<-EOT
     [Unit]
-    Description=Host key of SSH, and keys that the hypervisor hands over
+    Description=Keys for SSH that the hypervisor hands over
     Before=ssh.service
-    RequiresMountsFor=/var/lib/ssh
 
     [Service]
     Type=oneshot
     RemainAfterExit=yes
-    StateDirectory=ssh ssh/authorized_keys
-    RuntimeDirectory=ssh/authorized_keys
+    StateDirectory=authorized_keys
+    RuntimeDirectory=authorized_keys
     RuntimeDirectoryPreserve=yes
     LoadCredential=ssh.authorized_keys.root
     LoadCredential=mkimage.env.AUTHORIZED_KEY
-    ExecStart=/usr/local/lib/image/ssh-keys
+    ExecStart=/usr/local/lib/image/authorized-keys
   EOT
 }
 
-file "/usr/local/lib/image/ssh-keys" {
-  source = "ssh-keys"
+file "/usr/local/lib/image/authorized-keys" {
+  source = "authorized-keys"
   mode   = "0755"
 }
 
-symlink "/etc/systemd/system/ssh.service.requires/ssh-keys.service" {
-  target = "/etc/systemd/system/ssh-keys.service"
+symlink "/etc/systemd/system/ssh.service.wants/authorized-keys.service" {
+  target = "/etc/systemd/system/authorized-keys.service"
 }
 
 # Health: a new version is a trial until this file is gone (see mkimage's PID 1). It goes when systemd has

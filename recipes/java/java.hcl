@@ -15,6 +15,9 @@ packages "debian" {
   essential = false
   drop      = ["/usr/share/doc/**", "/usr/share/man/**", "/usr/share/lintian/**", "/usr/share/locale/**"]
 
+  # They choose among several fonts and Java runtimes; here is one.
+  scripts = { fontconfig-config = "ignore", openjdk-17-jre-headless = "ignore" }
+
   source "security" {
     suite = "bookworm-security"
   }

@@ -12,11 +12,12 @@ packages "debian" {
   suite     = "bookworm"
   names     = ["python3"]
   essential = false
-  exclude   = ["dpkg", "tar"] # python3-minimal wants dpkg for its scripts only
   drop = [
-    "/usr/share/doc/**", "/usr/share/man/**", "/usr/share/lintian/**", "/usr/share/locale/**",
-    "/usr/share/perl5/**", "/usr/share/pixmaps/**", "/usr/share/applications/**",
+    "/usr/share/doc/**", "/usr/share/man/**", "/usr/share/lintian/**", "/usr/share/locale/**", "/usr/share/perl5/**",
+    # What Python's scripts of installation would call.
+    "/usr/bin/dpkg*", "/usr/lib/dpkg/**", "/usr/share/dpkg/**", "/usr/bin/tar",
   ]
+  scripts = { dpkg = "ignore" }
 
   source "security" {
     suite = "bookworm-security"

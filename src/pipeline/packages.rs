@@ -63,7 +63,14 @@ pub fn write_lock(
     locking: &Locking<'_>,
     job: &Job,
 ) -> Result<(Lock, Locked)> {
-    let previous = read_lock(locking.path)?;
+    let previous = match read_lock(locking.path) {
+        // What can't be read is replaced where everything is asked anew.
+        Err(error @ PipelineError::Lock { .. }) if locking.update == Update::All => {
+            job.warn(format!("{} is replaced", super::error::whole(&error)));
+            None
+        }
+        previous => previous?,
+    };
     let cache = StoreCache::new(store, job);
     let fetcher = Fetcher::new(locking.settings.clone(), &cache)?;
     let lock = packages::resolve(requests, previous.as_ref(), &locking.update, &fetcher, job)?;

@@ -163,7 +163,7 @@ impl System<'_> {
             },
             scripts: scripts.map(|(name, policy)| (name.clone(), script_policy(*policy))).collect(),
             users: self.plan.users.iter().filter_map(|user| self.known_user(user)).collect(),
-            groups: self.plan.groups.iter().map(|group| known_group(group)).collect(),
+            groups: self.plan.groups.iter().map(known_group).collect(),
             automatic: self.automatic(),
         }
     }

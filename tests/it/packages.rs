@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use archives::{Deb, Entry, directory, file, link, package};
 use keys::{DAY, GOOD, MADE, Make, NOW, SIGNED, Sign, TestKey};
 use mkimage::base::{ImagePath, Job};
-use mkimage::packages::deb::{control, index, release};
+use mkimage::packages::deb::{control, relation, release, scan};
 use mkimage::packages::{
     Fetcher, Keyring, Lock, LockedPackage, LockedRequest, LockedSource, MemoryCache, MirrorRule,
     PackageCache, PackagesError, Patience, Proxies, Request, Root, Settings, Sha256, SignatureProblem,

@@ -2,4 +2,8 @@
 //! and what is said when there is none.
 
 mod apt;
+mod choices;
 mod parity;
+mod properties;
+mod sentences;
+mod worlds;

@@ -10,9 +10,9 @@
 //! - Nothing is run, and no path of the build host can get into a cache.
 //!
 //! Not here: `var/cache/ldconfig/aux-cache` (inode numbers and times: different on each disk, and only a
-//! help for the next `ldconfig`). Caches of desktops (icons, MIME types, schemas): [`write`] notes them.
+//! help for the next `ldconfig`). Caches of desktops (icons, MIME types, schemas): [`fn@write`] notes them.
 //!
-//! Read first: [`write`], then one folder a cache.
+//! Read first: [`fn@write`], then one folder a cache.
 
 mod catalog;
 mod edges;

@@ -207,28 +207,6 @@ fn concerns(list: &str, architecture: &str) -> Result<bool, &'static str> {
     Ok(!ruled_out && (named || !positive))
 }
 
-/// Names a package that another one needs, with the exact version where one is demanded.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Relation<'a> {
-    pub name: &'a str,
-    /// The version in `(= …)`.
-    pub exactly: Option<&'a str>,
-}
-
-/// Returns the first alternative of each relation, in order. Relations other than `(= …)` come without
-/// their version; a malformed field has none.
-pub fn first_alternatives(field: &str) -> Vec<Relation<'_>> {
-    parse(field, "")
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|group| group.atoms.into_iter().next())
-        .map(|atom| Relation {
-            name: atom.name,
-            exactly: atom.version.filter(|version| version.0 == Operator::Equal).map(|version| version.1),
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,12 +257,5 @@ mod tests {
         }
         assert!(parse_provides("aa (= 1), bb", "amd64").is_ok());
         assert!(parse_provides("aa | bb", "amd64").is_err() && parse_provides("aa (>= 1)", "amd64").is_err());
-    }
-
-    #[test]
-    fn the_first_alternative_counts() {
-        let field = "linux-image-6.1 (= 6.1.176-1), kmod (>= 1) | xx, ab:any";
-        let names: Vec<_> = first_alternatives(field).iter().map(|r| (r.name, r.exactly)).collect();
-        assert_eq!(names, [("linux-image-6.1", Some("6.1.176-1")), ("kmod", None), ("ab", None)]);
     }
 }

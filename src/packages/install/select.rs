@@ -48,8 +48,10 @@ impl Selection {
     /// Tells what is to be done with a path, and with what lies below it.
     pub(super) fn choose(&self, above: Chosen, path: &ImagePath) -> Chosen {
         let path = OsStr::from_bytes(path.as_bytes());
-        let dropped = above.dropped || self.drop.is_match(path);
-        Chosen { dropped, kept: above.kept || (dropped && self.keep.is_match(path)) }
+        Chosen {
+            dropped: above.dropped || self.drop.is_match(path),
+            kept: above.kept || self.keep.is_match(path),
+        }
     }
 }
 
@@ -114,6 +116,7 @@ mod tests {
             ("/usr/lib/modules/6/m.ko", false),
             ("/usr/lib/modules-load.d/x", true),
             ("/usr/share/locale/de/x.mo", false),
+            ("/usr/share/locale/en/LC_MESSAGES/x.mo", true),
             ("/x.mo", false),
             ("/usr/share/documents", true),
         ] {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::relation::{Plain, Rich};
-use super::universe::PackageId;
+use super::universe::{Kind, PackageId};
 
 /// Most clauses that one dependency may become.
 const CLAUSES_MAX: usize = 256;
@@ -99,6 +99,24 @@ fn packages(rich: &Rich, set: &dyn Fn(&Plain) -> Set) -> Result<Set, String> {
     }
 }
 
+/// Returns the sets whose presence makes a package need what a clause wants. What a package needs, it may be itself;
+/// against itself it never is.
+pub fn others(id: PackageId, kind: Kind, clause: &Clause) -> Vec<Set> {
+    let without_own = |set: &Set| set.iter().copied().filter(|other| *other != id).collect::<Set>();
+    match kind {
+        Kind::Conflicts => clause.none.iter().map(without_own).collect(),
+        _ => clause.none.iter().filter(|set| !set.contains(&id)).cloned().collect(),
+    }
+}
+
+/// Returns every way to take one of each set.
+pub fn choices(sets: &[Set]) -> Vec<Set> {
+    sets.iter().fold(vec![Set::new()], |choices, set| {
+        let with = |choice: &Set, id: &PackageId| choice.iter().copied().chain([*id]).collect::<Set>();
+        choices.iter().flat_map(|choice| set.iter().map(|id| with(choice, id)).collect::<Vec<_>>()).collect()
+    })
+}
+
 fn all(parts: Vec<Vec<Clause>>) -> Result<Vec<Clause>, String> {
     bounded(parts.into_iter().flatten().collect())
 }
@@ -179,7 +197,7 @@ mod tests {
     #[test]
     fn a_dependency_that_would_explode_is_refused() {
         let arm = "(a and b and c and d)";
-        let text = format!("({})", vec![arm; 8].join(" or "));
+        let text = format!("({})", [arm; 8].join(" or "));
         let rich = parse(&text).expect("a dependency");
         assert!(clauses(&rich, true, &|plain: &Plain| vec![id(plain)]).is_err());
     }

@@ -6,6 +6,8 @@
 //! tag is repeated: the files' times, which in an image are its epoch too. A repeated tag takes the place of the one in
 //! the region, for rpm as for everybody; so `rpm -V` compares with what the image has.
 
+use std::collections::BTreeSet;
+
 use super::header::{Header, Kind};
 use super::relation::{self, Rich};
 use super::sqlite::{self, Index, Table, Value};
@@ -131,6 +133,12 @@ fn texts(header: &Header, tag: u32) -> Vec<(Value, usize)> {
     let mut keys: Vec<(Value, usize)> = Vec::new();
     let flags = if tag == tags::REQUIRENAME { header.numbers(tags::REQUIREFLAGS) } else { Vec::new() };
     let is_trigger = matches!(tag, tags::TRIGGERNAME | tags::FILETRIGGERNAME | tags::TRANSFILETRIGGERNAME);
+    // Names of file triggers have the number of their script instead of their own.
+    let scripts = match tag {
+        tags::FILETRIGGERNAME => header.numbers(tags::FILETRIGGERINDEX),
+        tags::TRANSFILETRIGGERNAME => header.numbers(tags::TRANSFILETRIGGERINDEX),
+        _ => Vec::new(),
+    };
     let mut seen = std::collections::HashSet::new();
     let values = header.texts(tag);
     let values = if tag == tags::GROUP { values.get(..1).unwrap_or_default().to_vec() } else { values };
@@ -139,26 +147,39 @@ fn texts(header: &Header, tag: u32) -> Vec<(Value, usize)> {
         if flags & INSTALL_ONLY != 0 && flags & ERASE_ONLY == 0 || is_trigger && !seen.insert(text) {
             continue;
         }
+        let index = scripts.get(index).map_or(index, |script| *script as usize);
         keys.push((Value::Text(text.to_vec()), index));
         if text.first() == Some(&b'(') {
             let rich = std::str::from_utf8(text).ok().and_then(|text| relation::parse(text).ok());
-            let names = rich.map(|rich| names(&rich)).unwrap_or_default();
-            keys.extend(names.into_iter().map(|name| (Value::Text(name.into_bytes()), index)));
+            let names: BTreeSet<(bool, String)> = rich
+                .iter()
+                .flat_map(|rich| names(rich, false))
+                .filter(|name| !name.1.starts_with("rpmlib("))
+                .collect();
+            let key = |(is_contrary, name)| if is_contrary { format!("!{name}") } else { name };
+            keys.extend(names.into_iter().map(|name| (Value::Text(key(name).into_bytes()), index)));
         }
     }
     keys
 }
 
-/// Returns the names in a rich dependency, in their order.
-fn names(rich: &Rich) -> Vec<String> {
-    let all = |parts: Vec<&Rich>| parts.into_iter().flat_map(names).collect();
+/// Returns the names in a rich dependency, each with whether it counts where it is away: what stands behind `if` and
+/// `unless`, which `else` turns round.
+fn names(rich: &Rich, is_contrary: bool) -> Vec<(bool, String)> {
+    let all = |parts: &[&Rich]| parts.iter().flat_map(|part| names(part, is_contrary)).collect();
     match rich {
-        Rich::Plain(plain) => vec![plain.name.clone()],
-        Rich::All(parts) | Rich::Any(parts) | Rich::With(parts) => all(parts.iter().collect()),
-        Rich::If(a, b, c) | Rich::Unless(a, b, c) => {
-            all([&**a, &**b].into_iter().chain(c.as_deref()).collect())
+        Rich::Plain(plain) => vec![(is_contrary, plain.name.clone())],
+        Rich::All(parts) | Rich::Any(parts) | Rich::With(parts) => all(&parts.iter().collect::<Vec<_>>()),
+        Rich::Without(first, second) => all(&[first, second]),
+        Rich::If(then, condition, otherwise) | Rich::Unless(then, condition, otherwise) => {
+            let mut found = names(then, is_contrary);
+            found.extend(names(condition, !is_contrary));
+            if let Some(otherwise) = otherwise {
+                found.extend(names(condition, is_contrary));
+                found.extend(names(otherwise, is_contrary));
+            }
+            found
         }
-        Rich::Without(a, b) => all(vec![a, b]),
     }
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use resolvo::Solver;
 use resolvo::conflict::{Conflict, ConflictCause, ConflictEdge, ConflictNode};
 
+use super::clause::Clause;
 use super::relation::{Plain, Sense};
+use super::request::fits;
 use super::solve::Problem;
 use super::universe::{Kind, PackageId};
 use super::version::Evr;
@@ -49,7 +51,7 @@ pub fn sentences(conflict: &Conflict, solver: &Solver<Problem<'_>>) -> Vec<Strin
 
 fn sentence(problem: &Problem<'_>, from: ConflictNode, edge: ConflictEdge, to: ConflictNode) -> String {
     let who = match from {
-        ConflictNode::Solvable(id) => problem.universe.shown(PackageId(id.into_raw())),
+        ConflictNode::Solvable(id) => problem.shown_or_absent(PackageId(id.into_raw())),
         _ => "the recipe".to_owned(),
     };
     match (edge, to) {
@@ -59,10 +61,15 @@ fn sentence(problem: &Problem<'_>, from: ConflictNode, edge: ConflictEdge, to: C
         }
         (ConflictEdge::Requires(requirement), ConflictNode::Solvable(id)) => {
             let (text, id) = (problem.requirement_text(requirement), PackageId(id.into_raw()));
-            format!("{who} needs {text}, which {} brings", problem.universe.shown(id))
+            match problem.absence_of(id) {
+                Some(absent) => {
+                    format!("{who} needs {text}, or that {} is away", problem.universe.shown(absent))
+                }
+                None => format!("{who} needs {text}, which {} brings", problem.universe.shown(id)),
+            }
         }
         (ConflictEdge::Conflict(ConflictCause::Constrains(_)), ConflictNode::Solvable(other)) => match from {
-            ConflictNode::Solvable(id) => {
+            ConflictNode::Solvable(id) if problem.absence_of(PackageId(id.into_raw())).is_none() => {
                 against(problem, PackageId(id.into_raw()), PackageId(other.into_raw()))
             }
             _ => String::new(),
@@ -79,9 +86,12 @@ fn nothing(problem: &Problem<'_>, text: &str) -> String {
     let Ok(super::relation::Rich::Plain(wanted)) = super::relation::parse(text) else {
         return "no combination of packages gives that".to_owned();
     };
-    let name = wanted.name.split_once('=').map_or(&*wanted.name, |split| split.0);
     let mut unusable = problem.universe.providers(&wanted);
-    unusable.extend(problem.universe.named(name));
+    // The recipe asks for versions by a pattern.
+    if let Some((name, pattern)) = text.split_once('=').filter(|_| !text.contains(' ')) {
+        let named = problem.universe.named(name).iter().copied();
+        unusable.extend(named.filter(|id| fits(pattern, &problem.universe.package(*id).evr)));
+    }
     let reasons: BTreeSet<String> = unusable
         .iter()
         .filter_map(|id| Some(format!("{}: {}", problem.universe.shown(*id), problem.unusable.get(id)?)))
@@ -133,5 +143,11 @@ fn against(problem: &Problem<'_>, id: PackageId, other: PackageId) -> String {
             );
         }
     }
-    format!("{first} can't be installed beside {second}")
+    // A condition that came true, and nothing that can be taken for what it asks.
+    let needs = problem.needs(id, Kind::Requires).unwrap_or_default();
+    let asks = |clause: &Clause| clause.any.is_empty() && clause.none.iter().any(|set| set.contains(&other));
+    match needs.iter().find(|(clause, _)| asks(clause)) {
+        Some((_, text)) => format!("{first} can't be installed beside {second} (it needs {text})"),
+        None => format!("{first} can't be installed beside {second}"),
+    }
 }

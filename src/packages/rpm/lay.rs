@@ -212,8 +212,7 @@ impl Laying<'_> {
                 ..Directory::default()
             })),
             Node::HardLink(target) if !self.filter.drops(target) => {
-                let target =
-                    real_path(&self.tree, target, false).map_or_else(|_| target.clone(), |path| path);
+                let target = real_path(&self.tree, target, false).unwrap_or_else(|_| target.clone());
                 Ok(Node::HardLink(target))
             }
             Node::HardLink(target) => {

@@ -136,7 +136,7 @@ impl<'a, R: Read> Cpio<'a, R> {
             return Ok(None);
         }
         let path = match name.strip_prefix(b".") {
-            Some(path) if path.is_empty() => b"/".to_vec(),
+            Some([]) => b"/".to_vec(),
             Some(path) if path.starts_with(b"/") => path.to_vec(),
             _ if name.starts_with(b"/") => name.clone(),
             _ => [b"/", &name[..]].concat(),

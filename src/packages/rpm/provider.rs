@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 
 use resolvo::{
-    Candidates, Condition, ConditionId, Dependencies, DependencyProvider, Interner, LogicalOperator, NameId,
-    Requirement, SolvableId, SolverCache, StringId, VersionSetId, VersionSetUnionId,
+    Candidates, Condition, ConditionId, Dependencies, DependencyProvider, Interner, KnownDependencies,
+    LogicalOperator, NameId, Requirement, SolvableId, SolverCache, StringId, VersionSetId, VersionSetUnionId,
 };
 
 use super::clause::Set;
@@ -62,6 +62,25 @@ impl Problem<'_> {
         each.into_iter().reduce(|a, b| add(Condition::Binary(LogicalOperator::And, a, b)))
     }
 
+    /// Returns the number of what stands for "this package does not come".
+    pub(super) fn absence(&self, id: PackageId) -> PackageId {
+        PackageId(self.universe.len() as u32 + 1 + id.0)
+    }
+
+    /// Returns the package whose absence a number stands for; `None` where the number is a package's.
+    pub(super) fn absence_of(&self, id: PackageId) -> Option<PackageId> {
+        id.0.checked_sub(self.universe.len() as u32 + 1).map(PackageId)
+    }
+
+    /// Returns what a number stands for, for people.
+    pub(super) fn shown_or_absent(&self, id: PackageId) -> String {
+        match self.absence_of(id) {
+            Some(absent) => format!("the absence of {}", self.universe.shown(absent)),
+            None if (id.0 as usize) < self.universe.len() => self.universe.shown(id),
+            None => "nothing".to_owned(),
+        }
+    }
+
     /// Returns the text that asks for a requirement.
     pub fn requirement_text(&self, requirement: Requirement) -> String {
         match requirement {
@@ -71,10 +90,7 @@ impl Problem<'_> {
                 .unions
                 .get(union.0 as usize)
                 .map_or_else(String::new, |union| union.1.clone()),
-            Requirement::Single(set) => {
-                let id = PackageId(set.0 / 2);
-                if (id.0 as usize) < self.universe.len() { self.universe.shown(id) } else { String::new() }
-            }
+            Requirement::Single(set) => self.shown_or_absent(PackageId(set.0 / 2)),
         }
     }
 }
@@ -84,12 +100,11 @@ impl Interner for Problem<'_> {
     type SolvableId = SolvableId;
 
     fn display_solvable(&self, solvable: SolvableId) -> impl Display + '_ {
-        self.universe.shown(PackageId(solvable.into_raw()))
+        self.shown_or_absent(PackageId(solvable.into_raw()))
     }
 
     fn display_name(&self, name: NameId) -> impl Display + '_ {
-        let id = PackageId(name.into_raw());
-        if (id.0 as usize) < self.universe.len() { self.universe.shown(id) } else { "nothing".to_owned() }
+        self.shown_or_absent(PackageId(name.into_raw()))
     }
 
     fn display_version_set(&self, version_set: VersionSetId) -> impl Display + '_ {
@@ -130,7 +145,8 @@ impl DependencyProvider for Problem<'_> {
     }
 
     async fn get_candidates(&self, name: NameId) -> Option<Candidates<SolvableId>> {
-        let is_there = (name.into_raw() as usize) < self.universe.len();
+        // Every number but the one of nothing, which lies between packages and absences.
+        let is_there = name.into_raw() as usize != self.universe.len();
         is_there.then(|| Candidates {
             candidates: vec![SolvableId::from_raw(name.into_raw())],
             ..Candidates::default()
@@ -140,7 +156,12 @@ impl DependencyProvider for Problem<'_> {
     async fn sort_candidates(&self, _: &SolverCache<Self>, _: &mut [SolvableId]) {}
 
     async fn get_dependencies(&self, solvable: SolvableId) -> Dependencies {
-        match self.known(PackageId(solvable.into_raw())) {
+        let id = PackageId(solvable.into_raw());
+        if let Some(absent) = self.absence_of(id) {
+            let constrains = vec![is_not(absent)];
+            return Dependencies::Known(KnownDependencies { constrains, ..KnownDependencies::default() });
+        }
+        match self.known(id) {
             Ok(known) => Dependencies::Known(known),
             Err(problem) => {
                 let mut pool = self.pool.borrow_mut();

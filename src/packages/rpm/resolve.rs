@@ -95,17 +95,29 @@ fn solve(
     files: &dyn RepositoryFiles,
     job: &Job,
 ) -> Result<Solution, RepositoryError> {
-    let mut known = BTreeSet::new();
-    for _ in 0..ROUNDS_MAX {
+    let (mut known, mut strict) = (BTreeSet::new(), HashSet::new());
+    let mut rounds = 0;
+    while rounds < ROUNDS_MAX {
         job.check()?;
         let mut problem = Problem::new(universe, request);
         if let Ok(problem) = &mut problem {
             problem.files_known(&known);
+            problem.strict(&strict);
         }
         let missing = match problem.map(Problem::solve) {
             Ok(Ok(solution)) => return Ok(solution),
             Ok(Err(Unsolved::Error(error))) => return Err(error),
             Ok(Err(Unsolved::Files(missing))) => missing,
+            Ok(Err(Unsolved::Broken(broken))) => {
+                // Each round adds one at least, so this ends.
+                let told = strict.len();
+                strict.extend(broken);
+                if strict.len() == told {
+                    let problem = "the solver's choice breaks a dependency that it was told".to_owned();
+                    return Err(RepositoryError::Unsolvable { sentences: vec![problem] });
+                }
+                continue;
+            }
             // A name of the request may be a path, too.
             Err(RepositoryError::Unknown { name, .. }) if name.starts_with('/') && !known.contains(&name) => {
                 [name].into()
@@ -117,6 +129,7 @@ fn solve(
             repository.load_files(index, &paths, universe, files, job)?;
         }
         known.extend(missing);
+        rounds += 1;
     }
     let problem = "paths lead to packages that need paths, without end".to_owned();
     Err(RepositoryError::Unsolvable { sentences: vec![problem] })

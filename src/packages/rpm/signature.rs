@@ -53,7 +53,7 @@ pub fn verify_package(
     let mut reasons = Vec::new();
     let binary = [tags::SIG_RSA, tags::SIG_DSA].into_iter().filter_map(|tag| package.signatures.binary(tag));
     let texts = package.signatures.texts(tags::SIG_OPENPGP).into_iter();
-    let texts = texts.filter_map(|text| base64::decode(text));
+    let texts = texts.filter_map(base64::decode);
     let all = binary.map(<[u8]>::to_vec).chain(texts).take(SIGNATURES_MAX);
     if package.header.text(tags::PAYLOADDIGEST).is_none() {
         reasons.push(

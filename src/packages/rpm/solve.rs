@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use resolvo::{ConditionalRequirement, KnownDependencies, SolvableId, Solver, UnsolvableOrCancelled};
 
 use super::super::lock::{Dependency, Reason};
-use super::clause::{Clause, Set, clauses};
+use super::clause::{Clause, Set, choices, clauses, others};
 use super::error::RepositoryError;
 use super::explain;
 use super::provider::{Pool, is_not};
@@ -47,6 +47,9 @@ const RPMLIB: [&str; 18] = [
 /// How often recommendations of what recommendations brought are looked at.
 const ROUNDS_MAX: usize = 10;
 
+/// Names a conditional dependency: its package and its text.
+pub type Conditional = (PackageId, String);
+
 /// Holds a request's problem over a universe.
 pub struct Problem<'a> {
     pub universe: &'a Universe,
@@ -58,6 +61,8 @@ pub struct Problem<'a> {
     roots: Vec<Root>,
     /// Paths that the full lists of files were asked for.
     known_files: BTreeSet<String>,
+    /// Conditional dependencies that the solver is told without conditions.
+    strict: HashSet<Conditional>,
     /// Paths that something requires and no primary index lists.
     missing_files: RefCell<BTreeSet<String>>,
     pub(super) pool: RefCell<Pool>,
@@ -81,6 +86,8 @@ pub struct Solution {
 pub enum Unsolved {
     /// The full lists of files are needed for these paths.
     Files(BTreeSet<String>),
+    /// These hold in no other way than being told as strict ones.
+    Broken(Vec<Conditional>),
     Error(RepositoryError),
 }
 
@@ -99,6 +106,7 @@ impl<'a> Problem<'a> {
             obsoleted: obsoleted(universe),
             roots: Vec::new(),
             known_files: BTreeSet::new(),
+            strict: HashSet::new(),
             missing_files: RefCell::default(),
             pool: RefCell::default(),
         };
@@ -118,6 +126,11 @@ impl<'a> Problem<'a> {
     pub fn files_known(&mut self, paths: &BTreeSet<String>) {
         self.known_files.clone_from(paths);
         self.missing_files.take();
+    }
+
+    /// Says which conditional dependencies the solver is told without conditions.
+    pub fn strict(&mut self, strict: &HashSet<Conditional>) {
+        self.strict.clone_from(strict);
     }
 
     /// Returns why a package can't come.
@@ -275,11 +288,33 @@ impl<'a> Problem<'a> {
             if !missing.is_empty() {
                 return Err(Unsolved::Files(missing));
             }
+            let broken = problem.broken(&chosen);
+            if !broken.is_empty() {
+                return Err(Unsolved::Broken(broken));
+            }
             if more.is_empty() || soft.len() > ROUNDS_MAX * 10_000 {
                 return Ok(problem.finish(chosen));
             }
             soft.extend(more);
         }
+    }
+
+    /// Returns the conditional dependencies of those chosen that do not hold. The solver learns late that a condition
+    /// came true, and forgets it when it steps back behind that: then it has to be told in another way.
+    fn broken(&self, chosen: &BTreeSet<PackageId>) -> Vec<Conditional> {
+        let is_there = |set: &Set| set.iter().any(|id| chosen.contains(id));
+        let mut broken = Vec::new();
+        for (id, kind) in chosen.iter().flat_map(|id| [(*id, Kind::Requires), (*id, Kind::Conflicts)]) {
+            if !self.request.dependencies {
+                break;
+            }
+            for (clause, text) in self.needs(id, kind).unwrap_or_default() {
+                if !is_there(&clause.any) && others(id, kind, &clause).iter().all(is_there) {
+                    broken.push((id, text));
+                }
+            }
+        }
+        broken
     }
 
     /// Returns the packages that those chosen recommend, or that supplement them, and that were not tried yet.
@@ -362,16 +397,21 @@ impl<'a> Problem<'a> {
         (clause, text): &(Clause, String),
         known: &mut KnownDependencies,
     ) {
-        let without_own = |set: &Set| set.iter().copied().filter(|other| *other != id).collect::<Set>();
-        let others: Vec<Set> = match kind {
-            Kind::Conflicts => clause.none.iter().map(without_own).collect(),
-            _ => clause.none.iter().filter(|set| !set.contains(&id)).cloned().collect(),
-        };
+        let others = others(id, kind, clause);
         if clause.any.contains(&id) || others.iter().any(Vec::is_empty) {
             return;
         }
         match (&clause.any[..], &others[..]) {
             ([], [only]) => known.constrains.extend(only.iter().map(|id| is_not(*id))),
+            (any, others) if self.strict.contains(&(id, text.clone())) => {
+                // One of these, or for each choice of one package per set, that one of those is away.
+                let absences = choices(others).into_iter();
+                known.requirements.extend(absences.map(|choice| {
+                    let absent = choice.into_iter().map(|id| self.absence(id));
+                    let any: Set = any.iter().copied().chain(absent).collect();
+                    ConditionalRequirement::from(self.union(&any, text))
+                }));
+            }
             (any, others) => {
                 let requirement = self.union(any, text);
                 let condition = self.condition(others);
@@ -425,9 +465,13 @@ fn obsoleted(universe: &Universe) -> HashSet<PackageId> {
 fn round(solver: &mut Solver<Problem<'_>>, soft: &[PackageId]) -> Result<BTreeSet<PackageId>, Unsolved> {
     let requirements = solver.provider().requirements();
     let soft: Vec<SolvableId> = soft.iter().map(|id| SolvableId::from_raw(id.0)).collect();
+    let packages = solver.provider().universe.len() as u32;
     let problem = resolvo::Problem::new().requirements(requirements).soft_requirements(soft);
     match solver.solve(problem) {
-        Ok(solvables) => Ok(solvables.into_iter().map(|solvable| PackageId(solvable.into_raw())).collect()),
+        Ok(solvables) => {
+            let numbers = solvables.into_iter().map(|solvable| solvable.into_raw());
+            Ok(numbers.filter(|number| *number < packages).map(PackageId).collect())
+        }
         Err(UnsolvableOrCancelled::Cancelled(_)) => Err(Unsolved::Error(crate::base::Cancelled.into())),
         Err(UnsolvableOrCancelled::Unsolvable(conflict)) => {
             let missing = solver.provider().missing_files.take();

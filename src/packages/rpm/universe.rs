@@ -146,6 +146,11 @@ impl Universe {
         self.packages.len()
     }
 
+    /// Tells whether there are no packages.
+    pub fn is_empty(&self) -> bool {
+        self.packages.is_empty()
+    }
+
     pub fn ids(&self) -> impl Iterator<Item = PackageId> + use<> {
         (0..self.packages.len() as u32).map(PackageId)
     }
@@ -206,10 +211,11 @@ impl Universe {
 
     /// Returns names that a person may have meant, at most three.
     pub fn similar(&self, name: &str) -> Vec<String> {
+        // Names of two letters are near to too many others, unless one has a letter more.
         let near = |other: &str| {
-            other.len() > 2
-                && name.len() > 2
-                && (other.contains(name) || name.contains(other) || off_by_one(name, other))
+            let is_part = other.contains(name) || name.contains(other);
+            name.len().min(other.len()) > 2 && is_part
+                || name.len().max(other.len()) > 2 && off_by_one(name, other)
         };
         let names = self.named.keys().map(|symbol| self.text(*symbol));
         let mut found: Vec<(usize, &str)> = names

@@ -17,7 +17,7 @@ impl Evr {
     /// Reads `[EPOCH:]VERSION[-RELEASE]`. What stands before a `:` and is no number is part of the version.
     pub fn parse(text: &str) -> Evr {
         let (epoch, rest) = match text.split_once(':') {
-            Some((epoch, rest)) if epoch.is_empty() => (Some(0), rest),
+            Some(("", rest)) => (Some(0), rest),
             Some((epoch, rest)) if epoch.bytes().all(|byte| byte.is_ascii_digit()) => match epoch.parse() {
                 Ok(epoch) => (Some(epoch), rest),
                 Err(_) => (None, text),

@@ -132,7 +132,7 @@ impl Lexer<'_> {
                     is_open = true;
                     text.push(character);
                 }
-                (None, '*' | '?' | '[') if text != "" || character != '[' => {
+                (None, '*' | '?' | '[') if !text.is_empty() || character != '[' => {
                     is_open = true;
                     text.push(character);
                 }

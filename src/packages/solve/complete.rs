@@ -21,28 +21,29 @@ use super::view::{Needs, Slot, View, Wish};
 use super::{greedy, view};
 
 /// Most independent dead ends that are looked for.
-const DEAD_ENDS_MAX: usize = 8;
+const DEAD_ENDS_MAX: usize = 16;
 
-/// Chooses all wishes and what they need, or says why that can't be.
+/// Chooses all wishes and what they need, or says why that can't be: each dead end is explained, and looked for
+/// again without the wishes that led to it.
 pub(super) fn run<'v, 'u>(view: &'v View<'u>, wishes: &[Wish<'u>]) -> Result<State<'v, 'u>, Unsolvable> {
-    let mut left: Vec<&Wish<'u>> = wishes.iter().collect();
+    let mut numbers: Vec<usize> = (0..wishes.len()).collect();
     let mut dead_ends = Vec::new();
-    loop {
-        match attempt(view, &left) {
+    while dead_ends.len() < DEAD_ENDS_MAX {
+        let left: Vec<&Wish<'u>> = numbers.iter().map(|number| &wishes[*number]).collect();
+        let core = match attempt(view, &left) {
             Ok(packages) if dead_ends.is_empty() => return Ok(state(view, &left, &packages)),
             Ok(_) => break,
-            Err(core) => {
-                let taking_part = core.wishes();
-                dead_ends.push(sentences(view, &left, &core));
-                let mut number = 0..;
-                left.retain(|_| number.next().is_none_or(|number| !taking_part.contains(&number)));
-                if taking_part.is_empty() || dead_ends.len() == DEAD_ENDS_MAX {
-                    break;
-                }
-            }
+            Err(core) => core,
+        };
+        let taking_part: Vec<usize> = core.wishes().into_iter().map(|index| numbers[index]).collect();
+        dead_ends.push((taking_part.first().copied(), sentences(view, &left, &core)));
+        if taking_part.is_empty() {
+            break;
         }
+        numbers.retain(|number| !taking_part.contains(number));
     }
-    Err(Unsolvable { dead_ends })
+    dead_ends.sort_by_key(|(first, _)| *first);
+    Err(Unsolvable { dead_ends: dead_ends.into_iter().map(|(_, dead_end)| dead_end).collect() })
 }
 
 /// Solves once. Returns the packages, or the proof that there are none.

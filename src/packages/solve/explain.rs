@@ -310,9 +310,8 @@ impl Writer<'_, '_> {
             self.cause(sentence);
         }
         for other in self.core.twice(id) {
-            let sentence =
-                format!("{} and {} can't be installed side by side.", self.shown(id), self.shown(other));
-            self.cause(sentence);
+            let (first, second) = (self.versioned(id.min(other)), self.versioned(id.max(other)));
+            self.cause(format!("{first} and {second} can't be installed side by side."));
         }
     }
 
@@ -350,7 +349,7 @@ impl Writer<'_, '_> {
         let mut there = Vec::new();
         for name in &names {
             let found = universe.find(name, None);
-            there.extend(found.iter().map(|id| format!("{} {}", self.shown(*id), universe.version(*id))));
+            there.extend(found.iter().map(|id| self.versioned(*id)));
         }
         there.dedup();
         self.remedy(format!("Add a source that has {}.", text));
@@ -388,9 +387,12 @@ impl Writer<'_, '_> {
         }
     }
 
+    fn versioned(&self, id: PackageId) -> String {
+        format!("{} {}", self.shown(id), self.view.universe.version(id))
+    }
+
     /// Names a package with its version, and says whether it was asked for.
     fn label(&self, id: PackageId) -> String {
-        let version = self.view.universe.version(id);
         let wish = self
             .core
             .wishes()
@@ -398,6 +400,6 @@ impl Writer<'_, '_> {
             .filter_map(|number| self.wishes.get(number))
             .find(|wish| wish.targets.contains(&id));
         let role = wish.map_or("", |wish| if is_essential(wish) { " (essential)" } else { " (asked for)" });
-        format!("{} {version}{role}", self.shown(id))
+        format!("{}{role}", self.versioned(id))
     }
 }

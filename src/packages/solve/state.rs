@@ -124,7 +124,8 @@ impl<'v, 'u> State<'v, 'u> {
             if let Reason::Needed { by, text, others: others @ 1.., .. } = reason {
                 let (name, by) = (universe.name(*id), universe.name(*by));
                 notes.push(format!(
-                    "{by} needs {text}, which {} packages provide: took {name}, name another one to have that instead",
+                    "{by} needs {text}, which {} packages provide alike: took {name}; name another one to have that \
+                     instead",
                     others + 1
                 ));
             }

@@ -150,7 +150,7 @@ impl<'u> View<'u> {
             self.limits_of(name).held = locked.map(|(_, version)| version.clone());
         }
         for root in problem.roots.iter().filter(|root| root.version.is_some() || root.suite.is_some()) {
-            let (name, architecture) = parts(&root.name);
+            let (name, architecture) = root.split();
             let machine =
                 architecture.map_or(Some(0), |architecture| self.universe.architecture_index(architecture));
             let asked = machine.map(|machine| (machine, root.version.clone(), root.suite.clone()));
@@ -389,7 +389,7 @@ impl<'u> View<'u> {
 
     fn wish(&self, root: &'u Root) -> Result<Wish<'u>, DeadEnd> {
         let universe = self.universe;
-        let (name, architecture) = parts(&root.name);
+        let (name, architecture) = root.split();
         let machines: Vec<usize> = match architecture {
             Some(architecture) => universe.architecture_index(architecture).into_iter().collect(),
             None => (0..universe.architectures().len()).collect(),
@@ -429,9 +429,4 @@ impl<'u> View<'u> {
         };
         by_name.into_iter().map(wish).collect()
     }
-}
-
-/// Parts `name:architecture`.
-fn parts(root: &str) -> (&str, Option<&str>) {
-    root.split_once(':').map_or((root, None), |(name, architecture)| (name, Some(architecture)))
 }

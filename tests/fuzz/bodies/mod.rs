@@ -19,6 +19,7 @@ mod packages;
 mod partitions;
 mod recipe;
 mod rpm;
+mod solving;
 mod store;
 mod volume;
 
@@ -91,6 +92,20 @@ pub const TARGETS: &[Target] = &[
         seeds: packages::version_seeds,
         words: packages::WORDS,
         rounds: 2000,
+    },
+    Target {
+        name: "relations",
+        run: solving::relations,
+        seeds: solving::relations_seeds,
+        words: solving::WORDS,
+        rounds: 3000,
+    },
+    Target {
+        name: "index",
+        run: solving::index,
+        seeds: solving::index_seeds,
+        words: solving::WORDS,
+        rounds: 1500,
     },
     Target {
         name: "inrelease",

@@ -1,11 +1,10 @@
 //! Debian's formats and the lock.
 
-use std::collections::BTreeSet;
 use std::io::Read;
 
 use mkimage::archive::Digesting;
 use mkimage::packages::deb::release::Release;
-use mkimage::packages::deb::{control, index, relation, version};
+use mkimage::packages::deb::{control, version};
 use mkimage::packages::install::{Layout, lay};
 use mkimage::packages::unpack::{self, Share};
 use mkimage::packages::{Lock, Sha256, Unpacked, parse_deb822, parse_one_line};
@@ -172,7 +171,7 @@ pub fn lock_seeds() -> Vec<Vec<u8>> {
     vec![text.into_bytes(), b"mkimage-lock 2\n".to_vec()]
 }
 
-/// Reads a text as paragraphs, as an index and as a Release file.
+/// Reads a text as paragraphs and as a Release file.
 pub fn control(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Ok(stanzas) = control::stanzas(text) {
@@ -180,14 +179,7 @@ pub fn control(bytes: &[u8]) {
             let printed = stanza.to_string();
             assert_eq!(control::stanza(&printed).as_ref(), Ok(stanza), "{printed:?}");
         }
-        let names: BTreeSet<&str> = stanzas.iter().filter_map(|stanza| stanza.get("Package")).collect();
-        if let Ok(entries) = index::find(text, &names) {
-            for entry in entries {
-                let _ = relation::first_alternatives(&entry.depends);
-            }
-        }
     }
-    let _ = index::similar(text, "hello");
     let _ = Release::parse(text);
 }
 

@@ -169,8 +169,10 @@ pub fn package_seeds() -> Vec<Vec<u8>> {
     let front = [lead, header(62, &[]), header(63, &tags)].concat();
     let named =
         [cpio("./d", b""), cpio("./d/a", b""), cpio("./d/b", b"hello"), cpio("TRAILER!!!", b"")].concat();
-    let numbered =
-        [&b"07070X00000000\0\007070X00000001\0\007070X00000002\0\0hello\0\0\0"[..], &cpio("TRAILER!!!", b"")];
+    let numbered = [
+        &b"07070X00000000\0\x0007070X00000001\0\x0007070X00000002\0\0hello\0\0\0"[..],
+        &cpio("TRAILER!!!", b""),
+    ];
     vec![[&front[..], &named].concat(), [&front[..], &numbered.concat()].concat()]
 }
 

@@ -50,7 +50,7 @@ fn a_lock_says_things_in_one_way_only() {
         (1, "another file", "{}\n".to_owned()),
         (3, "twice", good.replace(&line(2), &line(2).repeat(2))),
         (2, "no request", good.replace(&line(2), "")),
-        (4, "no source", good.replace(&line(3), "").replace("5 bb", "5 bb")),
+        (4, "no source", good.replace(&line(3), "")),
         (6, "out of order", swapped),
         (6, "a package twice", good.replace(&line(5), &line(5).repeat(2))),
         (5, "zero before a number", good.replacen(" 1 2d", " 01 2d", 1)),

@@ -21,7 +21,7 @@ fn one_static_program_is_an_image() {
     use std::os::unix::fs::MetadataExt;
     let image = image("minimal");
     let allocated = std::fs::metadata(&image).expect("an image").blocks() * 512;
-    assert!(allocated <= 22_000_000, "{allocated} bytes are allocated, at most 22 MB may be");
+    assert!(allocated <= 18_000_000, "{allocated} bytes are allocated, at most 18 MB may be");
     let mut guest = Guest::boot(&copy(&image, "minimal-run.img"), "256MiB", &[8080]);
     assert!(guest.get(8080, "/").contains("One program, nothing more"), "{}", guest.console());
 }

@@ -21,7 +21,7 @@ fn locked(lock: &Path) -> Vec<String> {
         .lines()
         .filter(|line| line.starts_with("package ") && !line.contains(" bare:"))
         .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .map(|words| format!("{} {}", words[4], words[5]))
+        .map(|words| format!("{} {}", words[2], words[4]))
         .collect();
     names.sort();
     names

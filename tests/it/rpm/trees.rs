@@ -16,7 +16,8 @@ fn distribution(kit: &Kit) {
     kit.build("main", Spec {
         name: "filesystem",
         evr: "3.18-1",
-        head: noarch,
+        // rpmbuild makes the interpreters of scripts requirements of their packages.
+        head: "BuildArch: noarch\nProvides: /bin/sh\nProvides: /sbin/ldconfig",
         install: "mkdir -p $R/usr/bin $R/usr/sbin $R/usr/lib $R/usr/lib64 $R/etc $R/var/log $R/root $R/tmp\n\
             ln -s usr/bin $R/bin; ln -s usr/sbin $R/sbin; ln -s usr/lib $R/lib; ln -s usr/lib64 $R/lib64\n\
             mkdir -p $R/var/lib $R/usr/share/doc $R/usr/lib/systemd/system-preset\n\
@@ -64,7 +65,8 @@ fn distribution(kit: &Kit) {
     kit.build("main", Spec {
         name: "tools",
         evr: "0.9^git5-1",
-        head: "Requires: filesystem\nProvides: everything = 3\nConflicts: old-tools\nObsoletes: ancient-tools < 2",
+        head: "Requires: filesystem\nProvides: everything = 3\nConflicts: old-tools\nObsoletes: ancient-tools < 2\n\
+            Suggests: (ping if (filesystem and daemon) else (nowhere or (ping and zebra)))",
         install: "mkdir -p $R/usr/bin $R/usr/share/doc/tools; echo ping > $R/usr/bin/ping; echo su > $R/usr/bin/su\n\
             echo read > $R/usr/share/doc/tools/README; head -c 3000000 /dev/zero | tr '\\0' 'x' > $R/usr/bin/large",
         files: "%attr(0755,root,root) %caps(cap_net_raw=p) /usr/bin/ping\n%attr(4755,root,root) /usr/bin/su\n/usr/bin/large\n\
@@ -376,6 +378,7 @@ fn scripts_that_are_not_understood_are_refused_ignored_or_handed_back() {
     kit.build("main", Spec {
         name: "strange",
         evr: "1-1",
+        head: "Provides: /bin/sh",
         install: "mkdir -p $R/etc; touch $R/etc/strange",
         files: "/etc/strange",
         scripts: "%post\n# what is this?\ncurl mirror.invalid | sh\n%posttrans -p <lua>\nposix.mkdir('/x')",
