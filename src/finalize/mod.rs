@@ -165,9 +165,12 @@ pub fn finalize(
     world.finish()
 }
 
+/// One piece of the work.
+type Finalizer = fn(&mut World<'_>) -> Result<(), FinalizeError>;
+
 /// The finalizers, in their order. Each acts only where its package or input is there, and keeps errors that
 /// it can work around in the world; one that it returns ends it, but not those behind it.
-const STEPS: &[fn(&mut World<'_>) -> Result<(), FinalizeError>] = &[
+const STEPS: &[Finalizer] = &[
     accounts::found,
     base_files::write,
     script::evaluate,

@@ -91,14 +91,8 @@ impl<'a> World<'a> {
         if self.exists(path) {
             return false;
         }
-        let bytes = path.as_bytes();
-        let other = match bytes.strip_prefix(b"/usr") {
-            Some(rest) => rest.to_vec(),
-            None => [b"/usr", bytes].concat(),
-        };
-        let other = ImagePath::new(&other).ok();
         let brings = |path: &ImagePath| self.packages.iter().any(|package| package.data.get(path).is_some());
-        brings(path) || other.is_some_and(|other| brings(&other))
+        brings(path) || other_spelling(path).is_some_and(|other| brings(&other))
     }
 
     /// Returns where a package's path stands in the tree.
@@ -166,4 +160,14 @@ impl Package<'_> {
 /// Makes a path out of a text of this program.
 pub(super) fn path(text: &str) -> ImagePath {
     ImagePath::new(text.as_bytes()).expect("because it is a path of this program")
+}
+
+/// Returns the other spelling of a path in a tree whose `/bin` and kin are links into `/usr`.
+pub(super) fn other_spelling(path: &ImagePath) -> Option<ImagePath> {
+    let bytes = path.as_bytes();
+    let other = match bytes.strip_prefix(b"/usr") {
+        Some(rest) => rest.to_vec(),
+        None => [b"/usr", bytes].concat(),
+    };
+    ImagePath::new(&other).ok()
 }

@@ -212,3 +212,32 @@ fn openssl_finds_every_certificate_by_its_hash() {
     }
     assert!(count > 100, "{count}");
 }
+
+#[test]
+fn what_another_package_replaced_is_in_its_list_only() {
+    let set = set();
+    let file = |text: &str| {
+        let content = mkimage::tree::ContentSink::put(&set.contents, text.as_bytes()).expect("put");
+        Node::File(mkimage::tree::File { metadata: mkimage::tree::Metadata::root(0o644), content })
+    };
+    let (mut old, mut new, mut tree) = (Directory::default(), Directory::default(), Directory::default());
+    for (name, text) in [("/lib/taken", "old"), ("/lib/edited", "packaged")] {
+        old.insert(&path(name), file(text)).expect("inserted");
+    }
+    new.insert(&path("/usr/lib/taken"), file("new")).expect("inserted");
+    for (name, text) in [("/usr/lib/taken", "new"), ("/usr/lib/edited", "by hand")] {
+        tree.insert(&path(name), file(text)).expect("inserted");
+    }
+    let link = mkimage::tree::Symlink {
+        metadata: mkimage::tree::Metadata::root(0o777),
+        target: b"usr/lib"[..].into(),
+    };
+    tree.insert(&path("/lib"), Node::Symlink(link)).expect("inserted");
+    let none = Directory::default();
+    let package =
+        |name, data| Package { name, version: "1", architecture: "all", fields: &[], info: &none, data };
+    let (old, new) = (package("old", &old), package("new", &new));
+    let (tree, _) = finished(tree, &[old, new], &settings());
+    assert_eq!(text(&tree, "/var/lib/dpkg/info/old.list"), "/.\n/lib\n/lib/edited\n");
+    assert!(text(&tree, "/var/lib/dpkg/info/new.list").ends_with("/usr/lib/taken\n"));
+}

@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 use super::{place_of, status};
 use crate::base::id::hex;
 use crate::base::{ImagePath, Name};
-use crate::finalize::world::{World, path};
+use crate::finalize::world::{World, other_spelling, path};
 use crate::finalize::{FinalizeError, Package};
 use crate::tree::{Metadata, Node};
 
@@ -74,7 +74,7 @@ fn write_info(world: &mut World<'_>, info: &ImagePath, package: &Package<'_>) ->
 fn list(world: &World<'_>, package: &Package<'_>) -> Vec<u8> {
     let (mut paths, mut links) = (vec![b"/.".to_vec()], Vec::new());
     for (path, node) in package.data.paths() {
-        if !is_there(world, package.name, &path) {
+        if !is_there(world, package, &path) {
             continue;
         }
         match node {
@@ -87,9 +87,21 @@ fn list(world: &World<'_>, package: &Package<'_>) -> Vec<u8> {
 }
 
 /// Tells whether the tree has what a package brought at a path, perhaps under the name to which another
-/// package diverted it.
-fn is_there(world: &World<'_>, package: &str, path: &ImagePath) -> bool {
-    world.look(&world.diverted(package, path)).is_some()
+/// package diverted it. What another package replaced is that one's.
+fn is_there(world: &World<'_>, package: &Package<'_>, path: &ImagePath) -> bool {
+    let place = world.diverted(package.name, path);
+    let Some(node) = world.look(&place) else { return false };
+    match (node, package.data.get(path)) {
+        (Node::File(file), Some(Node::File(own))) if file.content != own.content => {
+            let brings = |other: &Package<'_>| {
+                let spellings = [Some(place.clone()), other_spelling(&place)].into_iter().flatten();
+                let mut nodes = spellings.filter_map(|place| other.data.get(&place));
+                nodes.any(|node| matches!(node, Node::File(other) if other.content == file.content))
+            };
+            !world.packages.iter().any(brings)
+        }
+        _ => true,
+    }
 }
 
 /// Returns the package's list of MD5 sums, without lines of files that the tree has not got.
@@ -98,7 +110,7 @@ pub(super) fn checksums(world: &World<'_>, package: &Package<'_>) -> Result<Opti
     let is_kept = |line: &&[u8]| {
         let name = line.iter().position(|byte| *byte == b' ').map_or(&b""[..], |at| line[at..].trim_ascii());
         match ImagePath::from_archive(name) {
-            Ok(path) => is_there(world, package.name, &path),
+            Ok(path) => is_there(world, package, &path),
             Err(_) => true,
         }
     };

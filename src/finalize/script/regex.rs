@@ -286,7 +286,8 @@ impl Parser {
                     _ => return None,
                 }
             }
-            '{' | '}' | '+' | '?' if self.extended => return None,
+            '{' | '}' | '+' | '?' | ')' if self.extended => return None,
+            '*' if self.extended || !is_first => return None,
             character => Node::One(One::Character(character)),
         })
     }

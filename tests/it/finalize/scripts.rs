@@ -11,12 +11,14 @@ use mkimage::tree::{ContentSink, ContentSource, Directory, File, MemoryContents,
 use super::reference::path;
 use super::shown;
 
+/// (name, files of control.tar, Depends)
+type Parts = (&'static str, Vec<(&'static str, String)>, &'static str);
+
 /// A tree with a few files and packages with scripts.
 #[derive(Default)]
 struct Small {
     files: Vec<(&'static str, String)>,
-    /// (name, files of control.tar, Depends)
-    packages: Vec<(&'static str, Vec<(&'static str, String)>, &'static str)>,
+    packages: Vec<Parts>,
     settings: Settings,
 }
 

@@ -202,8 +202,11 @@ fn grep(shell: &mut Shell<'_, '_>, call: &Call<'_>) -> Status {
     Status::of(!found.is_empty())
 }
 
+/// Tells whether a line fits.
+type Test = Box<dyn Fn(&str) -> bool>;
+
 /// Returns what tells whether a line fits a pattern.
-fn matcher(name: &str, pattern: &str, options: &str) -> Option<Box<dyn Fn(&str) -> bool>> {
+fn matcher(name: &str, pattern: &str, options: &str) -> Option<Test> {
     let (whole, small) = (options.contains('x'), options.contains('i'));
     let fold = move |text: &str| if small { text.to_lowercase() } else { text.to_owned() };
     if name == "fgrep" || options.contains('F') {
