@@ -9,11 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mkimage::archive::{Limits, scan};
-use mkimage::base::job::Job;
 use mkimage::base::Stopwatch;
-use mkimage::store::{
-    Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store,
-};
+use mkimage::base::job::Job;
+use mkimage::store::{Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store};
 
 fn main() {
     let tree = tree();
@@ -148,7 +146,8 @@ fn tree() -> PathBuf {
     // What the kernel fills at boot: device nodes of the host belong into no image.
     for node in std::fs::read_dir(tree.join("dev")).expect("listed") {
         let node = node.expect("listed").path();
-        let removed = if node.is_dir() { std::fs::remove_dir_all(&node) } else { std::fs::remove_file(&node) };
+        let removed =
+            if node.is_dir() { std::fs::remove_dir_all(&node) } else { std::fs::remove_file(&node) };
         removed.expect("removed");
     }
     tree
