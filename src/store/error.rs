@@ -44,6 +44,12 @@ pub enum StoreError {
     NoSuchMove { name: RefName, moves: usize, asked: usize },
     #[error("{name:?} begins the names of {} commits: {}", found.len(), list(found))]
     Ambiguous { name: String, found: Vec<CommitId> },
+    #[error("garbage was collected meanwhile, and with it something that this transaction relied on; nothing was published")]
+    Expired,
+    #[error("nothing was collected: {what}: {problem}")]
+    GcDoubt { what: String, problem: String },
+    #[error("{} is being collected or repacked by another process", path.display())]
+    Collecting { path: PathBuf },
     #[error("{} is not empty; a checkout goes into a directory of its own", path.display())]
     NotEmpty { path: PathBuf },
     #[error(transparent)]
@@ -55,6 +61,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Makes the error that ends a collection: what could not be trusted, and why.
+    pub(super) fn doubt(what: impl std::fmt::Display, problem: impl std::fmt::Display) -> Self {
+        StoreError::GcDoubt { what: what.to_string(), problem: problem.to_string() }
+    }
+
     /// Tells whether the file system is full or over quota. What was there before is unharmed, and the
     /// same call succeeds once there is room.
     pub fn is_full(&self) -> bool {

@@ -28,14 +28,18 @@ struct Journal {
 }
 
 impl Store {
-    /// Moves refs as a whole. The packs that they lead into must be published.
+    /// Moves refs as a whole. `publish` is called under the lock before: it sees to it that all they lead to
+    /// is there, and returns whether it gave names to packs. With `quiet` on there is nothing to publish, and
+    /// nothing is done where no ref has to move.
     pub(super) fn move_refs(
         &self,
         job: &Job,
         updates: &[RefUpdate],
         message: &str,
+        quiet: bool,
+        publish: impl FnOnce() -> Result<bool>,
     ) -> Result<Vec<RefChange>> {
-        if let Some(unmoved) = self.all_there(updates)? {
+        if quiet && let Some(unmoved) = self.all_there(updates)? {
             return Ok(unmoved);
         }
         for (index, update) in updates.iter().enumerate() {
@@ -45,9 +49,10 @@ impl Store {
             }
         }
         self.prepare()?;
-        let _alone = Lock::wait(&self.media, &self.layout.refs_lock(), job)?;
+        let _alone = self.lock_refs(job)?;
         self.clear_temporaries()?;
         self.roll_forward()?;
+        let published = publish()?;
         let changes = updates.iter().map(|update| self.change(update)).collect::<Result<Vec<RefChange>>>()?;
         for unmoved in changes.iter().filter(|change| !change.moved) {
             self.settle(&unmoved.name, &unmoved.value, &escaped(message.as_bytes()))?;
@@ -55,6 +60,8 @@ impl Store {
         let moves: Vec<_> = changes.iter().filter(|c| c.moved).map(|c| (c.name.clone(), c.value)).collect();
         if !moves.is_empty() {
             self.make_moves(Journal { message: escaped(message.as_bytes()), moves })?;
+        } else if published {
+            self.media.sync_directory(&self.layout.packs())?;
         }
         Ok(changes)
     }
@@ -171,7 +178,7 @@ impl Store {
     }
 
     /// Gives bytes a name, durably, in place of what had it. The caller holds the lock.
-    fn publish_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+    pub(super) fn publish_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let parent = path.parent().expect("because the path lies in the store");
         let temporary = self.layout.refs().join(format!("{TEMPORARY}{}", publish::unique()));
         let file = self.media.create_file(&temporary, 0o444)?;
@@ -192,6 +199,9 @@ impl Store {
         let names = crate::base::fs::list(&refs)?;
         for name in names.iter().filter(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())) {
             self.media.remove_file(&refs.join(name))?;
+        }
+        if self.is_shared() {
+            super::lock::clear_claims(&self.media, &refs)?;
         }
         Ok(())
     }
@@ -214,13 +224,14 @@ impl Store {
         if self.journals().is_ok_and(|journals| journals.is_empty()) {
             return;
         }
-        if let Ok(Some(_alone)) = Lock::attempt(&self.media, &self.layout.refs_lock()) {
+        if let Ok(Some(_alone)) = Lock::attempt(&self.media, &self.layout.refs_lock(), self.is_shared())
+        {
             let _ = self.roll_forward();
         }
     }
 
     /// Finishes every journal. The caller holds the lock.
-    fn roll_forward(&self) -> Result<()> {
+    pub(super) fn roll_forward(&self) -> Result<()> {
         for path in self.journals()? {
             if let Some(journal) = read_journal(&path)? {
                 self.finish(&path, &journal)?;

@@ -90,7 +90,7 @@ fn expect_rerun(folder: &Path, commits: &[CommitId; 2], when: &str) {
     expect_sound(folder, commits, 2, when);
     assert_eq!(list(folder.join("tmp")), [".lock"], "{when}");
     assert_eq!(list(folder.join("refs")), [".lock", "channel", "main", "third"], "{when}");
-    let expected = ["format", "journal", "memo", "packs", "reflog", "refs", "tmp"];
+    let expected = ["format", "journal", "leases", "memo", "packs", "reflog", "refs", "tmp", "trash"];
     assert_eq!(list(folder), expected, "{when}");
     assert_eq!(list(folder.join("journal")).len(), 0, "{when}");
 }
