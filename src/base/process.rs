@@ -81,7 +81,13 @@ impl FromStr for ProcessName {
             let [host, boot, namespace, pid, started] = fields[..] else { return None };
             let words = [host, boot, namespace].map(str::to_owned);
             let [host, boot, namespace] = words;
-            Some(ProcessName { host, boot, namespace, pid: pid.parse().ok()?, started: started.parse().ok()? })
+            Some(ProcessName {
+                host,
+                boot,
+                namespace,
+                pid: pid.parse().ok()?,
+                started: started.parse().ok()?,
+            })
         };
         name().filter(|name| name.to_string() == text).ok_or_else(|| format!("{text:?} names no process"))
     }

@@ -44,7 +44,9 @@ pub enum StoreError {
     NoSuchMove { name: RefName, moves: usize, asked: usize },
     #[error("{name:?} begins the names of {} commits: {}", found.len(), list(found))]
     Ambiguous { name: String, found: Vec<CommitId> },
-    #[error("garbage was collected meanwhile, and with it something that this transaction relied on; nothing was published")]
+    #[error(
+        "garbage was collected meanwhile, and with it something that this transaction relied on; nothing was published"
+    )]
     Expired,
     #[error("nothing was collected: {what}: {problem}")]
     GcDoubt { what: String, problem: String },

@@ -224,8 +224,7 @@ impl Store {
         if self.journals().is_ok_and(|journals| journals.is_empty()) {
             return;
         }
-        if let Ok(Some(_alone)) = Lock::attempt(&self.media, &self.layout.refs_lock(), self.is_shared())
-        {
+        if let Ok(Some(_alone)) = Lock::attempt(&self.media, &self.layout.refs_lock(), self.is_shared()) {
             let _ = self.roll_forward();
         }
     }

@@ -139,7 +139,8 @@ impl Transaction<'_> {
                 }
             };
             let named = reach::named(self, record.kind, &id, record.size);
-            let named = named.map_err(|error| if is_missing(&error) { StoreError::Expired } else { error })?;
+            let named =
+                named.map_err(|error| if is_missing(&error) { StoreError::Expired } else { error })?;
             waiting.extend(named.into_iter().map(|named| named.id).filter(|id| seen.insert(*id)));
         }
         Ok(lost)

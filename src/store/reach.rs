@@ -33,7 +33,9 @@ impl Named {
 pub(super) fn named<L: Lookup>(objects: &L, kind: Kind, id: &Digest, size: u64) -> Result<Vec<Named>> {
     match kind {
         Kind::Blob => Ok(Vec::new()),
-        Kind::Tree => objects::directory(objects, &TreeRef { id: TreeId(*id), size }).map(|tree| by_tree(&tree)),
+        Kind::Tree => {
+            objects::directory(objects, &TreeRef { id: TreeId(*id), size }).map(|tree| by_tree(&tree))
+        }
         Kind::Commit => objects::commit(objects, &CommitId(*id)).map(|commit| by_commit(&commit)),
     }
 }

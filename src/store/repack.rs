@@ -42,7 +42,7 @@ const TIER_FACTOR: u64 = 8;
 /// Packs of one tier that are merged by a commit.
 const TIER_PACKS: usize = 8;
 /// A commit merges at most so many bytes, and so many times the bytes that it brought.
-const COMMIT_BYTES: u64 = 64 << 20;
+const COMMIT_BYTES: u64 = 256 << 20;
 const COMMIT_FACTOR: u64 = 8;
 /// Longer packs are never merged: copying them would cost more than looking into them.
 const PACK_BYTES_MAX: u64 = 8 << 30;
@@ -90,8 +90,7 @@ impl Store {
         let step = job.step("put packs together", Some(chosen.len() as u64), Unit::Items);
         let generation = self.freshen();
         let packs: Vec<Arc<Pack>> = chosen.into_iter().map(|(_, pack)| pack).collect();
-        let ready =
-            rewrite::copy(self, &packs, members(&packs)?, rewrite::newest(packs.iter())?, job)?;
+        let ready = rewrite::copy(self, &packs, members(&packs)?, rewrite::newest(packs.iter())?, job)?;
         {
             let _lock = self.lock_refs(job)?;
             // A collector that ignores our lock, or died in the middle, may have taken what these lead to.
@@ -211,7 +210,7 @@ mod tests {
         let mixed = [[kib; 3].as_slice(), [100 * kib; 8].as_slice(), [10 << 20].as_slice()].concat();
         assert_eq!(count_of_full_tiers(&mixed, COMMIT_BYTES), 11);
         assert_eq!(count_of_full_tiers(&mixed, 100), 0, "too much for this commit");
-        assert_eq!(count_of_full_tiers(&[20 << 20; 8], COMMIT_BYTES), 0);
+        assert_eq!(count_of_full_tiers(&[40 << 20; 8], COMMIT_BYTES), 0);
     }
 
     #[test]

@@ -218,7 +218,8 @@ impl<'a> Transaction<'a> {
         }
         let _alone = self.beginning.lock().expect("because nothing panics while it begins");
         if self.staging.get().is_none() {
-            let staging = Staging::begin(self.store, self.generation(), &self.job).map_err(as_content_error)?;
+            let staging =
+                Staging::begin(self.store, self.generation(), &self.job).map_err(as_content_error)?;
             let _ = self.staging.set(staging);
         }
         Ok(self.staging.get().expect("because it was set just now"))

@@ -85,7 +85,8 @@ impl<'a> Marking<'a> {
             if !packs[member.pack as usize] || !matches!(self.set(&member.id), Some((_, Marked::Now(_)))) {
                 return Ok(None);
             }
-            let record = here.record(member).map_err(|problem| super::census::doubt(here.pack(member), problem))?;
+            let record =
+                here.record(member).map_err(|problem| super::census::doubt(here.pack(member), problem))?;
             let place = Some((census as u32, *member));
             let waiting = Waiting { kind: record.kind, id: member.id, size: record.size, place, root: 0 };
             Ok((record.kind != Kind::Blob).then_some(waiting))

@@ -47,9 +47,13 @@ pub(super) enum Fate {
     /// Everything in it is dead.
     Goes,
     /// Its live members are copied into another pack, then it goes.
-    Copied { live: u64 },
+    Copied {
+        live: u64,
+    },
     /// Its live members get an index of their own, over the same bytes, then it goes.
-    Thinned { live: u64 },
+    Thinned {
+        live: u64,
+    },
 }
 
 /// The numbers of a plan.
@@ -105,7 +109,8 @@ impl Store {
         let young = self.young(&census, now, rules)?;
         let censuses = vec![census];
         let rescued = self.mark_all(&censuses, &found.roots, &memo_roots, &young, job)?;
-        let (expired, living): (Vec<Seen>, Vec<Seen>) = found.leases.into_iter().partition(|lease| lease.expired);
+        let (expired, living): (Vec<Seen>, Vec<Seen>) =
+            found.leases.into_iter().partition(|lease| lease.expired);
         let after = Duration::from_secs(rules.trash_seconds);
         let folders = self.trash_folders(now)?;
         let emptied: Vec<Folder> = trash::emptiable(folders, after, &living).collect();
@@ -304,7 +309,9 @@ impl GcPlan {
         let gone = summary.objects_trashed;
         add(
             gone,
-            format!("to the trash: {gone} objects, {size}; {packs_trashed} packs go, {packs_replaced} are replaced"),
+            format!(
+                "to the trash: {gone} objects, {size}; {packs_trashed} packs go, {packs_replaced} are replaced"
+            ),
         );
         add(self.orphans.len() as u64, format!("{} halves of packs go to the trash", self.orphans.len()));
         add(summary.objects_rescued, format!("{} objects come back from the trash", summary.objects_rescued));
