@@ -21,6 +21,7 @@ pub mod fs;
 pub mod heartbeat;
 pub mod id;
 pub mod job;
+pub mod nearest;
 pub mod parallel;
 pub mod path;
 pub mod process;

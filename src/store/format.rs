@@ -5,7 +5,7 @@
 //! packs/ID.pack     frames of objects, see `pack`           ID: the digest that ends ID.idx
 //! packs/ID.idx      index of ID.pack; published after it: a pack without an index is not there
 //! refs/NAME         one line, see `refs`; refs/.lock serialises all moves
-//! reflog/NAME       one line a move
+//! reflog/NAME@      one line a move, see `reflog`; stays when the ref goes
 //! journal/UNIQUE    refs that move together, while they move
 //! memo/XX/KEY       results of steps, see `memo`: may vanish or rot at any time
 //! tmp/UNIQUE/       a transaction in the making; its `lock` is held while its process lives
@@ -43,6 +43,8 @@ const CRITICAL: [&str; 1] = ["packs-1"];
 
 const FORMAT_BYTES_MAX: u64 = 4096;
 const DIRECTORIES: [&str; 8] = ["packs", "refs", "reflog", "journal", "memo", "tmp", "leases", "trash"];
+/// No name of a ref has it: the log of `a` never stands in the way of the log of `a/b`.
+pub(super) const REFLOG_SUFFIX: char = '@';
 const TEMPORARY_FORMAT: &str = ".format.";
 const RESERVED: [&str; 3] = ["gc-generation", "gc.lock", "state"];
 
@@ -86,6 +88,11 @@ impl Layout {
     }
 
     pub fn reflog(&self, name: &RefName) -> PathBuf {
+        self.reflogs().join(format!("{name}{REFLOG_SUFFIX}"))
+    }
+
+    /// Returns where the log of a ref lay before removed refs kept theirs.
+    pub fn old_reflog(&self, name: &RefName) -> PathBuf {
         self.reflogs().join(name.as_str())
     }
 

@@ -22,11 +22,12 @@ use std::sync::Arc;
 
 use super::error::{Kind, Result, StoreError};
 use super::index::{Pack, Problem};
+use super::moves::Moves;
 use super::objects;
 use super::packs::ChunkSource;
 use super::reach;
 use super::record::Record;
-use super::refs::RefUpdate;
+use super::refs::{RefMove, RefUpdate};
 use super::staging::Staging;
 use super::transaction::{Committed, Transaction};
 use crate::base::Digest;
@@ -47,8 +48,17 @@ impl Transaction<'_> {
     /// Fails with [`StoreError::Expired`] where garbage was collected meanwhile and something is missing
     /// since: do the same work again.
     pub fn commit(self, updates: &[RefUpdate], message: &str) -> Result<Committed> {
-        for update in updates {
-            self.demand(Kind::Commit, &update.new.0)?;
+        self.commit_moves(&updates.iter().map(RefMove::from).collect::<Vec<_>>(), message)
+    }
+
+    /// Does what [`Transaction::commit`] does, with refs removed as well: moves and removals as a whole.
+    pub fn commit_moves(self, moves: &[RefMove], message: &str) -> Result<Committed> {
+        self.commit_as(&Moves { moves, message, undoes: None })
+    }
+
+    pub(super) fn commit_as(self, moves: &Moves<'_>) -> Result<Committed> {
+        for commit in moves.moves.iter().filter_map(|wanted| wanted.new) {
+            self.demand(Kind::Commit, &commit.0)?;
         }
         self.look_again(true)?;
         let sealed = self.seal()?;
@@ -56,7 +66,7 @@ impl Transaction<'_> {
             self.fence()?;
             self.name(sealed.as_ref())
         };
-        let refs = self.store.move_refs(&self.job, updates, message, sealed.is_none(), publish)?;
+        let refs = self.store.move_refs(&self.job, moves, sealed.is_none(), publish)?;
         let (objects, bytes) = sealed.map_or((0, 0), |sealed| (sealed.objects, sealed.bytes));
         let store = self.store;
         let job = self.job.clone();

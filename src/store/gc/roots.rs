@@ -27,7 +27,7 @@ impl Store {
         for (name, value) in self.refs().map_err(doubted)? {
             roots.push(root(format!("ref {name}"), value.commit, Strength::Firm));
         }
-        for name in self.logged_names()? {
+        for name in self.logged_refs()? {
             for entry in self.log(&name).map_err(doubted)? {
                 if entry.value.seconds >= cutoff {
                     let from = format!("move {} of ref {name}", entry.value.generation);
@@ -86,24 +86,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// Lists the refs that have a log, whether they are there or not.
-    fn logged_names(&self) -> Result<Vec<RefName>> {
-        let mut names = std::collections::BTreeSet::new();
-        let mut waiting = vec![String::new()];
-        while let Some(prefix) = waiting.pop() {
-            let folder = self.layout.reflogs().join(&prefix);
-            for name in list(&folder)? {
-                let text = format!("{prefix}{}", name.to_string_lossy());
-                if folder.join(&name).is_dir() {
-                    waiting.push(format!("{text}/"));
-                } else if let Ok(name) = RefName::new(text.strip_suffix('@').unwrap_or(&text)) {
-                    names.insert(name);
-                }
-            }
-        }
-        Ok(names.into_iter().collect())
     }
 
     /// Reads which objects the memos of late name, and lists those that were not used for longer than
