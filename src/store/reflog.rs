@@ -201,8 +201,8 @@ impl Store {
     }
 
     fn sync_way_to_log(&self, path: &Path) -> Result<()> {
-        let way = path.ancestors().skip(1).take_while(|above| above.starts_with(self.layout.reflogs()));
-        Ok(way.map(|above| self.media.sync_directory(above)).collect::<std::result::Result<(), _>>()?)
+        let mut way = path.ancestors().skip(1).take_while(|above| above.starts_with(self.layout.reflogs()));
+        Ok(way.try_for_each(|above| self.media.sync_directory(above))?)
     }
 }
 

@@ -47,7 +47,8 @@ pub fn run(context: &Context, arguments: &Promote) -> Done {
         .map(|it| RefUpdate { name: it.to.clone(), expected: Expected::of(it.found.as_ref()), new: it.new })
         .collect();
     if !arguments.dry_run {
-        let from: Vec<&str> = arguments.pairs.chunks(2).map(|pair| &*pair[0]).collect();
+        let mut from: Vec<&str> = arguments.pairs.chunks(2).map(|pair| &*pair[0]).collect();
+        from.dedup();
         let message = arguments.message.clone().unwrap_or_else(|| format!("promote {}", from.join(" ")));
         store.begin(&context.job).commit(&updates, &message).map_err(Failure::from)?;
     }
