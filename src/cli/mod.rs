@@ -18,6 +18,7 @@ mod commands;
 mod failure;
 mod printer;
 mod progress;
+mod text;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -25,10 +25,12 @@
 
 #![forbid(unsafe_code)]
 
+mod bisect;
 mod check;
 mod checkout;
 mod chunk;
 mod commit;
+mod difference;
 mod directory;
 mod encode;
 mod error;
@@ -63,9 +65,11 @@ mod transaction;
 mod trees;
 mod undo;
 
+pub use bisect::{Bisection, Finding, Verdict};
 pub use check::{CheckReport, Fault};
 pub use checkout::{CheckoutReport, Skipped};
 pub use commit::{Architecture, COMMIT_BYTES_MAX, Commit, DiskSpec, Filesystem, Input, InputDigest};
+pub use difference::{Aspect, TreeChange};
 pub use directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};
 pub use encode::Malformed;
 pub use error::{Kind, Result, StoreError};
