@@ -20,6 +20,7 @@
 //! | [`tree`] | the filesystem as a value; merging, sealing, diffing |
 //! | [`archive`] | tar, ar and compressed streams, parsed strictly into trees, never unpacked onto the host |
 //! | [`store`] | objects, packs, trees, commits, refs: content-addressed, durable, git-like |
+//! | [`trust`] | keys, signed envelopes, the index of a site, the order of the checks |
 //! | [`packages`] | names become verified, locked, unpacked packages |
 //! | [`elf`] | what a dynamic program needs |
 //! | [`finalize`] | what maintainer scripts would have done to a tree, without running them |
@@ -64,3 +65,5 @@ pub mod recipe;
 pub mod sandbox;
 #[cfg(feature = "tool")]
 pub mod store;
+#[cfg(feature = "tool")]
+pub mod trust;

@@ -83,6 +83,8 @@ pub enum Command {
     Cat(Cat),
     /// Write the tree of a commit into a new directory of this machine
     Checkout(Checkout),
+    /// Make and show the keys that sign what a site holds
+    Key(super::commands::Key),
 }
 
 #[derive(Args, Debug, Clone)]

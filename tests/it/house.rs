@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tree", &["base"]),
     ("archive", &["base", "tree"]),
     ("store", &["base", "tree"]),
+    ("trust", &["base"]),
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
     ("packages", &["base", "tree", "archive"]),
@@ -29,7 +30,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "disk", "boot", "packages", "elf", "finalize",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf", "finalize",
             "sandbox", "compose", "machine", "pipeline",
         ],
     ),

@@ -23,5 +23,6 @@ mod solver;
 mod store;
 mod tool;
 mod trial;
+mod trust;
 mod twice;
 mod uefi;

@@ -4,10 +4,13 @@ mod build;
 mod check;
 mod format;
 mod inspect;
+mod key;
 mod lock;
 mod look;
 mod refs;
 mod run;
+
+pub use key::Key;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -46,6 +49,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),
+        Command::Key(arguments) => key::run(context, &arguments),
     }
 }
 
