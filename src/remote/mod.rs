@@ -25,8 +25,12 @@
 
 mod address;
 mod error;
+#[cfg(feature = "s3")]
+mod s3;
 mod transport;
 
 pub use address::Address;
 pub use error::{RemoteError, Result, TransferProblem};
+#[cfg(feature = "s3")]
+pub use s3::BucketSite;
 pub use transport::{Created, FileBody, Line, Replaced, Sink, SizedRead, Traffic, Transport, Versioned};

@@ -18,6 +18,7 @@ mod packages;
 mod recipe;
 mod recipes;
 mod rpm;
+mod s3;
 mod sandbox;
 mod solver;
 mod store;
