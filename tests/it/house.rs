@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tree", &["base"]),
     ("archive", &["base", "tree"]),
     ("store", &["base", "tree"]),
+    ("bundle", &["base", "tree", "store"]),
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
     ("packages", &["base", "tree", "archive"]),
