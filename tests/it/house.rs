@@ -12,6 +12,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("archive", &["base", "tree"]),
     ("store", &["base", "tree"]),
     ("trust", &["base"]),
+    ("bundle", &["base", "tree", "store"]),
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
     ("packages", &["base", "tree", "archive"]),
