@@ -1,7 +1,6 @@
 //! What can go wrong between two stores.
 
 use crate::base::{Cancelled, CommitId, Digest, FileError};
-use crate::bundle::BundleError;
 use crate::store::{RefName, StoreError};
 use crate::trust::TrustError;
 
@@ -49,8 +48,6 @@ pub enum RemoteError {
     /// A local ref was moved by someone else than the remote.
     #[error("ref {name} was moved here since the last pull from {remote}: it would go from {} to {there}", shown(here))]
     Diverged { remote: String, name: RefName, here: Option<CommitId>, there: CommitId },
-    #[error("{remote}: {problem}")]
-    Bundle { remote: String, problem: Box<BundleError> },
     #[error("{remote}: object {id} is in no bundle that leads to commit {commit}")]
     Incomplete { remote: String, id: Digest, commit: CommitId },
     #[error(transparent)]

@@ -24,9 +24,17 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod agent;
+mod directory;
 mod error;
+mod http;
+mod settings;
 mod transport;
 
 pub use address::Address;
+pub use agent::Patience;
+pub use directory::DirectorySite;
 pub use error::{RemoteError, Result, TransferProblem};
+pub use http::HttpSite;
+pub use settings::{Remote, RemoteName, RemoteSettings};
 pub use transport::{Created, FileBody, Line, Replaced, Sink, SizedRead, Traffic, Transport, Versioned};

@@ -8,6 +8,7 @@
 //! reflog/NAME       one line a move
 //! journal/UNIQUE    refs that move together, while they move
 //! memo/XX/KEY       results of steps, see `memo`: may vanish or rot at any time
+//! remotes/NAME      other stores and sites, see `remotes`; remotes/.partial/ID: what came of a cut pull
 //! tmp/UNIQUE/       a transaction in the making; its `lock` is held while its process lives
 //! ```
 //!
@@ -33,7 +34,7 @@ const CRITICAL: [&str; 1] = ["packs-1"];
 const FORMAT_BYTES_MAX: u64 = 4096;
 const DIRECTORIES: [&str; 6] = ["packs", "refs", "reflog", "journal", "memo", "tmp"];
 const TEMPORARY_FORMAT: &str = ".format.";
-const RESERVED: [&str; 3] = ["leases", "trash", "state"];
+const RESERVED: [&str; 4] = ["leases", "remotes", "trash", "state"];
 
 /// Knows where things lie.
 #[derive(Clone, Debug)]
@@ -85,6 +86,10 @@ impl Layout {
     pub fn memo(&self, key: &StepKey) -> PathBuf {
         let name = key.to_string();
         self.root.join("memo").join(&name[..2]).join(&name)
+    }
+
+    pub fn remotes(&self) -> PathBuf {
+        self.root.join("remotes")
     }
 
     pub fn temporary(&self) -> PathBuf {

@@ -68,6 +68,10 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    pub(super) fn job(&self) -> &Job {
+        &self.job
+    }
+
     /// Stores a commit, whose trees and texts must have been put before.
     pub fn put_commit(&self, commit: &Commit) -> Result<CommitId> {
         commit.check().map_err(|problem| StoreError::Commit { problem })?;
@@ -196,7 +200,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    fn staging(&self) -> ContentResult<&Staging> {
+    pub(super) fn staging(&self) -> ContentResult<&Staging> {
         if let Some(staging) = self.staging.get() {
             return Ok(staging);
         }
@@ -244,7 +248,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Enters an object whose chunks are written; if it is there already, their room is given back.
-    fn enter(&self, staging: &Staging, id: &Digest, record: Record) -> ContentResult<()> {
+    pub(super) fn enter(&self, staging: &Staging, id: &Digest, record: Record) -> ContentResult<()> {
         let chunks = record.chunks.clone();
         let known = self.store.has(id) || !self.settle(id, || Ok(record))?;
         if known {
