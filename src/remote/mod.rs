@@ -25,9 +25,13 @@
 
 mod address;
 mod agent;
+mod between;
+mod closure;
 mod directory;
 mod error;
+mod far;
 mod http;
+mod outcome;
 mod settings;
 mod transport;
 
@@ -35,6 +39,8 @@ pub use address::Address;
 pub use agent::Patience;
 pub use directory::DirectorySite;
 pub use error::{RemoteError, Result, TransferProblem};
+pub use far::Far;
 pub use http::HttpSite;
+pub use outcome::{Outcome, Pushed, RefMove, Rules, Want};
 pub use settings::{Remote, RemoteName, RemoteSettings};
 pub use transport::{Created, FileBody, Line, Replaced, Sink, SizedRead, Traffic, Transport, Versioned};
