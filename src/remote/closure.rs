@@ -36,7 +36,7 @@ pub(super) fn copy(from: &Store, into: &Transaction<'_>, commits: &[CommitId], l
     let objects = objects.chain(trees.iter().map(|tree| (Kind::Tree, tree.id.0, Some(tree.size))));
     let objects = objects.chain(commits.iter().map(|commit| (Kind::Commit, commit.0, None)));
     line.job.workers.for_each(objects, |(kind, id, size)| {
-        let bytes = into.copy_object(from, kind, &id, size)?;
+        let bytes = into.copy_from(from, kind, &id, size)?;
         step.advance(size.unwrap_or(0));
         line.received(bytes)
     })

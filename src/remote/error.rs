@@ -1,6 +1,7 @@
 //! What can go wrong between two stores.
 
-use crate::base::{Cancelled, CommitId, Digest, FileError};
+use crate::base::{Cancelled, CommitId, FileError};
+use crate::bundle::BundleError;
 use crate::store::{RefName, StoreError};
 use crate::trust::TrustError;
 
@@ -48,8 +49,9 @@ pub enum RemoteError {
     /// A local ref was moved by someone else than the remote.
     #[error("ref {name} was moved here since the last pull from {remote}: it would go from {} to {there}", shown(here))]
     Diverged { remote: String, name: RefName, here: Option<CommitId>, there: CommitId },
-    #[error("{remote}: object {id} is in no bundle that leads to commit {commit}")]
-    Incomplete { remote: String, id: Digest, commit: CommitId },
+    /// A bundle is not what it should be, or can't be made.
+    #[error("{remote}: {path}")]
+    Bundle { remote: String, path: String, source: Box<BundleError> },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -33,6 +33,10 @@ mod far;
 mod http;
 mod outcome;
 mod settings;
+mod site;
+mod site_pull;
+mod site_push;
+mod transfer;
 mod transport;
 
 pub use address::Address;
@@ -43,4 +47,6 @@ pub use far::Far;
 pub use http::HttpSite;
 pub use outcome::{Outcome, Pushed, RefMove, Rules, Want};
 pub use settings::{Remote, RemoteName, RemoteSettings};
+pub use site_push::Publishing;
+pub use transfer::{pull, push, refs};
 pub use transport::{Created, FileBody, Line, Replaced, Sink, SizedRead, Traffic, Transport, Versioned};

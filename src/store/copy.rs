@@ -26,7 +26,7 @@ impl Transaction<'_> {
     /// # Errors
     /// [`StoreError::Missing`] where the other store doesn't hold it, [`ContentError::Damaged`] where it is not
     /// what it should be.
-    pub fn copy_object(&self, from: &Store, kind: Kind, id: &Digest, size: Option<u64>) -> Result<u64> {
+    pub fn copy_from(&self, from: &Store, kind: Kind, id: &Digest, size: Option<u64>) -> Result<u64> {
         self.job().check()?;
         if self.has(id) {
             return Ok(0);

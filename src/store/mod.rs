@@ -48,6 +48,7 @@ mod reflog;
 mod refs;
 mod remotes;
 mod resolve;
+mod scratch;
 mod staging;
 #[allow(clippy::module_inception, reason = "the room is named after what stands in it")]
 mod store;
