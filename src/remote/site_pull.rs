@@ -206,15 +206,15 @@ impl Fetch<'_> {
 }
 
 /// Frames on their way.
-struct Receive<'a> {
+struct Receive<'a, 'r> {
     fetch: &'a Fetch<'a>,
     path: &'a str,
     all: &'a [Range<u64>],
-    receiver: &'a Receiver<'a>,
+    receiver: &'a Receiver<'r>,
     partial: Option<&'a Partial>,
 }
 
-impl Receive<'_> {
+impl Receive<'_, '_> {
     fn take_kept(&self, kept: &[usize], held: &HashMap<u64, Held>) -> Result<()> {
         let Some(partial) = self.partial else { return Ok(()) };
         self.fetch.line.job.workers.for_each(kept.iter(), |&number| {
