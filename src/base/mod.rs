@@ -20,6 +20,7 @@ pub mod clock;
 pub mod fs;
 pub mod id;
 pub mod job;
+pub mod nearest;
 pub mod parallel;
 pub mod path;
 pub mod publish;

@@ -7,6 +7,14 @@ use crate::store::{RefName, Store};
 
 /// What is to be brought here.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wants {
+    /// All refs of the far end.
+    All,
+    These(Vec<Want>),
+}
+
+/// One of the things that are to be brought here.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Want {
     /// A ref: its commit comes, and the local ref moves.
     Ref(RefName),
@@ -30,18 +38,20 @@ pub struct Rules {
     pub force: bool,
     /// Only from there; `Some(None)`: only where there is none.
     pub expect: Option<Option<CommitId>>,
+    /// Refs here that the far end does not have are removed, where all of its refs are pulled.
+    pub prune: bool,
 }
 
 /// Where a ref was and is.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct RefMove {
+pub struct RefOutcome {
     pub name: RefName,
     pub old: Option<CommitId>,
     /// `None` where it was removed.
     pub new: Option<CommitId>,
 }
 
-impl RefMove {
+impl RefOutcome {
     /// Tells whether it was elsewhere before.
     pub fn moved(&self) -> bool {
         self.old != self.new
@@ -51,7 +61,7 @@ impl RefMove {
 /// What came of a push or pull.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Outcome {
-    pub refs: Vec<RefMove>,
+    pub refs: Vec<RefOutcome>,
     pub commits: Vec<CommitId>,
     /// Objects that were not there before.
     pub objects: u64,

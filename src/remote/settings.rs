@@ -81,6 +81,14 @@ impl RemoteSettings {
         trusted.map(Some).map_err(|source| RemoteError::Untrusted { remote, source })
     }
 
+    /// Remembers an index that was accepted, unless a newer one is remembered.
+    pub fn note_seen(&mut self, seen: &Seen) {
+        self.site.get_or_insert_with(|| seen.site.clone());
+        if self.seen.as_ref().is_none_or(|old| old.version <= seen.version) {
+            self.seen = Some(seen.clone());
+        }
+    }
+
     /// Remembers where a ref of the far end leads now.
     pub fn note_ref(&mut self, name: &RefName, commit: CommitId) {
         let values = self.refs.entry(name.clone()).or_default();

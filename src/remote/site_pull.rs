@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::between::{self, missing};
 use super::error::{RemoteError, Result};
-use super::outcome::{Outcome, Rules, Want};
+use super::local::Moves;
+use super::outcome::{Outcome, Rules, Want, Wants};
 use super::settings::Remote;
 use super::site::{self, Said, bundle_path};
 use super::transport::{Line, Transport};
@@ -16,7 +16,7 @@ use crate::base::job::Unit;
 use crate::base::parallel::Workers;
 use crate::base::{CommitId, Step};
 use crate::bundle::{BundleError, FetchPlan, Receiver, Table};
-use crate::store::{Held, Objects, Partial, RefName, Store, Transaction};
+use crate::store::{Held, Objects, Partial, Store, Transaction};
 use crate::trust::{BundleEntry, TrustError};
 
 /// Bytes that one call of [`Transport::read_ranges`] is for, unless single frames are longer.
@@ -31,46 +31,34 @@ pub(super) fn pull(
     store: &Store,
     transport: &dyn Transport,
     remote: &mut Remote,
-    wants: &[Want],
+    wants: &Wants,
     rules: &Rules,
     line: &Line,
 ) -> Result<Outcome> {
     let said = said(transport, remote, wants)?;
-    let there = said.refs(remote)?;
-    let (mut refs, mut commits) = (Vec::new(), Vec::new());
-    for want in wants {
-        match want {
-            Want::Ref(name) => {
-                let commit = *there.get(name).ok_or_else(|| missing(remote, name))?;
-                commits.push(commit);
-                refs.push((name.clone(), commit));
-            }
-            Want::Commit(id) => commits.push(*id),
-        }
-    }
+    let moves = Moves::new(remote, wants, rules, &said.refs(remote)?)?;
     let transaction = store.begin(&line.job);
-    let partials = fetch_all(store, &transaction, transport, remote, &said, &commits, line)?;
-    let nothing = |_: &RefName, _: &CommitId| Ok(false);
-    let (updates, olds) = between::updates(store, &transaction, remote, &refs, rules, &nothing)?;
+    let partials = fetch_all(store, &transaction, transport, remote, &said, &moves.commits, line)?;
+    let moves = moves.plan(store, &transaction, remote, &|_, _| Ok(false))?;
+    // All that came was right: now the index may be remembered.
     remote.remember(store, &line.job, |settings| {
         if let Some(seen) = &said.seen {
-            let newer = settings.seen.as_ref().is_none_or(|old| old.version <= seen.version);
-            settings.seen = if newer { Some(seen.clone()) } else { settings.seen.take() };
-            settings.site.get_or_insert_with(|| seen.site.clone());
-            refs.iter().for_each(|(name, commit)| settings.note_ref(name, *commit));
+            settings.note_seen(seen);
+            moves.note(settings);
         }
         Ok(())
     })?;
-    let committed = transaction.commit(&updates, &format!("pull {}", remote.shown()))?;
+    let outcome = moves.make(transaction, remote, line)?;
     for partial in partials {
         partial.remove()?;
     }
-    Ok(between::outcome(committed, &olds, commits, line))
+    Ok(outcome)
 }
 
 /// Reads what the site says. Refs need somebody who is trusted; whole commit ids need nobody.
-fn said(transport: &dyn Transport, remote: &Remote, wants: &[Want]) -> Result<Said> {
-    let by_id = wants.iter().all(|want| matches!(want, Want::Commit(_)));
+fn said(transport: &dyn Transport, remote: &Remote, wants: &Wants) -> Result<Said> {
+    let is_id = |want: &Want| matches!(want, Want::Commit(_));
+    let by_id = matches!(wants, Wants::These(wants) if wants.iter().all(is_id));
     match remote.settings.trusted()? {
         Some(trusted) => match site::read(transport, remote, &trusted, false) {
             // It expired, or is older than one that was seen: the commit is what its id says, whoever serves it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::between::moved;
 use super::closure;
 use super::error::{RemoteError, Result};
-use super::outcome::{Outcome, Pushed, RefMove, Rules, has_led};
+use super::outcome::{Outcome, Pushed, RefOutcome, Rules, has_led};
 use super::settings::Remote;
 use super::site::{self, INDEX, Said, bundle_path};
 use super::transport::{Created, Line, Replaced, SizedRead, Transport};
@@ -171,7 +171,7 @@ impl Push<'_> {
         remote: &Remote,
         said: Option<&Said>,
         entry: Option<&BundleEntry>,
-    ) -> Result<(SiteIndex, Vec<RefMove>)> {
+    ) -> Result<(SiteIndex, Vec<RefOutcome>)> {
         let now = clock::unix_seconds();
         let mut index = match said {
             Some(said) => said.index.clone(),
@@ -189,7 +189,7 @@ impl Push<'_> {
             let found = index.refs.get(name).copied();
             let old = found.map(|value| value.commit);
             self.allow(remote, wanted, old)?;
-            moves.push(RefMove { name: wanted.name.clone(), old, new: Some(wanted.commit) });
+            moves.push(RefOutcome { name: wanted.name.clone(), old, new: Some(wanted.commit) });
             if old != Some(wanted.commit) {
                 let generation = found.map_or(1, |value| value.generation + 1);
                 index.refs.insert(name.to_owned(), SiteRef { commit: wanted.commit, generation });
@@ -227,16 +227,14 @@ impl Push<'_> {
         remote: &mut Remote,
         trusted: &Trusted,
         published: Option<&[u8]>,
-        refs: Vec<RefMove>,
+        refs: Vec<RefOutcome>,
         entry: Option<BundleEntry>,
     ) -> Result<Outcome> {
         let seen = published.map(|bytes| self.accepted(remote, trusted, bytes)).transpose()?;
         let (address, key) = (self.transport.name(), self.publishing.signer.public().clone());
         remote.remember(self.store, &self.line.job, |settings| {
             if let Some(seen) = seen {
-                settings.site.get_or_insert_with(|| seen.site.clone());
-                let newer = settings.seen.as_ref().is_none_or(|old| old.version <= seen.version);
-                settings.seen = if newer { Some(seen) } else { settings.seen.take() };
+                settings.note_seen(&seen);
             }
             if settings.keys.is_empty() {
                 settings.keys.push(key);

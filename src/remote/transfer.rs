@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::between;
 use super::error::{RemoteError, Result};
 use super::far::Far;
-use super::outcome::{Outcome, Pushed, Rules, Want};
+use super::outcome::{Outcome, Pushed, Rules, Wants};
 use super::settings::Remote;
 use super::site;
 use super::site_pull;
@@ -44,7 +44,7 @@ pub fn push(
 pub fn pull(
     store: &Store,
     remote: &mut Remote,
-    wants: &[Want],
+    wants: &Wants,
     rules: &Rules,
     line: &Line,
 ) -> Result<Outcome> {

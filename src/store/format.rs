@@ -5,7 +5,7 @@
 //! packs/ID.pack     frames of objects, see `pack`           ID: the digest that ends ID.idx
 //! packs/ID.idx      index of ID.pack; published after it: a pack without an index is not there
 //! refs/NAME         one line, see `refs`; refs/.lock serialises all moves
-//! reflog/NAME       one line a move
+//! reflog/NAME@      one line a move, see `reflog`; stays when the ref goes
 //! journal/UNIQUE    refs that move together, while they move
 //! memo/XX/KEY       results of steps, see `memo`: may vanish or rot at any time
 //! remotes/NAME      other stores and sites, see `remotes`; remotes/.partial/ID: what came of a cut pull
@@ -33,6 +33,8 @@ const CRITICAL: [&str; 1] = ["packs-1"];
 
 const FORMAT_BYTES_MAX: u64 = 4096;
 const DIRECTORIES: [&str; 6] = ["packs", "refs", "reflog", "journal", "memo", "tmp"];
+/// No name of a ref has it: the log of `a` never stands in the way of the log of `a/b`.
+pub(super) const REFLOG_SUFFIX: char = '@';
 const TEMPORARY_FORMAT: &str = ".format.";
 const RESERVED: [&str; 4] = ["leases", "remotes", "trash", "state"];
 
@@ -76,6 +78,11 @@ impl Layout {
     }
 
     pub fn reflog(&self, name: &RefName) -> PathBuf {
+        self.reflogs().join(format!("{name}{REFLOG_SUFFIX}"))
+    }
+
+    /// Returns where the log of a ref lay before removed refs kept theirs.
+    pub fn old_reflog(&self, name: &RefName) -> PathBuf {
         self.reflogs().join(name.as_str())
     }
 

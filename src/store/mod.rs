@@ -6,7 +6,7 @@
 //! [`ContentSource`](crate::tree::ContentSource); host directories, through [`Store::checkout`].
 //!
 //! On disk: `format` (what lies where), `index` and `record` (packs), `directory` and `commit`
-//! (objects), `refs`, `reflog`, `moves` (the journal), `memo`.
+//! (objects), `refs`, `reflog`, `journal`, `memo`.
 //!
 //! Always true
 //! - A file's id is the BLAKE3 of its plain bytes, what `b3sum` prints; trees and commits are hashed in
@@ -36,9 +36,11 @@ mod error;
 mod find;
 mod format;
 mod index;
+mod journal;
 mod lock;
 mod media;
 mod memo;
+mod move_id;
 mod moves;
 mod objects;
 mod packs;
@@ -48,12 +50,14 @@ mod reflog;
 mod refs;
 mod remotes;
 mod resolve;
+mod revision;
 mod scratch;
 mod staging;
 #[allow(clippy::module_inception, reason = "the room is named after what stands in it")]
 mod store;
 mod transaction;
 mod trees;
+mod undo;
 
 pub use check::{CheckReport, Fault};
 pub use checkout::{CheckoutReport, Skipped};
@@ -64,10 +68,14 @@ pub use error::{Kind, Result, StoreError};
 pub use find::Found;
 pub use media::{Change, Media, Watcher};
 pub use memo::MEMO_BYTES_MAX;
+pub use move_id::{MoveId, MoveIdError};
 pub use objects::Objects;
 pub use partial::{Held, Partial};
 pub use reflog::LogEntry;
-pub use refs::{Expected, RefChange, RefName, RefNameError, RefUpdate, RefValue};
+pub use refs::{Expected, RefChange, RefMove, RefName, RefNameError, RefUpdate, RefValue, TAGS};
+pub use resolve::Named;
+pub use revision::{Base, Place, Revision, RevisionError};
 pub use store::Store;
 pub use transaction::{Committed, Transaction};
 pub use trees::{TREE_DEPTH_MAX, TREE_ENTRIES_MAX};
+pub use undo::{JointMove, UndoPlan};

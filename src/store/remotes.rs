@@ -86,7 +86,7 @@ impl Store {
 
     fn remote_path(&self, name: &str) -> Result<PathBuf> {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-            return Err(StoreError::Unknown { name: name.to_owned() });
+            return Err(StoreError::Unknown { name: name.to_owned(), near: None });
         }
         Ok(self.layout.remotes().join(name))
     }

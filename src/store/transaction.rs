@@ -10,10 +10,11 @@ use super::commit::{COMMIT_BYTES_MAX, Commit};
 use super::directory::{StoredDirectory, TreeRef};
 use super::error::{Kind, Result, StoreError};
 use super::index::Problem;
+use super::moves::Moves;
 use super::objects::{self, Lookup, Objects};
 use super::packs::ChunkSource;
 use super::record::Record;
-use super::refs::{RefChange, RefUpdate};
+use super::refs::{RefChange, RefMove, RefUpdate};
 use super::staging::Staging;
 use super::store::Store;
 use crate::base::units::BLOCK_BYTES;
@@ -96,11 +97,20 @@ impl<'a> Transaction<'a> {
     /// where they should be. A ref that has the value already is not written. Where nothing is new,
     /// nothing is synced. `message` goes into the reflog.
     pub fn commit(self, updates: &[RefUpdate], message: &str) -> Result<Committed> {
-        for update in updates {
-            self.demand(Kind::Commit, &update.new.0)?;
+        self.commit_moves(&updates.iter().map(RefMove::from).collect::<Vec<_>>(), message)
+    }
+
+    /// Does what [`Transaction::commit`] does, with refs removed as well: moves and removals as a whole.
+    pub fn commit_moves(self, moves: &[RefMove], message: &str) -> Result<Committed> {
+        self.commit_as(&Moves { moves, message, undoes: None })
+    }
+
+    pub(super) fn commit_as(self, moves: &Moves<'_>) -> Result<Committed> {
+        for commit in moves.moves.iter().filter_map(|wanted| wanted.new) {
+            self.demand(Kind::Commit, &commit.0)?;
         }
         let (objects, bytes) = self.publish()?;
-        let refs = self.store.move_refs(&self.job, updates, message)?;
+        let refs = self.store.move_refs(&self.job, moves, || Ok(()))?;
         Ok(Committed { refs, objects, bytes })
     }
 
