@@ -8,7 +8,7 @@ use super::outcome::{Outcome, Pushed, RefOutcome, Rules, Wants, has_led};
 use super::settings::Remote;
 use super::transport::Line;
 use crate::base::CommitId;
-use crate::store::{Expected, Objects, RefName, RefUpdate, RefValue, Store};
+use crate::store::{Expected, Hold, Objects, RefName, RefUpdate, RefValue, Store, StoreError};
 
 /// Pushes refs to the store `far`.
 pub(super) fn push(
@@ -29,6 +29,7 @@ pub(super) fn push(
         olds.push(found.map(|value| value.commit));
     }
     let commits: Vec<CommitId> = pushed.iter().map(|wanted| wanted.commit).collect();
+    let _hold = hold(store, &commits)?;
     let transaction = far.begin(&line.job);
     closure::copy(store, &transaction, &commits, line)?;
     let committed = transaction.commit(&updates, "push")?;
@@ -40,6 +41,15 @@ pub(super) fn push(
     let refs = refs.map(|(wanted, old)| RefOutcome { name: wanted.name.clone(), old, new: Some(wanted.commit) });
     let (refs, objects, stored_bytes) = (refs.collect(), committed.objects, committed.bytes);
     Ok(Outcome { refs, commits, objects, stored_bytes, traffic: line.traffic() })
+}
+
+/// Keeps what is read from being collected meanwhile. Who may only read a store does without: a collector leaves
+/// what refs led to of late in the trash, where it is still read.
+fn hold(store: &Store, commits: &[CommitId]) -> Result<Option<Hold>> {
+    match store.hold(commits) {
+        Err(error) if error.is_read_only() || matches!(error, StoreError::Foreign { .. }) => Ok(None),
+        hold => Ok(Some(hold?)),
+    }
 }
 
 /// Refuses to move a ref of the far end away from where its pusher never saw it.
@@ -89,6 +99,7 @@ pub(super) fn pull(
         let (remote, what) = (remote.shown(), format!("commit {id}"));
         return Err(RemoteError::Missing { remote, what });
     }
+    let _hold = hold(far, &moves.commits)?;
     let transaction = store.begin(&line.job);
     closure::copy(far, &transaction, &moves.commits, line)?;
     let has_led = |name: &RefName, commit: &CommitId| has_led(far, name, commit);

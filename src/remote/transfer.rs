@@ -12,7 +12,10 @@ use super::site_pull;
 use super::site_push::{Publishing, Push};
 use super::transport::Line;
 use crate::base::CommitId;
-use crate::store::{RefName, Store};
+use crate::store::{RefName, Store, StoreError};
+
+/// How often a transfer begins that a collector overtakes.
+const TRIES: u32 = 3;
 
 /// Moves refs of the far end to commits of this store, after all that these lead to. `publishing` is for sites.
 ///
@@ -27,7 +30,7 @@ pub fn push(
     line: &Line,
 ) -> Result<Outcome> {
     match Far::open_to_write(&remote.settings.address, line)? {
-        Far::Store(far) => between::push(store, &far, remote, pushed, rules, line),
+        Far::Store(far) => again(|| between::push(store, &far, remote, pushed, rules, line)),
         Far::Site(transport) => {
             let nobody = || RemoteError::NoSigner { remote: remote.shown() };
             let publishing = publishing.ok_or_else(nobody)?;
@@ -35,6 +38,17 @@ pub fn push(
             Push { store, transport, pushed, rules, publishing, line }.run(remote)
         }
     }
+}
+
+/// Begins again where a collector took what was relied on: this process was stopped for too long.
+fn again(mut attempt: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(RemoteError::Store(StoreError::Expired { .. })) => {}
+            done => return done,
+        }
+    }
+    attempt()
 }
 
 /// Brings refs and commits of the far end here, and moves the local refs of the same names.
@@ -49,8 +63,8 @@ pub fn pull(
     line: &Line,
 ) -> Result<Outcome> {
     match Far::open(&remote.settings.address, line)? {
-        Far::Store(far) => between::pull(store, &far, remote, wants, rules, line),
-        Far::Site(transport) => site_pull::pull(store, &*transport, remote, wants, rules, line),
+        Far::Store(far) => again(|| between::pull(store, &far, remote, wants, rules, line)),
+        Far::Site(transport) => again(|| site_pull::pull(store, &*transport, remote, wants, rules, line)),
     }
 }
 

@@ -47,6 +47,14 @@ pub enum StoreError {
     Revision(#[from] RevisionError),
     #[error("ref {name} has moved {moves} times, so there is no {name}~{asked}")]
     NoSuchMove { name: RefName, moves: usize, asked: usize },
+    #[error(
+        "garbage was collected meanwhile, and with it something that this transaction relied on; nothing was published"
+    )]
+    Expired,
+    #[error("nothing was collected: {what}: {problem}")]
+    GcDoubt { what: String, problem: String },
+    #[error("{} is being collected or repacked by another process", path.display())]
+    Collecting { path: PathBuf },
     #[error("commit {commit} has {parents} parents, so there is no {commit}^{asked}")]
     NoSuchParent { commit: CommitId, parents: usize, asked: usize },
     #[error("{name:?} begins the names of {} objects:\n  {}", found.len(), found.join("\n  "))]
@@ -72,6 +80,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Makes the error that ends a collection: what could not be trusted, and why.
+    pub(super) fn doubt(what: impl std::fmt::Display, problem: impl std::fmt::Display) -> Self {
+        StoreError::GcDoubt { what: what.to_string(), problem: problem.to_string() }
+    }
+
     /// Tells whether the file system is full or over quota. What was there before is unharmed, and the
     /// same call succeeds once there is room.
     pub fn is_full(&self) -> bool {

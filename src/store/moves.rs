@@ -49,26 +49,30 @@ impl Store {
         self.begin(job).commit_moves(&refs.iter().map(remove).collect::<Vec<_>>(), message)
     }
 
-    /// Moves and removes refs as a whole. The packs that they lead into must be published. `fence` is asked
-    /// under the lock of the refs, before anything is decided.
+    /// Moves and removes refs as a whole. The packs that they lead into must be published. `publish` is called under the lock of
+    /// the refs, before anything is decided: it sees to it that all they lead to is there, and returns whether it
+    /// gave names to packs. With `quiet` on there is nothing to publish, and nothing is done where no ref moves.
     pub(super) fn move_refs(
         &self,
         job: &Job,
         asked: &Moves<'_>,
-        fence: impl FnOnce() -> Result<()>,
+        quiet: bool,
+        publish: impl FnOnce() -> Result<bool>,
     ) -> Result<Vec<RefChange>> {
-        if let Some(unmoved) = self.all_there(asked.moves)? {
+        if quiet && let Some(unmoved) = self.all_there(asked.moves)? {
             return Ok(unmoved);
         }
         refuse_collisions(asked.moves)?;
         self.prepare()?;
-        let _alone = Lock::wait(&self.media, &self.layout.refs_lock(), job)?;
+        let _alone = self.lock_refs(job)?;
         self.clear_temporaries()?;
         self.roll_forward()?;
-        fence()?;
+        let published = publish()?;
         let weigh = |wanted| self.weigh(wanted, asked.undoes.is_some());
         let weighed = asked.moves.iter().map(weigh).collect::<Result<Vec<Weighed>>>()?;
-        self.decide(asked, &weighed)?;
+        if !self.decide(asked, &weighed)? && published {
+            self.media.sync_directory(&self.layout.packs())?;
+        }
         Ok(weighed.into_iter().filter_map(Weighed::outcome).collect())
     }
 
@@ -123,8 +127,9 @@ impl Store {
         Ok(Weighed { name, found, next: Some(RefState { value, removed: wanted.new.is_none() }) })
     }
 
-    /// Makes the moves, and what was found durable where a writer that died may not have.
-    fn decide(&self, asked: &Moves<'_>, weighed: &[Weighed]) -> Result<()> {
+    /// Makes the moves, and what was found durable where a writer that died may not have. Returns whether a
+    /// ref moves.
+    fn decide(&self, asked: &Moves<'_>, weighed: &[Weighed]) -> Result<bool> {
         let message = one_line(asked.message);
         let mut last = None;
         let mut moves = Vec::new();
@@ -139,9 +144,10 @@ impl Store {
             }
         }
         if moves.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        self.make_moves(Journal { id: MoveId::new(last), undoes: asked.undoes, message, moves })
+        self.make_moves(Journal { id: MoveId::new(last), undoes: asked.undoes, message, moves })?;
+        Ok(true)
     }
 
     /// Refuses a name that another ref's file or directory stands in the way of.
@@ -262,7 +268,7 @@ impl Store {
     }
 
     /// Gives bytes a name, durably, in place of what had it. The caller holds the lock.
-    fn publish_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+    pub(super) fn publish_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let parent = path.parent().expect("because the path lies in the store");
         let temporary = self.layout.refs().join(format!("{TEMPORARY}{}", publish::unique()));
         let file = self.media.create_file(&temporary, 0o444)?;
@@ -283,6 +289,9 @@ impl Store {
         let names = crate::base::fs::list(&refs)?;
         for name in names.iter().filter(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())) {
             self.media.remove_file(&refs.join(name))?;
+        }
+        if self.is_shared() {
+            super::lock::clear_claims(&self.media, &refs)?;
         }
         Ok(())
     }
@@ -305,13 +314,13 @@ impl Store {
         if self.journals().is_ok_and(|journals| journals.is_empty()) {
             return;
         }
-        if let Ok(Some(_alone)) = Lock::attempt(&self.media, &self.layout.refs_lock()) {
+        if let Ok(Some(_alone)) = Lock::attempt(&self.media, &self.layout.refs_lock(), self.is_shared()) {
             let _ = self.roll_forward();
         }
     }
 
     /// Finishes every journal. The caller holds the lock.
-    fn roll_forward(&self) -> Result<()> {
+    pub(super) fn roll_forward(&self) -> Result<()> {
         for path in self.journals()? {
             if let Some(journal) = journal::read(&path)? {
                 self.finish(&path, &journal)?;

@@ -14,6 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::error::{Result, StoreError};
+use super::line;
 use super::store::Store;
 use crate::base::{CommitId, Digest};
 
@@ -195,18 +196,12 @@ pub(super) fn optional<T: fmt::Display>(name: Option<&T>) -> String {
 
 /// Ends a line with its check.
 pub(super) fn with_check(body: String) -> String {
-    let check = Digest::derive(CONTEXT, body.as_bytes());
-    format!("{body}{check}\n")
+    line::seal(CONTEXT, body)
 }
 
 /// Returns a line without its check, which must be right.
-pub(super) fn checked(line: &str) -> std::result::Result<&str, String> {
-    let cut = line.len().checked_sub(64).filter(|cut| line.is_char_boundary(*cut));
-    let (body, check) = line.split_at(cut.ok_or("the line is too short")?);
-    if check != Digest::derive(CONTEXT, body.as_bytes()).to_string() {
-        return Err("the line's checksum is wrong".to_owned());
-    }
-    Ok(body)
+pub(super) fn checked(text: &str) -> std::result::Result<&str, String> {
+    line::open(CONTEXT, text)
 }
 
 /// What a ref must lead to for it to be moved.

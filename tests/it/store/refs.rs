@@ -166,7 +166,7 @@ fn a_store_of_tomorrow_is_read_and_not_written() {
         std::fs::write(&file, text).expect("written");
     };
     for tomorrow in [
-        text.replace("gc-protocol 1", "gc-protocol 2"),
+        text.replace("gc-protocol 2", "gc-protocol 3"),
         text.replace("packs-1", "packs-1 encrypted-1"),
         format!("{text}surprise\n"),
     ] {
