@@ -44,7 +44,7 @@ pub fn push(
 fn again(mut attempt: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
     for _ in 1..TRIES {
         match attempt() {
-            Err(RemoteError::Store(StoreError::Expired { .. })) => {}
+            Err(RemoteError::Store(StoreError::Expired)) => {}
             done => return done,
         }
     }
