@@ -53,10 +53,10 @@ impl Store {
         let folder = self.layout.remotes().join(".partial");
         self.media.create_directory(&folder)?;
         // Whoever makes and removes files here holds this lock, so that none is taken from under its owner.
-        let _alone = Lock::wait(&self.media, &folder.join(".lock"), job)?;
+        let _alone = Lock::wait(&self.media, &folder.join(".lock"), false, job)?;
         let path = folder.join(id.to_string());
         self.clear_partials(&folder, &path)?;
-        let Some(lock) = Lock::attempt(&self.media, &path)? else { return Ok(None) };
+        let Some(lock) = Lock::attempt(&self.media, &path, false)? else { return Ok(None) };
         let file = self.media.open_or_create(&path)?;
         let (held, end) = survey(&file).map_err(FileError::at("read", &path))?;
         let mut partial =
@@ -80,7 +80,7 @@ impl Store {
             if name == ".lock" || path == but || !is_old() {
                 continue;
             }
-            if let Ok(Some(_lock)) = Lock::attempt(&self.media, &path) {
+            if let Ok(Some(_lock)) = Lock::attempt(&self.media, &path, false) {
                 let _ = self.media.remove_file(&path);
             }
         }

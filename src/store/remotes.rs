@@ -42,7 +42,7 @@ impl Store {
         let path = self.remote_path(name)?;
         self.prepare()?;
         self.create_remotes().map_err(StoreError::from)?;
-        let _alone = Lock::wait(&self.media, &self.layout.remotes().join(".lock"), job)?;
+        let _alone = Lock::wait(&self.media, &self.layout.remotes().join(".lock"), self.is_shared(), job)?;
         let old = self.read_remote(name)?;
         let new = change(old.as_deref())?;
         match new {
