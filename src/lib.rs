@@ -21,6 +21,7 @@
 //! | [`archive`] | tar, ar and compressed streams, parsed strictly into trees, never unpacked onto the host |
 //! | [`store`] | objects, packs, trees, commits, refs: content-addressed, durable, git-like |
 //! | [`trust`] | keys, signed envelopes, the index of a site, the order of the checks |
+//! | [`bundle`] | what travels between stores: objects in frames, and deltas to what the receiver has |
 //! | [`packages`] | names become verified, locked, unpacked packages |
 //! | [`elf`] | what a dynamic program needs |
 //! | [`finalize`] | what maintainer scripts would have done to a tree, without running them |
@@ -44,6 +45,8 @@ pub mod tree;
 
 #[cfg(feature = "tool")]
 pub mod archive;
+#[cfg(feature = "tool")]
+pub mod bundle;
 #[cfg(feature = "tool")]
 pub mod cli;
 #[cfg(feature = "tool")]

@@ -3,6 +3,7 @@
 mod adversary;
 mod archive;
 mod boot;
+mod bundle;
 mod compose;
 mod day;
 mod deb;
