@@ -30,6 +30,7 @@
 //! | [`disk`] | bytes of block images: GPT, FAT32, ext4, dm-verity |
 //! | [`boot`] | what firmware, loader and PID 1 see: UKI, initrd, slot sector, service description |
 //! | [`pipeline`] | the story, top to bottom; read it first |
+//! | [`remote`] | push, pull, clone, mirror: commits from store to store |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
 //!
@@ -64,6 +65,8 @@ pub mod packages;
 pub mod pipeline;
 #[cfg(feature = "tool")]
 pub mod recipe;
+#[cfg(feature = "tool")]
+pub mod remote;
 #[cfg(feature = "tool")]
 pub mod sandbox;
 #[cfg(feature = "tool")]

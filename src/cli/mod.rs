@@ -18,6 +18,7 @@ mod commands;
 mod failure;
 mod printer;
 mod progress;
+mod remote_failure;
 
 use std::process::ExitCode;
 use std::sync::Arc;

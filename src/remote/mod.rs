@@ -24,13 +24,34 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod agent;
+mod between;
+mod closure;
+mod directory;
 mod error;
+mod far;
+mod http;
+mod local;
+mod outcome;
 #[cfg(feature = "s3")]
 mod s3;
+mod settings;
+mod site;
+mod site_pull;
+mod site_push;
+mod transfer;
 mod transport;
 
 pub use address::Address;
+pub use agent::Patience;
+pub use directory::DirectorySite;
 pub use error::{RemoteError, Result, TransferProblem};
+pub use far::Far;
+pub use http::HttpSite;
+pub use outcome::{Outcome, Pushed, RefOutcome, Rules, Want, Wants};
 #[cfg(feature = "s3")]
 pub use s3::BucketSite;
+pub use settings::{Remote, RemoteName, RemoteSettings};
+pub use site_push::Publishing;
+pub use transfer::{pull, push, refs};
 pub use transport::{Created, FileBody, Line, Replaced, Sink, SizedRead, Traffic, Transport, Versioned};

@@ -32,9 +32,17 @@ pub trait Transport: Send + Sync {
     /// when it returns. Where a line was cut, it looks whether its bytes are there before it answers.
     fn replace(&self, path: &str, expected: Option<&str>, bytes: &[u8]) -> Result<Replaced>;
 
+    /// Returns how many calls of [`Transport::read_ranges`] at once are of use.
+    fn connections(&self) -> usize {
+        CONNECTIONS
+    }
+
     /// Fails unless two writers that replace a file at once can't both succeed: tried out, not believed.
     fn prove_conditional_writes(&self) -> Result<()>;
 }
+
+/// Calls of [`Transport::read_ranges`] at once, where nothing speaks for fewer.
+pub(super) const CONNECTIONS: usize = 4;
 
 /// Takes the number of a range and the next of its bytes.
 pub type Sink<'a> = dyn FnMut(usize, &[u8]) -> Result<()> + 'a;
@@ -168,6 +176,11 @@ impl Line {
     pub fn request(&self) -> Result<()> {
         self.shared.requests.fetch_add(1, Ordering::Relaxed);
         Ok(self.job.check()?)
+    }
+
+    /// Returns how many bytes a second it carries, where that is limited.
+    pub fn rate(&self) -> Option<u64> {
+        self.shared.rate
     }
 
     /// Returns what went over the wire so far.

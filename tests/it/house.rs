@@ -13,6 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["base", "tree"]),
     ("trust", &["base"]),
     ("bundle", &["base", "tree", "store"]),
+    ("remote", &["base", "tree", "store", "bundle", "trust"]),
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
     ("packages", &["base", "tree", "archive"]),
@@ -32,7 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf", "finalize",
-            "sandbox", "compose", "machine", "pipeline",
+            "sandbox", "compose", "machine", "pipeline", "remote",
         ],
     ),
 ];

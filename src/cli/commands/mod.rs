@@ -7,10 +7,16 @@ mod inspect;
 mod key;
 mod lock;
 mod look;
+mod pull;
+mod push;
 mod refs;
+mod remote;
 mod run;
 
 pub use key::Key;
+pub use pull::{Clone, Mirror, Pull};
+pub use push::Push;
+pub use remote::RemoteVerbs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -50,6 +56,11 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Cat(arguments) => look::cat(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Key(arguments) => key::run(context, &arguments),
+        Command::Push(arguments) => push::run(context, &arguments),
+        Command::Pull(arguments) => pull::pull(context, &arguments),
+        Command::Clone(arguments) => pull::clone(context, &arguments),
+        Command::Mirror(arguments) => pull::mirror(context, &arguments),
+        Command::Remote(arguments) => remote::run(context, &arguments),
     }
 }
 
