@@ -109,6 +109,18 @@ pub enum Command {
     Completion(Completion),
     #[command(hide = true)]
     Complete(Complete),
+    /// Make and show the keys that sign what a site holds
+    Key(super::commands::Key),
+    /// Move refs of another store or site to commits of this one, after all that these lead to
+    Push(super::commands::Push),
+    /// Bring refs and commits of another store or site here
+    Pull(super::commands::Pull),
+    /// Make a store that has the refs of another store or site
+    Clone(super::commands::Clone),
+    /// Make the refs of this store the same as those of another store or site
+    Mirror(super::commands::Mirror),
+    /// Name other stores and sites, and ask them for their refs
+    Remote(super::commands::RemoteVerbs),
 }
 
 #[derive(Args, Debug, Clone)]

@@ -10,6 +10,7 @@ use crate::pipeline::{self, PipelineError};
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
+use crate::trust::TrustError;
 
 /// What kind of failure it is. The codes are documented and stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +191,49 @@ impl From<StoreError> for Failure {
             _ => failure,
         }
     }
+}
+
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::File(error) => error.into(),
+            error => {
+                let failure = Failure::of(trust_kind(&error), &error);
+                match trust_hint(&error) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
+        }
+    }
+}
+
+fn trust_kind(error: &TrustError) -> Kind {
+    match error {
+        TrustError::Threshold { .. } => Kind::Usage,
+        TrustError::KeyExists { .. } | TrustError::Random { .. } | TrustError::Signer { .. } => Kind::Failed,
+        _ => Kind::Input,
+    }
+}
+
+fn trust_hint(error: &TrustError) -> Option<String> {
+    let hint = match error {
+        TrustError::LooseMode { path, .. } => return Some(format!("chmod 600 {}", path.display())),
+        TrustError::KeyExists { .. } => "name another file: a key that is written over is lost",
+        TrustError::NotSigned { .. } => {
+            "compare the ids with the one that the publisher shows with `mkimage key show`"
+        }
+        TrustError::Rollback { .. } => {
+            "a mirror that lags behind looks the same: try another one, or try later"
+        }
+        TrustError::Equivocation { .. } => "ask the publisher; until then nothing of it is taken over",
+        TrustError::Expired { .. } => {
+            "the publisher renews it with every push; is this machine's clock right?"
+        }
+        TrustError::FromTheFuture { .. } => "is this machine's clock right?",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }
 
 fn store_kind(error: &StoreError) -> Kind {

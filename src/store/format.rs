@@ -8,6 +8,7 @@
 //! reflog/NAME@      one line a move, see `reflog`; stays when the ref goes
 //! journal/UNIQUE    refs that move together, while they move
 //! memo/XX/KEY       results of steps, see `memo`: may vanish or rot at any time
+//! remotes/NAME      other stores and sites, see `remotes`; remotes/.partial/ID: what came of a cut pull
 //! tmp/UNIQUE/       a transaction in the making; its `lock` is held while its process lives
 //! leases/UNIQUE     who is at work, see `lease`
 //! gc-generation     counts collections, see `generation`
@@ -46,7 +47,7 @@ const DIRECTORIES: [&str; 8] = ["packs", "refs", "reflog", "journal", "memo", "t
 /// No name of a ref has it: the log of `a` never stands in the way of the log of `a/b`.
 pub(super) const REFLOG_SUFFIX: char = '@';
 const TEMPORARY_FORMAT: &str = ".format.";
-const RESERVED: [&str; 3] = ["gc-generation", "gc.lock", "state"];
+const RESERVED: [&str; 4] = ["gc-generation", "gc.lock", "remotes", "state"];
 
 /// Knows where things lie.
 #[derive(Clone, Debug)]
@@ -107,6 +108,10 @@ impl Layout {
 
     pub fn memos(&self) -> PathBuf {
         self.root.join("memo")
+    }
+
+    pub fn remotes(&self) -> PathBuf {
+        self.root.join("remotes")
     }
 
     pub fn temporary(&self) -> PathBuf {

@@ -8,16 +8,25 @@ pub(super) mod completion;
 pub(super) mod diff;
 mod format;
 mod inspect;
+mod key;
 mod lock;
 pub(super) mod log;
 mod look;
 mod patch;
 pub(super) mod promote;
+mod pull;
+mod push;
 pub(super) mod refs;
+mod remote;
 mod run;
 pub(super) mod show;
 pub(super) mod tag;
 pub(super) mod undo;
+
+pub use key::Key;
+pub use pull::{Clone, Mirror, Pull};
+pub use push::Push;
+pub use remote::RemoteVerbs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -64,6 +73,12 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Completion(arguments) => completion::script(context, &arguments),
         Command::Complete(arguments) => completion::complete(context, &arguments),
+        Command::Key(arguments) => key::run(context, &arguments),
+        Command::Push(arguments) => push::run(context, &arguments),
+        Command::Pull(arguments) => pull::pull(context, &arguments),
+        Command::Clone(arguments) => pull::clone(context, &arguments),
+        Command::Mirror(arguments) => pull::mirror(context, &arguments),
+        Command::Remote(arguments) => remote::run(context, &arguments),
     }
 }
 
