@@ -134,14 +134,15 @@ impl Store {
         let mut last = None;
         let mut moves = Vec::new();
         for Weighed { name, found, next } in weighed {
+            let logged = self.last_logged(name)?.map(|entry| entry.transaction);
+            last = last.max(logged);
             if let Some(value) = found {
                 let message = if next.is_none() { &*message } else { "" };
-                self.settle(name, &LogEntry::unnamed(*value, message))?;
+                let entry = LogEntry::unnamed(*value, message, logged);
+                last = last.max(Some(entry.transaction));
+                self.settle(name, &entry)?;
             }
-            if let Some(next) = next {
-                last = last.max(self.last_logged(name)?.map(|entry| entry.transaction));
-                moves.push((name.clone(), *next));
-            }
+            moves.extend(next.map(|next| (name.clone(), next)));
         }
         if moves.is_empty() {
             return Ok(false);

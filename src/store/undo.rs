@@ -2,7 +2,8 @@
 //!
 //! An undo is a move like any other: refs lead again where they led before the oldest move that is taken
 //! back, and the log says so. Undoing once more goes further back; a redo takes an undo back. Which moves
-//! belonged together, and what an undo took back, stand in the logs; nothing else is kept.
+//! belonged together, and what an undo took back, stand in the logs; nothing else is kept. Commits that only
+//! a log names are kept by the collector for as long as its rules say: an undo to one that is gone is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
