@@ -9,10 +9,12 @@
 //! journal/UNIQUE    refs that move together, while they move
 //! memo/XX/KEY       results of steps, see `memo`: may vanish or rot at any time
 //! tmp/UNIQUE/       a transaction in the making; its `lock` is held while its process lives
+//! state/damaged/    marks of objects that did not verify, see `state`: may vanish at any time
+//! quarantine/       files that a repair took away because they are damaged; nobody reads them
 //! ```
 //!
 //! Directories have mode 0755; packs, indexes and refs 0444: nothing that was published is ever changed.
-//! The names `leases`, `trash`, `state` are kept for garbage collection.
+//! The names `leases`, `trash` are kept for garbage collection.
 
 use std::path::{Path, PathBuf};
 
@@ -33,7 +35,7 @@ const CRITICAL: [&str; 1] = ["packs-1"];
 const FORMAT_BYTES_MAX: u64 = 4096;
 const DIRECTORIES: [&str; 6] = ["packs", "refs", "reflog", "journal", "memo", "tmp"];
 const TEMPORARY_FORMAT: &str = ".format.";
-const RESERVED: [&str; 3] = ["leases", "trash", "state"];
+const RESERVED: [&str; 4] = ["leases", "trash", "state", "quarantine"];
 
 /// Knows where things lie.
 #[derive(Clone, Debug)]
@@ -90,6 +92,14 @@ impl Layout {
     pub fn temporary(&self) -> PathBuf {
         self.root.join("tmp")
     }
+
+    pub fn damaged(&self) -> PathBuf {
+        self.root.join("state").join("damaged")
+    }
+
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
 }
 
 /// What the file `format` allows.
@@ -102,7 +112,7 @@ pub(super) enum Access {
     ReadOnly(String),
 }
 
-fn text() -> String {
+pub(super) fn text() -> String {
     format!(
         "mkimage-store {VERSION}\nhash {HASH}\ngc-protocol {GC_PROTOCOL}\ncritical {}\n",
         CRITICAL.join(" ")
@@ -140,6 +150,22 @@ pub(super) fn access(layout: &Layout) -> Result<Access> {
         }
     }
     Ok(unknown.map_or(Access::Full, Access::ReadOnly))
+}
+
+/// Tells whether a file is a format file of some version, known or not: then nobody may replace it.
+pub(super) fn is_well_formed(bytes: &[u8]) -> bool {
+    let Some(text) = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n')) else {
+        return false;
+    };
+    let mut lines = text.split('\n').map(|line| line.split_once(' '));
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"0123456789-".contains(&byte))
+    };
+    let first = lines.next().flatten();
+    first.is_some_and(|(name, version)| name == "mkimage-store" && version.parse::<u32>().is_ok())
+        && lines.next().flatten().is_some_and(|(name, hash)| name == "hash" && is_word(hash))
+        && lines.all(|line| line.is_some_and(|(name, words)| is_word(name) && words.split(' ').all(is_word)))
 }
 
 /// Makes the store if there is none, and directories that a power cut took from one that was just made.

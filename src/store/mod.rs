@@ -44,14 +44,17 @@ mod packs;
 mod record;
 mod reflog;
 mod refs;
+mod repair;
 mod resolve;
 mod staging;
+mod state;
 #[allow(clippy::module_inception, reason = "the room is named after what stands in it")]
 mod store;
+mod trailer;
 mod transaction;
 mod trees;
 
-pub use check::{CheckReport, Fault};
+pub use check::{CheckReport, Fault, Place, Reached, Spot};
 pub use checkout::{CheckoutReport, Skipped};
 pub use commit::{Architecture, COMMIT_BYTES_MAX, Commit, DiskSpec, Filesystem, Input, InputDigest};
 pub use directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};
@@ -63,6 +66,7 @@ pub use memo::MEMO_BYTES_MAX;
 pub use objects::Objects;
 pub use reflog::LogEntry;
 pub use refs::{Expected, RefChange, RefName, RefNameError, RefUpdate, RefValue};
+pub use repair::{FolderHealer, HealError, Healed, Healer, RepairReport};
 pub use store::Store;
 pub use transaction::{Committed, Transaction};
 pub use trees::{TREE_DEPTH_MAX, TREE_ENTRIES_MAX};

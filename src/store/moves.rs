@@ -22,9 +22,9 @@ const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 /// takes it may remove those that a dead process left.
 const TEMPORARY: &str = ".tmp-";
 
-struct Journal {
+pub(super) struct Journal {
     message: String,
-    moves: Vec<(RefName, RefValue)>,
+    pub moves: Vec<(RefName, RefValue)>,
 }
 
 impl Store {
@@ -171,10 +171,15 @@ impl Store {
     }
 
     /// Gives bytes a name, durably, in place of what had it. The caller holds the lock.
-    fn publish_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+    pub(super) fn publish_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.replace_file(path, bytes, 0o444)
+    }
+
+    /// The same, for a file with another mode.
+    pub(super) fn replace_file(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let parent = path.parent().expect("because the path lies in the store");
         let temporary = self.layout.refs().join(format!("{TEMPORARY}{}", publish::unique()));
-        let file = self.media.create_file(&temporary, 0o444)?;
+        let file = self.media.create_file(&temporary, mode)?;
         let done = self
             .media
             .write_at(&file, &temporary, 0, bytes)
@@ -187,7 +192,7 @@ impl Store {
         Ok(self.media.sync_directory(parent)?)
     }
 
-    fn clear_temporaries(&self) -> Result<()> {
+    pub(super) fn clear_temporaries(&self) -> Result<()> {
         let refs = self.layout.refs();
         let names = crate::base::fs::list(&refs)?;
         for name in names.iter().filter(|name| name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())) {
@@ -242,7 +247,7 @@ impl Store {
         Ok(decided)
     }
 
-    fn journals(&self) -> Result<Vec<std::path::PathBuf>> {
+    pub(super) fn journals(&self) -> Result<Vec<std::path::PathBuf>> {
         let names = match crate::base::fs::list(&self.layout.journals()) {
             Err(error) if error.is_missing() => return Ok(Vec::new()),
             names => names?,
@@ -273,7 +278,7 @@ impl Journal {
 }
 
 /// Reads a journal; `None` for one that was finished and removed in the meantime.
-fn read_journal(path: &Path) -> Result<Option<Journal>> {
+pub(super) fn read_journal(path: &Path) -> Result<Option<Journal>> {
     let bytes = match crate::base::fs::read_at_most(path, JOURNAL_BYTES_MAX) {
         Err(error) if error.is_missing() => return Ok(None),
         bytes => bytes?,

@@ -27,14 +27,14 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    fn encode(&self) -> String {
+    pub(super) fn encode(&self) -> String {
         let value = &self.value;
         let previous = value.previous.map_or("-".to_owned(), |previous| previous.to_string());
         let message = &self.message;
         with_check(format!("1 {} {} {previous} {} {message} ", value.generation, value.commit, value.seconds))
     }
 
-    fn decode(line: &str) -> Option<Self> {
+    pub(super) fn decode(line: &str) -> Option<Self> {
         let body = checked(line).ok()?.strip_suffix(' ')?;
         let mut fields = body.splitn(6, ' ');
         let mut field = || fields.next();
@@ -64,12 +64,17 @@ impl Store {
         Ok(entries)
     }
 
+    /// Reads a reflog as it is; empty where there is none.
+    pub(super) fn reflog_bytes(&self, name: &RefName) -> Result<Vec<u8>> {
+        match crate::base::fs::read_at_most(&self.layout.reflog(name), REFLOG_BYTES_MAX) {
+            Err(error) if error.is_missing() => Ok(Vec::new()),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => Ok(Vec::new()),
+            bytes => Ok(bytes?),
+        }
+    }
+
     fn read_reflog(&self, name: &RefName) -> Result<Vec<LogEntry>> {
-        let bytes = match crate::base::fs::read_at_most(&self.layout.reflog(name), REFLOG_BYTES_MAX) {
-            Err(error) if error.is_missing() => return Ok(Vec::new()),
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => return Ok(Vec::new()),
-            bytes => bytes?,
-        };
+        let bytes = self.reflog_bytes(name)?;
         let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
         Ok(lines.filter_map(LogEntry::decode).collect())
     }

@@ -15,6 +15,7 @@ use super::media::Media;
 use super::packs::ChunkSource;
 use super::record::Record;
 use super::store::Store;
+use super::trailer;
 use crate::base::{Digest, FileError, Job, publish};
 
 /// Holds a transaction's directory, which goes when this is dropped; its lock tells other writers that the
@@ -70,11 +71,14 @@ impl Staging {
         }
     }
 
-    /// Makes the pack durable and gives it its name: pack and index are synced, the pack is renamed, then
+    /// Ends the pack with its trailer, makes it durable and gives it its name: pack and index are synced, the pack is renamed, then
     /// the index, then their directory is synced.
     pub fn publish(&self, layout: &Layout, job: &Job, objects: Vec<(Digest, Arc<Record>)>) -> Result<()> {
         // Not `end`: a write that failed reserved bytes that are not there.
-        let bytes = self.pack.metadata().map_err(FileError::at("read the length of", &self.path))?.len();
+        let frames = self.pack.metadata().map_err(FileError::at("read the length of", &self.path))?.len();
+        let trailer = trailer::build(&objects);
+        self.media.write_at(&self.pack, &self.path, frames, &trailer)?;
+        let bytes = frames + trailer.len() as u64;
         let index_path = self.directory.join("idx");
         let write_index = || -> std::result::Result<Digest, FileError> {
             let (index, name) = index::build(objects, bytes);

@@ -36,10 +36,16 @@ impl Store {
         Self::with_media(path.into(), Media::watched(watcher))
     }
 
+    /// Opens a store to check and repair it, whatever its file "format" says. Nothing is written.
+    pub fn open_damaged(path: impl Into<PathBuf>) -> Store {
+        let (layout, media) = (Layout { root: path.into() }, Media::default());
+        Store { packs: Packs::new(layout.clone(), media.clone()), layout, media }
+    }
+
     fn with_media(root: PathBuf, media: Media) -> Result<Store> {
         let layout = Layout { root };
         let access = format::access(&layout)?;
-        let store = Store { packs: Packs::new(layout.clone()), layout, media };
+        let store = Store { packs: Packs::new(layout.clone(), media.clone()), layout, media };
         if access == Access::Full {
             store.finish_moves();
         }

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod encoding;
+mod fsck;
 mod objects;
 mod reading;
 mod refs;

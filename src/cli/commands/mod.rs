@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod format;
+mod fsck;
 mod inspect;
 mod lock;
 mod look;
@@ -11,6 +12,8 @@ mod run;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+pub use fsck::Fsck;
 
 use super::Context;
 use super::args::{Command, PackageArgs, RecipeArgs};
@@ -46,17 +49,18 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),
+        Command::Fsck(arguments) => fsck::run(context, arguments),
     }
 }
 
 impl Context {
     /// Opens the store that the command line, the environment or the user's home names.
     fn store(&self) -> Result<Store, Failure> {
-        let path = match &self.global.store {
-            Some(path) => path.clone(),
-            None => default_store()?,
-        };
-        Store::open(path).map_err(Failure::from)
+        Store::open(self.store_path()?).map_err(Failure::from)
+    }
+
+    fn store_path(&self) -> Result<PathBuf, Failure> {
+        self.global.store.clone().map_or_else(default_store, Ok)
     }
 
     /// Reads a recipe; what is doubtful about it is printed as a warning.
