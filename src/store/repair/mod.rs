@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! 1  format, journals, refs, reflogs     from what is beside them; the damaged file goes to quarantine/
-//! 2  marks                               nothing that is put from here on relies on a damaged copy
-//! 3  indexes                             written anew from the trailers of their packs
+//! 2  indexes                             written anew from the trailers of their packs
+//! 3  marks                               nothing that is put from here on relies on a damaged copy
 //! 4  one transaction                     sound objects of damaged packs, frames as they are; then lost ones
 //!                                        from the sources, each held against its id
 //! 5  damaged packs                       to quarantine/, index first, once that transaction is durable
@@ -105,9 +105,10 @@ impl Store {
         }
         let stays = self.repair_names(report, &mut done, job)?;
         self.prepare()?;
-        self.mark_damage(report);
         let rebuilt = self.rebuild_indexes(report, &mut done, job)?;
-        let damaged = packs::damaged(report, &rebuilt);
+        let report = &without(report, &rebuilt);
+        self.mark_damage(report);
+        let damaged = packs::damaged(report);
         let transaction = self.begin(job);
         let orphans = self.salvage(&transaction, report, &damaged, &mut done, job)?;
         let lost = heal::heal(self, &transaction, report, sources, &mut done, job)?;
@@ -151,6 +152,16 @@ impl Store {
             None => !self.packs.has(id),
         });
     }
+}
+
+/// Leaves out what was said of packs whose indexes are right again: each of their frames was read since.
+fn without(report: &CheckReport, rebuilt: &HashSet<Digest>) -> CheckReport {
+    let is_right = |fault: &Fault| match &fault.place {
+        Place::Object { pack, .. } | Place::Index { pack } | Place::Pack { pack } => rebuilt.contains(pack),
+        _ => false,
+    };
+    let faults = report.faults.iter().filter(|fault| !is_right(fault)).cloned().collect();
+    CheckReport { faults, ..report.clone() }
 }
 
 /// Returns the damaged copy that a fault is about.

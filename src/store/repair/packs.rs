@@ -23,8 +23,8 @@ use crate::base::units::BLOCK_BYTES;
 use crate::base::{Digest, Job, publish};
 use crate::tree::DataMap;
 
-/// Returns the packs that hold something damaged, but for those whose index was made right again.
-pub fn damaged(report: &CheckReport, rebuilt: &HashSet<Digest>) -> Vec<Digest> {
+/// Returns the packs that hold something damaged.
+pub fn damaged(report: &CheckReport) -> Vec<Digest> {
     let packs: BTreeSet<Digest> = report
         .faults
         .iter()
@@ -32,7 +32,6 @@ pub fn damaged(report: &CheckReport, rebuilt: &HashSet<Digest>) -> Vec<Digest> {
             Place::Object { pack, .. } | Place::Index { pack } | Place::Pack { pack } => Some(*pack),
             _ => None,
         })
-        .filter(|pack| !rebuilt.contains(pack))
         .collect();
     packs.into_iter().collect()
 }
