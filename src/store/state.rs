@@ -62,7 +62,7 @@ impl Marks {
         let is_new = self.held.write().unwrap_or_else(PoisonError::into_inner).insert(mark);
         if is_new
             && let Some(above) = self.directory.parent()
-            && format::access(&self.layout).is_ok_and(|access| access == Access::Full)
+            && format::access(&self.layout).is_ok_and(|access| matches!(access, Access::Full(_)))
         {
             let _ = self
                 .media
@@ -100,7 +100,7 @@ mod tests {
     fn marks_outlive_their_process_and_go_when_they_no_longer_hold() {
         let folder = tempfile::tempdir().expect("a folder");
         let layout = Layout { root: folder.path().to_owned() };
-        std::fs::write(layout.format(), format::text()).expect("written");
+        std::fs::write(layout.format(), format::text(false)).expect("written");
         let [one, two] = [b"1", b"2"].map(|bytes| Digest::of(bytes));
         let marks = Marks::new(&layout, Media::default());
         marks.add((one, Some(two)));

@@ -44,20 +44,39 @@ pub(super) fn build(objects: &[(Digest, Arc<Record>)]) -> Vec<u8> {
     let mut records: Vec<(u64, &Digest, &Record)> =
         objects.iter().map(|(id, record)| (first(record), id, &**record)).collect();
     records.sort_unstable_by_key(|(offset, id, _)| (*offset, **id));
-    let mut bytes = Vec::with_capacity(objects.len() * 12 + FOOT_BYTES as usize);
-    let mut start = 0;
-    for (first, _, record) in records {
-        if !encode(&mut bytes, start, record) {
+    let mut builder = Builder::default();
+    records.iter().for_each(|(_, _, record)| builder.push(record));
+    builder.finish()
+}
+
+/// A trailer in the making.
+#[derive(Default)]
+pub(super) struct Builder {
+    bytes: Vec<u8>,
+    /// Offset of the first chunk of the last object that has one.
+    start: u64,
+    out_of_order: bool,
+}
+
+impl Builder {
+    /// Adds an object; those with chunks come in the order in which they lie.
+    pub fn push(&mut self, record: &Record) {
+        self.out_of_order |= !encode(&mut self.bytes, self.start, record);
+        self.start = record.chunks.first().map_or(self.start, |chunk| chunk.offset);
+    }
+
+    /// Ends the trailer; empty where chunks came out of order.
+    pub fn finish(mut self) -> Vec<u8> {
+        if self.out_of_order {
             return Vec::new();
         }
-        start = first;
+        let length = self.bytes.len() as u64;
+        let check = Digest::derive(CONTEXT, &self.bytes);
+        self.bytes.extend_from_slice(check.as_bytes());
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        self.bytes.extend_from_slice(MAGIC);
+        self.bytes
     }
-    let length = bytes.len() as u64;
-    let check = Digest::derive(CONTEXT, &bytes);
-    bytes.extend_from_slice(check.as_bytes());
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(MAGIC);
-    bytes
 }
 
 /// Writes an entry; returns false where its chunks lie out of order.

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod encoding;
 mod fsck;
+mod history;
 mod objects;
 mod reading;
 mod refs;

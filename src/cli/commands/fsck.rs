@@ -7,7 +7,7 @@ use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
 use crate::pipeline;
-use crate::store::{CheckReport, Fault, FolderHealer, Healer, Place, RepairReport, Store};
+use crate::store::{CheckReport, Damage, Fault, FolderHealer, Healer, RepairReport, Store};
 
 /// Exit code of a store that was damaged and is whole again.
 const HEALED: u8 = 9;
@@ -157,16 +157,16 @@ fn count(number: u64, what: &str) -> String {
 
 /// Shows a fault, and what it touches.
 fn show(text: &mut String, word: &str, fault: &Fault) {
-    let _ = writeln!(text, "{word:8} {}: {}", fault.place, fault.problem);
+    let _ = writeln!(text, "{word:8} {}: {}", fault.damage, fault.problem);
     let mut line = |key: &str, value: String| text.push_str(&format!("         {key} {value}\n"));
-    match &fault.place {
-        Place::Object { pack, offset, has_copy, .. } => {
+    match &fault.damage {
+        Damage::Object { pack, offset, has_copy, .. } => {
             line("pack", format!("{pack} at offset {offset}"));
             if *has_copy {
                 return line("copy", "another pack holds a sound one: nothing is lost".to_owned());
             }
         }
-        Place::Missing { size, .. } => line("size", format!("{size} bytes")),
+        Damage::Missing { size, .. } => line("size", format!("{size} bytes")),
         _ => return,
     }
     let reached = &fault.reached;

@@ -9,7 +9,7 @@ mod report;
 
 use std::collections::{HashMap, HashSet};
 
-pub use report::{CheckReport, Fault, Place, Reached, Spot};
+pub use report::{CheckReport, Damage, Fault, Reached, Spot};
 
 pub(super) use blame::{Graph, Roots};
 pub(super) use names::{look, read_log};
@@ -70,7 +70,7 @@ impl Store {
 
     /// Finds what leads to damaged objects, as far as nothing else in the store makes them good.
     pub(super) fn trace(&self, faults: &mut [Fault], roots: &Roots, job: &Job) -> Result<()> {
-        let is_alone = |fault: &&mut Fault| !matches!(fault.place, Place::Object { has_copy: true, .. });
+        let is_alone = |fault: &&mut Fault| !matches!(fault.damage, Damage::Object { has_copy: true, .. });
         let faults: Vec<&mut Fault> = faults.iter_mut().filter(is_alone).collect();
         let damaged: HashSet<Digest> = faults.iter().filter_map(|fault| fault.object()).collect();
         if damaged.is_empty() {
@@ -100,14 +100,14 @@ fn faults(survey: Survey, damaged: &HashSet<Digest>, lost: Vec<Lost>) -> Vec<Fau
     let mut faults: Vec<Fault> = survey
         .indexes
         .into_iter()
-        .map(|(pack, problem)| Fault::new(Place::Index { pack }, problem))
+        .map(|(pack, problem)| Fault::new(Damage::Index { pack }, problem))
         .collect();
     let packs = survey.packs_damaged.into_iter();
-    faults.extend(packs.map(|(pack, problem)| Fault::new(Place::Pack { pack }, problem)));
+    faults.extend(packs.map(|(pack, problem)| Fault::new(Damage::Pack { pack }, problem)));
     let known: HashSet<Digest> = survey.bad.iter().map(|bad| bad.id).collect();
     faults.extend(survey.bad.into_iter().map(|bad| {
         let has_copy = !damaged.contains(&bad.id);
-        let place = Place::Object {
+        let damage = Damage::Object {
             kind: bad.kind,
             id: bad.id,
             size: bad.size,
@@ -115,7 +115,7 @@ fn faults(survey: Survey, damaged: &HashSet<Digest>, lost: Vec<Lost>) -> Vec<Fau
             offset: bad.offset,
             has_copy,
         };
-        Fault::new(place, bad.problem)
+        Fault::new(damage, bad.problem)
     }));
     let lost = lost.into_iter().filter(|lost| !known.contains(&lost.named.id));
     faults.extend(lost.map(|lost| missing(lost.named, lost.problem)));
@@ -124,5 +124,5 @@ fn faults(survey: Survey, damaged: &HashSet<Digest>, lost: Vec<Lost>) -> Vec<Fau
 
 /// Makes the fault of an object that is named and can't be read.
 pub(super) fn missing(named: Named, problem: String) -> Fault {
-    Fault::new(Place::Missing { kind: named.kind, id: named.id, size: named.size }, problem)
+    Fault::new(Damage::Missing { kind: named.kind, id: named.id, size: named.size }, problem)
 }

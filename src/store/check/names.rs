@@ -6,14 +6,14 @@ use std::path::Path;
 
 use super::super::error::{Result, StoreError};
 use super::super::format::{self, Access};
-use super::super::moves;
+use super::super::journal;
 use super::super::reflog::LogEntry;
 use super::super::refs::RefName;
 use super::super::store::Store;
 use super::blame::Roots;
-use super::report::{Fault, Place};
+use super::report::{Damage, Fault};
 use crate::base::job::Unit;
-use crate::base::{Digest, FileError, Job, StepKey};
+use crate::base::{CommitId, Digest, FileError, Job, StepKey};
 
 /// What was found.
 #[derive(Default)]
@@ -45,6 +45,7 @@ const KNOWN: [&str; 14] = [
 pub fn look(store: &Store, job: &Job) -> Result<Names> {
     let mut names = Names::default();
     names.look_at_format(store)?;
+    names.look_at_generation(store)?;
     names.look_at_journals(store)?;
     names.look_at_refs(store)?;
     names.look_at_reflogs(store)?;
@@ -57,14 +58,14 @@ impl Names {
     fn look_at_format(&mut self, store: &Store) -> Result<()> {
         match format::access(&store.layout) {
             Err(error @ StoreError::Format { .. }) => {
-                self.faults.push(Fault::new(Place::Format, error.to_string()));
+                self.faults.push(Fault::new(Damage::Format, error.to_string()));
             }
             Err(StoreError::File(error)) if is_damage(&error) => {
-                self.faults.push(Fault::new(Place::Format, chain(&error)));
+                self.faults.push(Fault::new(Damage::Format, chain(&error)));
             }
             Err(error) => return Err(error),
-            Ok(Access::Absent) if store.layout.packs().is_dir() => {
-                self.faults.push(Fault::new(Place::Format, "it is missing"));
+            Ok(Access::Absent) if !files(&store.layout.packs())?.is_empty() => {
+                self.faults.push(Fault::new(Damage::Format, "it is missing"));
             }
             Ok(Access::ReadOnly(found)) => {
                 self.notes.push(format!(
@@ -76,16 +77,24 @@ impl Names {
         Ok(())
     }
 
+    fn look_at_generation(&mut self, store: &Store) -> Result<()> {
+        if let Err(error) = store.generation() {
+            self.faults.push(Fault::new(Damage::Generation, damage(error)?));
+        }
+        Ok(())
+    }
+
     fn look_at_journals(&mut self, store: &Store) -> Result<()> {
         for path in store.journals()? {
-            match moves::read_journal(&path) {
+            match journal::read(&path) {
                 Ok(journal) => {
                     let moves = journal.into_iter().flat_map(|journal| journal.moves);
+                    let moves = moves.filter_map(|(name, state)| Some((name, state.there()?)));
                     self.roots.tips.extend(moves.map(|(name, value)| (name, value.commit)));
                 }
                 Err(error) => {
                     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    self.faults.push(Fault::new(Place::Journal { name }, damage(error)?));
+                    self.faults.push(Fault::new(Damage::Journal { name }, damage(error)?));
                 }
             }
         }
@@ -93,16 +102,16 @@ impl Names {
     }
 
     fn look_at_refs(&mut self, store: &Store) -> Result<()> {
-        for name in self.list(&store.layout.refs(), "refs")? {
+        for name in self.list(&store.layout.refs())? {
             match store.read_ref_file(&name) {
                 Ok(Some(value)) => self.roots.tips.push((name, value.commit)),
                 Ok(None) => {}
                 Err(error) => {
                     let problem = damage(error)?;
                     // What hangs on it is not given up: its log says where it led.
-                    let last = read_log(store, &name)?.0.pop();
+                    let last = read_log(store, &name)?.0.pop().filter(|entry| !entry.removed);
                     self.roots.tips.extend(last.map(|entry| (name.clone(), entry.value.commit)));
-                    self.faults.push(Fault::new(Place::Ref { name }, problem));
+                    self.faults.push(Fault::new(Damage::Ref { name }, problem));
                 }
             }
         }
@@ -110,16 +119,16 @@ impl Names {
     }
 
     fn look_at_reflogs(&mut self, store: &Store) -> Result<()> {
-        for name in self.list(&store.layout.reflogs(), "reflog")? {
+        for name in store.logged_refs()? {
             let (entries, lines) = match read_log(store, &name) {
                 Ok(read) => read,
                 Err(error) => {
-                    let place = Place::Log { name, lines: Vec::new() };
-                    self.faults.push(Fault::new(place, damage(error)?));
+                    let log = Damage::Log { name, lines: Vec::new() };
+                    self.faults.push(Fault::new(log, damage(error)?));
                     continue;
                 }
             };
-            let mut past: Vec<_> = entries.iter().map(|entry| entry.value.commit).collect();
+            let mut past: Vec<CommitId> = entries.iter().map(|entry| entry.value.commit).collect();
             past.sort_unstable();
             past.dedup();
             self.roots.past.extend(past.into_iter().map(|commit| (name.clone(), commit)));
@@ -129,7 +138,7 @@ impl Names {
             }
             if !lines.damaged.is_empty() {
                 let problem = format!("line {} has a wrong checksum", lines.damaged[0]);
-                self.faults.push(Fault::new(Place::Log { name, lines: lines.damaged }, problem));
+                self.faults.push(Fault::new(Damage::Log { name, lines: lines.damaged }, problem));
             }
         }
         Ok(())
@@ -188,8 +197,8 @@ impl Names {
         Ok(())
     }
 
-    /// Lists the names of refs below a directory; other files are noted.
-    fn list(&mut self, root: &Path, shown: &str) -> Result<Vec<RefName>> {
+    /// Lists the names of refs; other files are noted.
+    fn list(&mut self, root: &Path) -> Result<Vec<RefName>> {
         let mut found = Vec::new();
         let mut waiting = vec![String::new()];
         while let Some(prefix) = waiting.pop() {
@@ -202,7 +211,7 @@ impl Names {
                 match RefName::new(&path) {
                     Ok(_) if root.join(&path).is_dir() => waiting.push(format!("{path}/")),
                     Ok(name) => found.push(name),
-                    Err(_) => self.notes.push(format!("not part of a store: {shown}/{path}")),
+                    Err(_) => self.notes.push(format!("not part of a store: refs/{path}")),
                 }
             }
         }

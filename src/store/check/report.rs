@@ -40,29 +40,29 @@ impl CheckReport {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Fault {
     #[serde(flatten)]
-    pub place: Place,
+    pub damage: Damage,
     pub problem: String,
     pub reached: Reached,
 }
 
 impl Fault {
-    pub(in super::super) fn new(place: Place, problem: impl Into<String>) -> Self {
-        Fault { place, problem: problem.into(), reached: Reached::default() }
+    pub(in super::super) fn new(damage: Damage, problem: impl Into<String>) -> Self {
+        Fault { damage, problem: problem.into(), reached: Reached::default() }
     }
 
     /// Returns the object that is damaged or missing.
     pub fn object(&self) -> Option<Digest> {
-        match &self.place {
-            Place::Object { id, .. } | Place::Missing { id, .. } => Some(*id),
+        match &self.damage {
+            Damage::Object { id, .. } | Damage::Missing { id, .. } => Some(*id),
             _ => None,
         }
     }
 
     /// Tells whether something that a ref leads to is lost, as far as this store knows.
     pub fn is_loss(&self) -> bool {
-        match &self.place {
-            Place::Object { has_copy, .. } => !has_copy && self.reached.commits > 0,
-            Place::Missing { .. } => true,
+        match &self.damage {
+            Damage::Object { has_copy, .. } => !has_copy && self.reached.commits > 0,
+            Damage::Missing { .. } => true,
             _ => false,
         }
     }
@@ -70,8 +70,8 @@ impl Fault {
 
 /// What is damaged.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(tag = "place", rename_all = "snake_case")]
-pub enum Place {
+#[serde(tag = "damage", rename_all = "snake_case")]
+pub enum Damage {
     /// A copy of an object.
     Object {
         /// `None` where the index does not tell.
@@ -117,24 +117,27 @@ pub enum Place {
         name: String,
     },
     Format,
+    /// The file that counts collections.
+    Generation,
 }
 
 fn digest<S: serde::Serializer>(digest: &Digest, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(digest)
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Object { kind: Some(kind), id, .. } => write!(f, "{kind} {id}"),
-            Place::Object { kind: None, id, .. } => write!(f, "object {id} (of unknown kind)"),
-            Place::Missing { kind, id, .. } => write!(f, "{kind} {id}"),
-            Place::Index { pack } => write!(f, "index of pack {pack}"),
-            Place::Pack { pack } => write!(f, "pack {pack}"),
-            Place::Ref { name } => write!(f, "ref {name}"),
-            Place::Log { name, .. } => write!(f, "reflog of {name}"),
-            Place::Journal { name } => write!(f, "journal {name}"),
-            Place::Format => f.write_str("file \"format\""),
+            Damage::Object { kind: Some(kind), id, .. } => write!(f, "{kind} {id}"),
+            Damage::Object { kind: None, id, .. } => write!(f, "object {id} (of unknown kind)"),
+            Damage::Missing { kind, id, .. } => write!(f, "{kind} {id}"),
+            Damage::Index { pack } => write!(f, "index of pack {pack}"),
+            Damage::Pack { pack } => write!(f, "pack {pack}"),
+            Damage::Ref { name } => write!(f, "ref {name}"),
+            Damage::Log { name, .. } => write!(f, "reflog of {name}"),
+            Damage::Journal { name } => write!(f, "journal {name}"),
+            Damage::Format => f.write_str("file \"format\""),
+            Damage::Generation => f.write_str("file \"gc-generation\""),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::{Cursor, Read};
 use std::sync::Mutex;
 
-use super::super::check::{self, Fault, Lost, Named, Place, Walk, missing};
+use super::super::check::{self, Damage, Fault, Lost, Named, Walk, missing};
 use super::super::commit::{COMMIT_BYTES_MAX, Commit};
 use super::super::directory::{DIRECTORY_BYTES_MAX, StoredDirectory, TreeRef};
 use super::super::error::{Kind, Result, StoreError};
@@ -53,8 +53,8 @@ pub fn heal(
         // A tree that is back names what may be lost as well.
         lost = walk.run(back, &step, job)?;
     }
-    let unreferenced = report.faults.iter().filter_map(|fault| match fault.place {
-        Place::Object { kind: Some(kind), id, size: Some(size), .. } => Some(Named { kind, id, size }),
+    let unreferenced = report.faults.iter().filter_map(|fault| match fault.damage {
+        Damage::Object { kind: Some(kind), id, size: Some(size), .. } => Some(Named { kind, id, size }),
         _ => None,
     });
     let unreferenced = unreferenced.filter(|named| !tried.contains(&named.id) && !transaction.has(&named.id));

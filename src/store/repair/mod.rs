@@ -22,13 +22,18 @@ mod packs;
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::time::Duration;
 
 pub use folder::FolderHealer;
 
-use super::check::{CheckReport, Fault, Place};
+use super::check::{CheckReport, Damage, Fault};
 use super::error::{Kind, Result};
+use super::lock::Lock;
 use super::store::Store;
 use crate::base::{Digest, Job};
+
+/// Time between two looks at whether somebody collects.
+const WAIT: Duration = Duration::from_millis(20);
 
 /// Says why a source gave nothing.
 pub type HealError = Box<dyn std::error::Error + Send + Sync>;
@@ -100,11 +105,11 @@ impl Store {
     /// Repairs what a check found; see the top of this page. Sources are asked in their order.
     pub fn repair(&self, report: &CheckReport, sources: &[&dyn Healer], job: &Job) -> Result<RepairReport> {
         let mut done = RepairReport::default();
-        if !report.faults.iter().any(|fault| fault.place == Place::Format) {
+        if !report.faults.iter().any(|fault| fault.damage == Damage::Format) {
             self.prepare()?;
         }
         let stays = self.repair_names(report, &mut done, job)?;
-        self.prepare()?;
+        let _alone = self.wait_lock_gc(job)?;
         let rebuilt = self.rebuild_indexes(report, &mut done, job)?;
         let report = &without(report, &rebuilt);
         self.mark_damage(report);
@@ -120,13 +125,24 @@ impl Store {
         Ok(done)
     }
 
+    /// Waits until nobody collects or puts packs together, and keeps it so.
+    fn wait_lock_gc(&self, job: &Job) -> Result<Lock> {
+        loop {
+            match self.try_lock_gc()? {
+                Some(lock) => return Ok(lock),
+                None => std::thread::sleep(WAIT),
+            }
+            job.check()?;
+        }
+    }
+
     /// Marks what a check found damaged or missing, so that the next build which has the bytes puts them
     /// again, and believes no memory of steps until then.
     pub fn mark_damage(&self, report: &CheckReport) {
         for fault in &report.faults {
-            match &fault.place {
-                Place::Object { id, pack, .. } => self.packs.marks.add((*id, Some(*pack))),
-                Place::Missing { id, .. } => self.packs.marks.add((*id, None)),
+            match &fault.damage {
+                Damage::Object { id, pack, .. } => self.packs.marks.add((*id, Some(*pack))),
+                Damage::Missing { id, .. } => self.packs.marks.add((*id, None)),
                 _ => {}
             }
         }
@@ -156,8 +172,10 @@ impl Store {
 
 /// Leaves out what was said of packs whose indexes are right again: each of their frames was read since.
 fn without(report: &CheckReport, rebuilt: &HashSet<Digest>) -> CheckReport {
-    let is_right = |fault: &Fault| match &fault.place {
-        Place::Object { pack, .. } | Place::Index { pack } | Place::Pack { pack } => rebuilt.contains(pack),
+    let is_right = |fault: &Fault| match &fault.damage {
+        Damage::Object { pack, .. } | Damage::Index { pack } | Damage::Pack { pack } => {
+            rebuilt.contains(pack)
+        }
         _ => false,
     };
     let faults = report.faults.iter().filter(|fault| !is_right(fault)).cloned().collect();
@@ -166,8 +184,8 @@ fn without(report: &CheckReport, rebuilt: &HashSet<Digest>) -> CheckReport {
 
 /// Returns the damaged copy that a fault is about.
 fn copy(fault: &Fault) -> Option<(Digest, Digest)> {
-    match &fault.place {
-        Place::Object { id, pack, .. } => Some((*id, *pack)),
+    match &fault.damage {
+        Damage::Object { id, pack, .. } => Some((*id, *pack)),
         _ => None,
     }
 }

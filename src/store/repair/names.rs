@@ -1,9 +1,9 @@
 //! The format file, journals, refs and reflogs: small files, each made right from what stands beside it.
 
-use super::super::check::{Fault, Place, read_log};
+use super::super::check::{Damage, Fault, read_log};
 use super::super::error::Result;
 use super::super::format;
-use super::super::lock::Lock;
+use super::super::reflog::LogEntry;
 use super::super::refs::RefName;
 use super::super::store::Store;
 use super::{CheckReport, RepairReport};
@@ -19,8 +19,12 @@ impl Store {
     ) -> Result<Vec<Fault>> {
         let concerns = |fault: &&Fault| {
             matches!(
-                fault.place,
-                Place::Format | Place::Journal { .. } | Place::Ref { .. } | Place::Log { .. }
+                fault.damage,
+                Damage::Format
+                    | Damage::Generation
+                    | Damage::Journal { .. }
+                    | Damage::Ref { .. }
+                    | Damage::Log { .. }
             )
         };
         let faults: Vec<&Fault> = report.faults.iter().filter(concerns).collect();
@@ -28,13 +32,18 @@ impl Store {
         if faults.is_empty() {
             return Ok(stays);
         }
-        let _alone = Lock::wait(&self.media, &self.layout.refs_lock(), job)?;
+        let _alone = self.lock_refs(job)?;
         for fault in faults {
-            let done_to_it = match &fault.place {
-                Place::Format => self.repair_format(report)?,
-                Place::Journal { name } => self.put_journal_aside(name)?,
-                Place::Ref { name } => self.restore_ref(name)?,
-                Place::Log { name, .. } => self.cut_log(name)?,
+            let done_to_it = match &fault.damage {
+                Damage::Format => self.repair_format(report)?,
+                Damage::Generation => {
+                    self.keep_copy(&self.layout.generation(), "gc-generation")?;
+                    self.renew_generation()?;
+                    Some("wrote the file \"gc-generation\" anew".to_owned())
+                }
+                Damage::Journal { name } => self.put_journal_aside(name)?,
+                Damage::Ref { name } => self.restore_ref(name)?,
+                Damage::Log { name, .. } => self.cut_log(name)?,
                 _ => None,
             };
             match done_to_it {
@@ -48,23 +57,19 @@ impl Store {
     /// Writes the format file anew, unless what stands there may be that of another version: packs of ours
     /// must be there to tell whose store it is.
     fn repair_format(&self, report: &CheckReport) -> Result<Option<String>> {
-        let sound = report.faults.iter().filter(|fault| matches!(fault.place, Place::Index { .. })).count();
+        let sound = report.faults.iter().filter(|fault| matches!(fault.damage, Damage::Index { .. })).count();
         let path = self.layout.format();
         let bytes = crate::base::fs::read(&path).unwrap_or_default();
         if format::is_well_formed(&bytes) || (report.packs > 0 && sound as u64 >= report.packs) {
             return Ok(None);
         }
         self.keep_copy(&path, "format")?;
-        self.publish_file(&path, format::text().as_bytes())?;
+        self.publish_file(&path, format::text(format::is_network(&self.layout.root)).as_bytes())?;
         Ok(Some("wrote the file \"format\" anew".to_owned()))
     }
 
     fn put_journal_aside(&self, name: &str) -> Result<Option<String>> {
-        let kept = self.quarantine_path(&format!("journal.{name}"))?;
-        match self.media.rename(&self.layout.journals().join(name), &kept) {
-            Err(error) if error.is_missing() => return Ok(Some(format!("journal {name} is gone"))),
-            moved => moved?,
-        }
+        self.quarantine_file(&self.layout.journals().join(name), &format!("journal.{name}"))?;
         self.media.sync_directory(&self.layout.quarantine())?;
         self.media.sync_directory(&self.layout.journals())?;
         Ok(Some(format!(
@@ -80,6 +85,11 @@ impl Store {
         let entries = read_log(self, name)?.0;
         let Some(last) = entries.iter().max_by_key(|entry| entry.value.generation) else { return Ok(None) };
         let path = self.layout.reference(name);
+        if last.removed {
+            self.quarantine_file(&path, &format!("ref.{}", flat(name)))?;
+            self.media.sync_directory(path.parent().expect("because the path lies in the store"))?;
+            return Ok(Some(format!("put ref {name} into quarantine: its reflog says that it was removed")));
+        }
         self.keep_copy(&path, &format!("ref.{}", flat(name)))?;
         self.publish_file(&path, last.value.encode().as_bytes())?;
         let (commit, generation) = (last.value.commit, last.value.generation);
@@ -88,14 +98,19 @@ impl Store {
 
     /// Leaves the whole lines of a reflog and keeps a copy of what it was.
     fn cut_log(&self, name: &RefName) -> Result<Option<String>> {
-        let path = self.layout.reflog(name);
-        let (entries, lines) = match read_log(self, name) {
-            Ok(read) => read,
-            Err(_) => return Ok(None),
+        let Some(path) = self.find_reflog(name) else {
+            return Ok(Some(format!("the reflog of {name} is gone")));
         };
+        let Ok((_, lines)) = read_log(self, name) else { return Ok(None) };
+        let mut text = Vec::new();
+        for line in self.reflog_bytes(name)?.split(|&byte| byte == b'\n') {
+            if std::str::from_utf8(line).ok().and_then(LogEntry::decode).is_some() {
+                text.extend_from_slice(line);
+                text.push(b'\n');
+            }
+        }
         self.keep_copy(&path, &format!("reflog.{}", flat(name)))?;
-        let text: String = entries.iter().map(|entry| entry.encode()).collect();
-        self.replace_file(&path, text.as_bytes(), 0o644)?;
+        self.replace_file(&path, &text, 0o644)?;
         let cut = lines.damaged.len();
         Ok(Some(format!("cut {cut} damaged lines out of the reflog of {name}; a copy is in quarantine")))
     }

@@ -5,13 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::check::Place;
+use super::super::check::Damage;
 use super::super::chunk::{self, CHUNK_BYTES};
 use super::super::commit::Commit;
 use super::super::directory::{DIRECTORY_BYTES_MAX, StoredDirectory, TreeRef};
 use super::super::error::{Kind, Result};
 use super::super::index::{self, Pack, Problem};
-use super::super::lock::Lock;
 use super::super::objects::Objects;
 use super::super::record::Record;
 use super::super::store::Store;
@@ -28,8 +27,8 @@ pub fn damaged(report: &CheckReport) -> Vec<Digest> {
     let packs: BTreeSet<Digest> = report
         .faults
         .iter()
-        .filter_map(|fault| match &fault.place {
-            Place::Object { pack, .. } | Place::Index { pack } | Place::Pack { pack } => Some(*pack),
+        .filter_map(|fault| match &fault.damage {
+            Damage::Object { pack, .. } | Damage::Index { pack } | Damage::Pack { pack } => Some(*pack),
             _ => None,
         })
         .collect();
@@ -73,7 +72,7 @@ impl Store {
 
     /// Gives an index its name; one that stands there is kept in quarantine first.
     fn replace_index(&self, name: &Digest, bytes: &[u8], job: &Job) -> Result<()> {
-        let _alone = Lock::wait(&self.media, &self.layout.refs_lock(), job)?;
+        let _alone = self.lock_refs(job)?;
         let path = self.layout.index(name);
         self.keep_copy(&path, &format!("{name}.idx"))?;
         self.publish_file(&path, bytes)
@@ -155,7 +154,8 @@ impl Store {
         Ok(orphans)
     }
 
-    /// Moves packs out of the way: index first, so that no reader finds the one without the other.
+    /// Moves packs out of the way, as a collector does: index first, so that no reader finds the one without
+    /// the other. Who relied on one looks again, and finds what was sound in another pack.
     pub(super) fn quarantine_packs<'a>(
         &self,
         names: impl Iterator<Item = &'a Digest>,
@@ -165,34 +165,41 @@ impl Store {
         if names.is_empty() {
             return Ok(());
         }
-        let _alone = Lock::wait(&self.media, &self.layout.refs_lock(), job)?;
-        for name in names {
-            for (path, suffix) in [(self.layout.index(name), "idx"), (self.layout.pack(name), "pack")] {
-                let kept = self.quarantine_path(&format!("{name}.{suffix}"))?;
-                match self.media.rename(&path, &kept) {
-                    Err(error) if error.is_missing() => {}
-                    moved => moved?,
-                }
+        let lock = self.lock_refs(job)?;
+        self.while_collecting(&lock, 0, |_| {
+            for name in names {
+                self.quarantine_file(&self.layout.index(name), &format!("{name}.idx"))?;
+                self.quarantine_file(&self.layout.pack(name), &format!("{name}.pack"))?;
             }
-        }
-        self.media.sync_directory(&self.layout.quarantine())?;
-        self.media.sync_directory(&self.layout.packs())?;
+            self.media.sync_directory(&self.layout.quarantine())?;
+            Ok(self.media.sync_directory(&self.layout.packs())?)
+        })?;
+        drop(lock);
         self.packs.scan()?;
         Ok(())
+    }
+
+    /// Moves a file out of the way, if it is there. The caller syncs both directories.
+    pub(super) fn quarantine_file(&self, path: &Path, name: &str) -> Result<()> {
+        let kept = self.quarantine_path(name)?;
+        match self.media.rename(path, &kept) {
+            Err(error) if error.is_missing() => Ok(()),
+            moved => Ok(moved?),
+        }
     }
 }
 
 /// Returns the packs whose indexes are damaged.
 fn indexes(report: &CheckReport) -> BTreeSet<Digest> {
-    let index = |fault: &super::Fault| match fault.place {
-        Place::Index { pack } => Some(pack),
+    let index = |fault: &super::Fault| match fault.damage {
+        Damage::Index { pack } => Some(pack),
         _ => None,
     };
     report.faults.iter().filter_map(index).collect()
 }
 
 fn is_missing(fault: &super::Fault) -> bool {
-    matches!(fault.place, Place::Missing { .. })
+    matches!(fault.damage, Damage::Missing { .. })
 }
 
 /// Returns the objects that a pack's index still tells of.

@@ -4,7 +4,7 @@
 use super::*;
 use mkimage::base::{Digest, StepKey};
 use mkimage::store::{
-    CheckReport, FolderHealer, Healer, Objects, Place, RefValue, RepairReport, Spot, StoreError,
+    CheckReport, Damage, FolderHealer, Healer, Objects, RefValue, RepairReport, Spot, StoreError,
 };
 use mkimage::tree::ContentSource;
 use std::path::{Path, PathBuf};
@@ -143,44 +143,44 @@ fn records(index: &Path) -> usize {
 }
 
 /// What a check has to call a damage.
-type Called = fn(&Place) -> bool;
+type Called = fn(&Damage) -> bool;
 
-fn object(place: &Place) -> bool {
-    matches!(place, Place::Object { has_copy: false, .. })
+fn object(place: &Damage) -> bool {
+    matches!(place, Damage::Object { has_copy: false, .. })
 }
 
-fn index(place: &Place) -> bool {
-    matches!(place, Place::Index { .. })
+fn index(place: &Damage) -> bool {
+    matches!(place, Damage::Index { .. })
 }
 
-fn pack(place: &Place) -> bool {
-    matches!(place, Place::Pack { .. })
+fn pack(place: &Damage) -> bool {
+    matches!(place, Damage::Pack { .. })
 }
 
-fn missing(place: &Place) -> bool {
-    matches!(place, Place::Missing { .. })
+fn missing(place: &Damage) -> bool {
+    matches!(place, Damage::Missing { .. })
 }
 
-fn reference(place: &Place) -> bool {
-    matches!(place, Place::Ref { .. })
+fn reference(place: &Damage) -> bool {
+    matches!(place, Damage::Ref { .. })
 }
 
-fn reflog(place: &Place) -> bool {
-    matches!(place, Place::Log { .. })
+fn reflog(place: &Damage) -> bool {
+    matches!(place, Damage::Log { .. })
 }
 
-fn journal(place: &Place) -> bool {
-    matches!(place, Place::Journal { .. })
+fn journal(place: &Damage) -> bool {
+    matches!(place, Damage::Journal { .. })
 }
 
-fn format(place: &Place) -> bool {
-    *place == Place::Format
+fn format(place: &Damage) -> bool {
+    *place == Damage::Format
 }
 
 /// A damage: its name, how it is done, what a check calls it, and whether the store can make it good alone.
-type Damage = (&'static str, fn(&Sample), Called, bool);
+type Case = (&'static str, fn(&Sample), Called, bool);
 
-const DAMAGES: &[Damage] = &[
+const DAMAGES: &[Case] = &[
     ("pack-magic", |s| flip(&s.pack(2, "pack"), 3), pack, true),
     ("pack-frame-compressed", |s| flip(&s.pack(2, "pack"), 8), object, false),
     ("pack-frame-plain", |s| flip(&s.pack(2, "pack"), noise_at(&s.pack(2, "pack"), 2) + 77), object, false),
@@ -260,10 +260,10 @@ fn every_damage_is_called_by_its_name_and_changes_nothing() {
     each(|name, sample, called, _| {
         let before = tree_of(&sample.path());
         let report = sample.check();
-        assert!(report.faults.iter().any(|fault| called(&fault.place)), "{name}: {:?}", report.faults);
+        assert!(report.faults.iter().any(|fault| called(&fault.damage)), "{name}: {:?}", report.faults);
         assert_eq!(tree_of(&sample.path()), before, "{name}: a check wrote");
         let quick = sample.store().check_quickly(&job()).expect("checked");
-        let frames = report.faults.iter().all(|fault| object(&fault.place));
+        let frames = report.faults.iter().all(|fault| object(&fault.damage));
         assert!(!quick.faults.is_empty() || frames, "{name}: seen by the whole check alone");
     });
 }
@@ -273,7 +273,7 @@ fn reading_a_damaged_store_gives_the_right_bytes_or_an_error() {
     // `unreadable` fails the test on other bytes.
     each(|name, sample, called, _| {
         let wrong = sample.all_unreadable();
-        let names = called(&Place::Format) || name.starts_with("ref") || name.starts_with("journal");
+        let names = called(&Damage::Format) || name.starts_with("ref") || name.starts_with("journal");
         assert!(wrong.is_empty() || !names, "{name}: {wrong:?}");
     });
 }
@@ -302,7 +302,7 @@ fn without_a_source_what_is_lost_is_isolated_and_the_rest_reads() {
         assert!(sample.all_unreadable().len() <= before, "{name}: a repair lost something");
         assert_eq!(sample.unreadable(1, &sample.commits["old"]), Vec::<String>::new(), "{name}");
         let after = sample.check();
-        let lost: Vec<_> = after.faults.iter().map(|fault| &fault.place).collect();
+        let lost: Vec<_> = after.faults.iter().map(|fault| &fault.damage).collect();
         assert!(lost.iter().all(|place| missing(place)), "{name}: {lost:?}");
         assert_eq!(lost.is_empty(), alone, "{name}: {lost:?}");
         assert_eq!(sample.refs(), open(&sample.good()).refs().expect("refs"), "{name}: a ref moved");
@@ -360,8 +360,8 @@ fn a_fault_names_object_pack_refs_commits_and_paths() {
     let [fault] = &faults[..] else { panic!("{faults:?}") };
     let id = Digest::of(&noise(2, 5000));
     let name = pack.file_stem().expect("a name").to_str().expect("text").parse::<Digest>().expect("an id");
-    match &fault.place {
-        Place::Object { id: found, pack, offset, size, .. } => {
+    match &fault.damage {
+        Damage::Object { id: found, pack, offset, size, .. } => {
             assert_eq!((*found, *pack, *size), (id, name, Some(5000)));
             assert_eq!(
                 *offset as usize,
@@ -428,7 +428,7 @@ fn a_second_sound_copy_is_no_loss_and_a_repair_needs_no_source() {
     std::fs::write(&idx, hidden).expect("written");
     flip(&pack, noise_at(&pack, 2));
     let report = sample.check();
-    assert!(report.faults.iter().all(|fault| matches!(fault.place, Place::Object { has_copy: true, .. })));
+    assert!(report.faults.iter().all(|fault| matches!(fault.damage, Damage::Object { has_copy: true, .. })));
     assert!(!report.has_loss() && !report.is_sound());
     let done = sample.store().repair(&report, &[], &job()).expect("repaired");
     assert!(done.is_whole() && done.packs.len() == 1 && sample.check().is_sound(), "{done:?}");
