@@ -20,8 +20,8 @@ use crate::compose::{self, Accounts, Context, Identities, Prepared};
 use crate::packages::{Lock, Request, Settings, Update};
 use crate::recipe::plan::{self, Architecture, PackagesPlan, Part, Plan};
 use crate::store::{
-    self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefName, RefUpdate, Store, Transaction,
-    TreeRef,
+    self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefChange, RefName, RefUpdate, Store,
+    Transaction, TreeRef,
 };
 use crate::tree::{ContentSink, Contribution, Merging};
 
@@ -80,6 +80,25 @@ pub struct Composed {
 
 /// Composes a plan into a commit, stores it, and moves the image's ref to it.
 pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Composed> {
+    let reference = RefName::new(&plan.image.name).map_err(store::StoreError::from)?;
+    let (commit, changes, inputs) = make(plan, options, store, Some(&reference), job)?;
+    let moved = changes.iter().any(|change| change.moved);
+    Ok(Composed { commit, reference, moved, inputs })
+}
+
+/// Composes a plan again, so that the store holds what it makes; no ref moves.
+pub fn recompose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<CommitId> {
+    Ok(make(plan, options, store, None, job)?.0)
+}
+
+/// Makes the commit of a plan and moves a ref to it; returns the commit, the move and what was read.
+fn make(
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+    reference: Option<&RefName>,
+    job: &Job,
+) -> Result<(CommitId, Vec<RefChange>, Vec<PathBuf>)> {
     let lock = lock(plan, options, store, job)?;
     let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
     let limits = Limits::default();
@@ -117,15 +136,13 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
     };
     let inputs = work.host_paths();
     drop(work);
-    let reference = RefName::new(&plan.image.name).map_err(store::StoreError::from)?;
-    let update = RefUpdate { name: reference.clone(), expected: Expected::Any, new: id };
-    let committed = transaction.commit(&[update], "compose")?;
+    let updates = reference.map(|name| RefUpdate { name: name.clone(), expected: Expected::Any, new: id });
+    let committed = transaction.commit(updates.as_slice(), "compose")?;
     // The commit is in the store for good, and its ref leads to it: what is lost is time, the next time.
     if let Err(error) = memo.write() {
         job.warn(format!("the store can't remember the steps of this build: {}", whole(&error)));
     }
-    let moved = committed.refs.iter().any(|change| change.moved);
-    Ok(Composed { commit: id, reference, moved, inputs })
+    Ok((id, committed.refs, inputs))
 }
 
 /// Returns the lock that the build goes by. Where there is none beside the recipe, one is written.
