@@ -83,6 +83,8 @@ pub enum Command {
     Cat(Cat),
     /// Write the tree of a commit into a new directory of this machine
     Checkout(Checkout),
+    /// Exchange commits with OSTree repositories
+    Ostree(super::commands::ostree::Ostree),
 }
 
 #[derive(Args, Debug, Clone)]

@@ -46,6 +46,8 @@ pub enum PipelineError {
     #[error("the scripts of packages")]
     Scripts(#[from] SandboxError),
     #[error("{origin}")]
+    Base { origin: Origin, source: Box<StoreError> },
+    #[error("{origin}")]
     Run { origin: Origin, source: Box<SandboxError> },
     #[error("{origin}: {} changed while it was read: build again", path.display())]
     InputChanged { path: PathBuf, origin: Origin },

@@ -19,6 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sandbox", &["base", "tree"]),
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
     ("machine", &["base"]),
+    ("ostree", &["base", "tree", "store"]),
     (
         "pipeline",
         &[
@@ -30,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "base", "recipe", "tree", "archive", "store", "disk", "boot", "packages", "elf", "finalize",
-            "sandbox", "compose", "machine", "pipeline",
+            "sandbox", "compose", "machine", "ostree", "pipeline",
         ],
     ),
 ];

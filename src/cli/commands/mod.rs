@@ -6,6 +6,7 @@ mod format;
 mod inspect;
 mod lock;
 mod look;
+pub(super) mod ostree;
 mod refs;
 mod run;
 
@@ -46,6 +47,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),
+        Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }
 
