@@ -88,7 +88,7 @@ impl Library {
             said,
         };
         match repository.answer("open the repository")? {
-            Answer::Ready { protocol: wire::PROTOCOL, mode, .. } => repository.mode = mode,
+            Answer::Ready { protocol: wire::PROTOCOL, mode } => repository.mode = mode,
             Answer::Ready { protocol, .. } => {
                 let problem = format!("it speaks version {protocol}, and this mkimage {}", wire::PROTOCOL);
                 return Err(repository.protocol("speak", problem));
