@@ -1,7 +1,8 @@
 //! What of a tree an OSTree repository cannot hold.
 
 use crate::base::ImagePath;
-use crate::tree::{Directory, Node};
+use crate::base::path::escaped;
+use crate::tree::{Directory, Metadata, Node};
 
 /// Something that stays behind, and why.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -35,7 +36,7 @@ enum Change {
 /// Makes a sealed tree into one that OSTree holds: takes away what it can't, and makes of each further name
 /// of a file a file of its own.
 pub(super) fn fit(tree: &mut Directory) -> Fit {
-    let mut fit = Fit::default();
+    let mut fit = Fit { losses: strip(tree), ..Fit::default() };
     for (path, change) in changes(tree) {
         match change {
             Change::Remove(what) => {
@@ -51,7 +52,34 @@ pub(super) fn fit(tree: &mut Directory) -> Fit {
             }
         }
     }
+    fit.losses.sort_by(|a, b| a.path.names().cmp(b.path.names()));
     fit
+}
+
+/// Takes away attributes without a value: libostree overlooks them in repositories of plain files, where the
+/// checksums of what has one are wrong ever after.
+fn strip(tree: &mut Directory) -> Vec<Loss> {
+    let is_empty = |metadata: &Metadata| metadata.xattrs.values().any(|value| value.is_empty());
+    let with = tree.paths().filter(|(_, node)| node.metadata().is_some_and(is_empty));
+    let mut paths: Vec<ImagePath> = with.map(|(path, _)| path).collect();
+    if is_empty(&tree.metadata) {
+        paths.push(ImagePath::root());
+    }
+    let mut losses = Vec::new();
+    for path in paths {
+        let metadata = match tree.get_mut(&path) {
+            Some(node) => node.metadata_mut().expect("because it was looked at"),
+            None => &mut tree.metadata,
+        };
+        metadata.xattrs.retain(|name, value| {
+            if value.is_empty() {
+                let what = format!("the attribute {}, which has no value", escaped(name));
+                losses.push(Loss { path: path.clone(), what });
+            }
+            !value.is_empty()
+        });
+    }
+    losses
 }
 
 fn changes(tree: &Directory) -> Vec<(ImagePath, Change)> {
@@ -97,7 +125,7 @@ fn unfit(path: &ImagePath, node: &Node) -> Option<String> {
 }
 
 pub(super) fn count(losses: &[Loss]) -> String {
-    if losses.len() == 1 { "one entry".to_owned() } else { format!("{} entries", losses.len()) }
+    if losses.len() == 1 { "one thing".to_owned() } else { format!("{} things", losses.len()) }
 }
 
 /// Lists losses for people, a line each.
@@ -113,7 +141,7 @@ pub(super) fn list(losses: &[Loss]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Content, Device, DeviceKind, File, Metadata, Symlink};
+    use crate::tree::{Content, Device, DeviceKind, File, Symlink};
 
     fn path(text: &[u8]) -> ImagePath {
         ImagePath::new(text).expect("a path")
@@ -143,6 +171,12 @@ mod tests {
         ] {
             tree.insert(&path(at), node).expect("inserted");
         }
+        let empty = |metadata: &mut Metadata| {
+            metadata.xattrs.insert(b"user.empty"[..].into(), b""[..].into());
+            metadata.xattrs.insert(b"user.full"[..].into(), b"x"[..].into());
+        };
+        empty(&mut tree.metadata);
+        empty(tree.get_mut(&path(b"/d/file")).and_then(Node::metadata_mut).expect("a file"));
         let mut tree = (*tree.seal().expect("sealed")).clone();
         let fit = fit(&mut tree);
         let lost: Vec<String> =
@@ -150,7 +184,9 @@ mod tests {
         assert_eq!(
             lost,
             [
+                "/: the attribute user.empty, which has no value",
                 "/a\\xff: a name that is not UTF-8, with all that it holds",
+                "/d/file: the attribute user.empty, which has no value",
                 "/dev/sda: a block device",
                 "/dev/sdb: another name of /dev/sda: a block device",
                 "/pipe: a fifo",
@@ -159,7 +195,10 @@ mod tests {
             ]
         );
         assert_eq!(fit.hard_links, [(path(b"/d/link"), path(b"/d/file"))]);
-        assert_eq!(tree.get(&path(b"/d/link")), Some(&file()));
+        assert_eq!(tree.get(&path(b"/d/link")), tree.get(&path(b"/d/file")));
+        let names = |metadata: &Metadata| metadata.xattrs.keys().cloned().collect::<Vec<_>>();
+        let link = tree.get(&path(b"/d/link")).and_then(Node::metadata).expect("a file");
+        assert_eq!([names(&tree.metadata), names(link)], [[Box::from(&b"user.full"[..])], [Box::from(&b"user.full"[..])]]);
         assert_eq!(tree.get(&path(b"/b")), Some(&file()), "the file has a name that can be held");
         assert_eq!(tree.paths().count(), 5);
     }

@@ -242,7 +242,11 @@ impl Work<'_> {
         let step = self.job.step("merge", None, Unit::Items);
         let steps = Steps { memo: self.unpacking.memo, epoch: self.epoch(), scratch: &self.options.scratch };
         let mut merging = match &self.base {
-            Some(base) => Merging::on(transaction.read_tree(self.job, &base.commit.tree)?, &base.origin),
+            Some(Base { commit, origin, .. }) => {
+                let mut tree = transaction.read_tree(self.job, &commit.tree)?;
+                compose::forget_name(&mut tree, &commit.name, commit.version.as_deref());
+                Merging::on(tree, origin)
+            }
             None => Merging::default(),
         };
         for (index, contributions) in contributions.into_iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod adversary;
 mod archive;
+mod base;
 mod boot;
 mod compose;
 mod day;
@@ -14,6 +15,7 @@ mod fuzz;
 mod house;
 mod init;
 mod judge;
+mod ostree;
 mod packages;
 mod recipe;
 mod recipes;

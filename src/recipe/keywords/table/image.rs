@@ -68,7 +68,7 @@ pub(super) const BASE: Block = block(
         r#""debian/base""#,
         "The commit: a ref of the store, or an id. A whole id pins it; a ref may lead elsewhere at the next build.",
     )],
-    "Another commit's tree, under everything else wherever the block stands. Parts may replace its files and links without a word; a directory stays one. Only the tree counts: not its kernel, disk or command. The packages of a base are files like others: nothing that `packages` names is taken from them.",
+    "Another commit's tree, under everything else wherever the block stands. Parts may replace its files and links without a word; a directory stays one. Only the tree counts: not its kernel, disk, command or host name. The packages of a base are files like others: nothing that `packages` names is taken from them.",
     r#"base {
   commit = "debian/base"
 }"#,
