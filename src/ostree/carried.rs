@@ -119,9 +119,8 @@ mod tests {
 
     #[test]
     fn hard_links_come_back_and_wrong_ones_change_nothing() {
-        let file = |text: &[u8]| {
-            Node::File(File { metadata: Metadata::root(0o644), content: Content::of(text) })
-        };
+        let file =
+            |text: &[u8]| Node::File(File { metadata: Metadata::root(0o644), content: Content::of(text) });
         let mut tree = Directory::default();
         for (at, node) in [("/a", file(b"x")), ("/b", file(b"x")), ("/c", file(b"y"))] {
             tree.insert(&path(at), node).expect("inserted");

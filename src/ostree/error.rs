@@ -44,7 +44,9 @@ pub enum OstreeError {
     TooLarge { object: ObjectName, what: &'static str, limit: u64 },
     #[error("{name:?} can't be the name of the commit; another one must be given")]
     Name { name: String, source: RefNameError },
-    #[error("the time stamp of the commit, {seconds} seconds since 1970, lies outside of what an image can have (0 to {limit})")]
+    #[error(
+        "the time stamp of the commit, {seconds} seconds since 1970, lies outside of what an image can have (0 to {limit})"
+    )]
     Epoch { seconds: u64, limit: u64 },
     #[error(
         "the tree of the OSTree commit can't be one of ours:{}",

@@ -85,7 +85,8 @@ pub fn export(
         let (path, mode) = (repository.path().to_owned(), repository.mode.clone());
         return Err(OstreeError::Forgetful { path, mode });
     }
-    let branches = [Some(request.branch.clone()), companion.as_ref().map(|_| carried::branch(&request.branch))];
+    let branches =
+        [Some(request.branch.clone()), companion.as_ref().map(|_| carried::branch(&request.branch))];
     let branches: Vec<String> = branches.into_iter().flatten().collect();
     repository.begin(&branches.iter().map(String::as_str).collect::<Vec<_>>())?;
     let mut writer = Writer { store, job, repository, objects: 0, bytes: 0 };
@@ -231,7 +232,10 @@ impl Writer<'_> {
             step.advance(size(node));
         }
         if let Some(key) = key {
-            self.store.memo_put(&key, checksums.iter().map(|checksum| checksum.0).collect::<Vec<_>>().as_flattened())?;
+            self.store.memo_put(
+                &key,
+                checksums.iter().map(|checksum| checksum.0).collect::<Vec<_>>().as_flattened(),
+            )?;
         }
         Ok(checksums)
     }

@@ -274,8 +274,12 @@ impl<'a> Reader<'a> {
         let tree = match self.trees.get(&waiting.tree) {
             Some(tree) => tree.clone(),
             None => {
-                let read =
-                    incoming::metadata(&mut self.repository, ObjectKind::DirTree, waiting.tree, DirTree::parse);
+                let read = incoming::metadata(
+                    &mut self.repository,
+                    ObjectKind::DirTree,
+                    waiting.tree,
+                    DirTree::parse,
+                );
                 self.trees.entry(waiting.tree).or_insert(Arc::new(read?)).clone()
             }
         };
@@ -294,7 +298,9 @@ impl<'a> Reader<'a> {
         for (name, checksum) in &tree.files {
             let node = self.file(*checksum)?;
             self.spend(ObjectName { kind: ObjectKind::File, checksum: *checksum }, cost(&node))?;
-            directory.entries.insert(Name::new(name.as_bytes()).expect("because it was parsed as a name"), node);
+            directory
+                .entries
+                .insert(Name::new(name.as_bytes()).expect("because it was parsed as a name"), node);
         }
         Ok((tree, directory))
     }

@@ -241,7 +241,8 @@ impl Repository {
         let wanted = length.min(SAID_BYTES);
         let mut tail = vec![0; wanted as usize];
         let read = self.said.read_exact_at(&mut tail, length - wanted);
-        let said = if read.is_ok() { String::from_utf8_lossy(&tail).trim().to_owned() } else { String::new() };
+        let said =
+            if read.is_ok() { String::from_utf8_lossy(&tail).trim().to_owned() } else { String::new() };
         OstreeError::Ended { path: self.program.clone(), doing: doing.to_owned(), status, said }
     }
 }

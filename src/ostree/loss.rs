@@ -198,7 +198,10 @@ mod tests {
         assert_eq!(tree.get(&path(b"/d/link")), tree.get(&path(b"/d/file")));
         let names = |metadata: &Metadata| metadata.xattrs.keys().cloned().collect::<Vec<_>>();
         let link = tree.get(&path(b"/d/link")).and_then(Node::metadata).expect("a file");
-        assert_eq!([names(&tree.metadata), names(link)], [[Box::from(&b"user.full"[..])], [Box::from(&b"user.full"[..])]]);
+        assert_eq!(
+            [names(&tree.metadata), names(link)],
+            [[Box::from(&b"user.full"[..])], [Box::from(&b"user.full"[..])]]
+        );
         assert_eq!(tree.get(&path(b"/b")), Some(&file()), "the file has a name that can be held");
         assert_eq!(tree.paths().count(), 5);
     }

@@ -254,9 +254,8 @@ impl OstreeCommit {
         let entry = |(key, kind, value): &(String, String, Vec<u8>)| {
             Value::tuple(&[Value::text(key), Value::boxed(kind, value)])
         };
-        let related = |(name, checksum): &(String, Vec<u8>)| {
-            Value::tuple(&[Value::text(name), Value::bytes(checksum)])
-        };
+        let related =
+            |(name, checksum): &(String, Vec<u8>)| Value::tuple(&[Value::text(name), Value::bytes(checksum)]);
         Value::tuple(&[
             Value::array(8, &self.metadata.iter().map(entry).collect::<Vec<_>>()),
             Value::bytes(self.parent.as_ref().map_or(&[], |parent| &parent.0[..])),

@@ -26,8 +26,8 @@ pub(super) fn commit(
         let object = ObjectName { kind: ObjectKind::Commit, checksum };
         OstreeError::Malformed { object, source: Malformed(problem) }
     };
-    let commit =
-        Commit::decode(encoding).map_err(|error| malformed(format!("the commit that it carries: {error}")))?;
+    let commit = Commit::decode(encoding)
+        .map_err(|error| malformed(format!("the commit that it carries: {error}")))?;
     let id = commit.id();
     if found.text(carried::COMMIT) != Some(&id.to_string()) {
         return Err(malformed("the commit that it carries has another id than it says".to_owned()));
@@ -71,7 +71,8 @@ fn fetch(reader: &mut Reader<'_>, companion: Checksum) -> Result<std::result::Re
         Ok(found) => found,
         Err(OstreeError::Missing { .. }) => {
             let branch = carried::branch("BRANCH");
-            let note = format!("boot files, recipe and lock are not in the repository: pull {branch} as well");
+            let note =
+                format!("boot files, recipe and lock are not in the repository: pull {branch} as well");
             return Ok(Err(note));
         }
         Err(error) => return Err(error),

@@ -117,7 +117,7 @@ fn fail<T>(problem: impl Into<String>) -> Read<T> {
 }
 
 /// Cuts a tuple into its members.
-pub(super) fn members<'a, const N: usize>(bytes: &'a [u8], shapes: [Shape; N]) -> Read<[&'a [u8]; N]> {
+pub(super) fn members<const N: usize>(bytes: &[u8], shapes: [Shape; N]) -> Read<[&[u8]; N]> {
     let last = N.saturating_sub(1);
     let is_framed = |index: usize| matches!(shapes[index], Shape::Variable(_)) && index != last;
     let framed = (0..N).filter(|&index| is_framed(index)).count();
@@ -229,10 +229,7 @@ mod tests {
             Value::tuple(&[Value::text("bye"), Value::u32(u32::MAX)]),
         ];
         let pair = Value::array(4, &pair).into_bytes();
-        assert_eq!(
-            pair,
-            b"hi\0\0\xff\xff\xff\xfe\x03\0\0\0bye\0\xff\xff\xff\xff\x04\x09\x15".as_slice()
-        );
+        assert_eq!(pair, b"hi\0\0\xff\xff\xff\xfe\x03\0\0\0bye\0\xff\xff\xff\xff\x04\x09\x15".as_slice());
         assert_eq!(elements(&pair, 4).expect("an array").len(), 2);
     }
 

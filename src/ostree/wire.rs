@@ -70,14 +70,26 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
-    Ready { protocol: u32, mode: String },
-    Resolved { checksum: Option<Checksum> },
-    Missing { places: Vec<u32> },
+    Ready {
+        protocol: u32,
+        mode: String,
+    },
+    Resolved {
+        checksum: Option<Checksum>,
+    },
+    Missing {
+        places: Vec<u32>,
+    },
     /// The bytes of an object follow, so many as far as the repository tells.
-    Object { bytes: u64 },
+    Object {
+        bytes: u64,
+    },
     NotThere,
     Done,
-    Failed { doing: String, problem: String },
+    Failed {
+        doing: String,
+        problem: String,
+    },
 }
 
 /// Writes a message.

@@ -149,7 +149,8 @@ impl Layer<'_> {
         };
         let there = self.merged.get(&real);
         let replaces = contribution.replaces.contains(&path);
-        let is_base = self.base.as_ref().is_some_and(|base| self.origins.by_path.get(&real) == Some(&base.index));
+        let is_base =
+            self.base.as_ref().is_some_and(|base| self.origins.by_path.get(&real) == Some(&base.index));
         match (there, node) {
             (None, Node::Directory(directory)) => self.put(&real, Node::Directory(empty(directory))),
             (None, node) => self.put(&real, self.placed(node)),
@@ -356,22 +357,38 @@ mod tests {
             &[
                 ("/etc/motd", file("old", 0o644)),
                 ("/etc/same", file("s", 0o644)),
-                ("/link", Node::Symlink(Symlink { metadata: Metadata::root(0o777), target: b"no"[..].into() })),
+                (
+                    "/link",
+                    Node::Symlink(Symlink { metadata: Metadata::root(0o777), target: b"no"[..].into() }),
+                ),
                 ("/dir/x", file("x", 0o644)),
             ],
         );
         let mut merging = Merging::on(base.tree.clone(), "base");
         merging.lay(&contribution(
             "one",
-            &[("/etc/motd", file("new", 0o600)), ("/etc/same", file("s", 0o644)), ("/link/y", file("y", 0o644))],
+            &[
+                ("/etc/motd", file("new", 0o600)),
+                ("/etc/same", file("s", 0o644)),
+                ("/link/y", file("y", 0o644)),
+            ],
         ));
         let (tree, origins) = merging.finish().expect("merged");
         assert_eq!(tree.get(&path("/etc/motd")), Some(&file("new", 0o600)));
-        assert_eq!(tree.get(&path("/link/y")), Some(&file("y", 0o644)), "a link that leads nowhere gives way");
-        assert_eq!((origins.of(&path("/etc/motd")), origins.of(&path("/dir/x"))), (Some("one"), Some("base")));
+        assert_eq!(
+            tree.get(&path("/link/y")),
+            Some(&file("y", 0o644)),
+            "a link that leads nowhere gives way"
+        );
+        assert_eq!(
+            (origins.of(&path("/etc/motd")), origins.of(&path("/dir/x"))),
+            (Some("one"), Some("base"))
+        );
         let mut merging = Merging::on(base.tree, "base");
-        merging.lay(&contribution("one", &[("/etc/motd", file("new", 0o600)), ("/etc/same", file("s", 0o644))]));
-        merging.lay(&contribution("two", &[("/etc/motd", file("x", 0o600)), ("/etc/same", file("t", 0o644))]));
+        merging
+            .lay(&contribution("one", &[("/etc/motd", file("new", 0o600)), ("/etc/same", file("s", 0o644))]));
+        merging
+            .lay(&contribution("two", &[("/etc/motd", file("x", 0o600)), ("/etc/same", file("t", 0o644))]));
         merging.lay(&contribution("three", &[("/dir", file("not a directory", 0o644))]));
         let errors: Vec<String> =
             merging.finish().expect_err("conflicts").iter().map(ToString::to_string).collect();

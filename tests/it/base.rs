@@ -102,7 +102,10 @@ fn parts_conflict_over_a_base_as_they_do_without_and_directories_stay() {
     assert!(said.contains("/etc/motd: both file \"/etc/motd\"") && said.contains("tree \"t\""), "{said}");
     place.write("over.hcl", &over("under", "file \"/opt\" { content = \"flat\" }"));
     let said = fail_with(3, &mut place.mkimage(&["compose", "over.hcl"]));
-    assert!(said.contains("/opt: both base (over.hcl:2)") && said.contains("a directory and a file"), "{said}");
+    assert!(
+        said.contains("/opt: both base (over.hcl:2)") && said.contains("a directory and a file"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -168,10 +168,9 @@ fn tell_of_import(context: &Context, imported: &Imported) {
         true => "the commit that was exported",
         false => "a new commit, with the tree alone",
     };
-    context.printer.say(&format!(
-        "{reference}: {whose}; {objects} objects are new, {}",
-        approximate(Bytes(*bytes))
-    ));
+    context
+        .printer
+        .say(&format!("{reference}: {whose}; {objects} objects are new, {}", approximate(Bytes(*bytes))));
     if let Some(note) = &imported.note {
         context.printer.say(note);
     }

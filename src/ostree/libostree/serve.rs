@@ -33,10 +33,8 @@ fn at<E: std::fmt::Display>(doing: impl Into<String>) -> impl FnOnce(E) -> Failu
 pub fn run(path: &Path, mode: Option<&str>) -> Result<()> {
     let repository = open(path, mode)?;
     let mut server = Server { repository, is_writing: false };
-    let ready = Answer::Ready {
-        protocol: wire::PROTOCOL,
-        mode: mode_name(server.repository.mode()).to_owned(),
-    };
+    let ready =
+        Answer::Ready { protocol: wire::PROTOCOL, mode: mode_name(server.repository.mode()).to_owned() };
     let served = answer(&ready).and_then(|()| server.serve());
     if server.is_writing {
         let undone = server.repository.abort_transaction(NOT_CANCELLABLE);
@@ -128,19 +126,14 @@ impl Server {
         let checksum = object.checksum.to_string();
         if object.kind == ObjectKind::File {
             let stream = body.stream();
-            let written =
-                self.repository.write_content(Some(&checksum), &stream, bytes, NOT_CANCELLABLE);
+            let written = self.repository.write_content(Some(&checksum), &stream, bytes, NOT_CANCELLABLE);
             written.map_err(at(doing()))?;
         } else {
             let mut encoding = Vec::new();
             body.clone().take(METADATA_BYTES_MAX).read_to_end(&mut encoding).map_err(at(doing()))?;
             let variant = Variant::from_data_with_type(encoding, variant_type(object.kind));
-            let written = self.repository.write_metadata(
-                kind(&object),
-                Some(&checksum),
-                &variant,
-                NOT_CANCELLABLE,
-            );
+            let written =
+                self.repository.write_metadata(kind(&object), Some(&checksum), &variant, NOT_CANCELLABLE);
             written.map_err(at(doing()))?;
         }
         body.drain().map_err(at(doing()))

@@ -60,7 +60,8 @@ fn a_commit_of_ostrees_own_tool_has_the_same_content_here() {
     if is_root() {
         assert_eq!(host, unlinked(&place.dump(&commit)));
     }
-    let modes: &[&str] = if is_root() { &["archive", "bare-user", "bare"] } else { &["archive", "bare-user"] };
+    let modes: &[&str] =
+        if is_root() { &["archive", "bare-user", "bare"] } else { &["archive", "bare-user"] };
     for mode in modes {
         let made = format!("made-{mode}");
         succeed(&mut place.ostree(&made, ["init", &format!("--mode={mode}")]));
@@ -84,7 +85,8 @@ fn what_is_not_there_is_said_by_name() {
     let place = Place::new();
     place.commit("1.0", everything);
     succeed(&mut place.mkimage(["ostree", "export", "nasty", "--repo", "repo"]));
-    let import = |name: &str, repository: &str| ["ostree", "import", name, "--repo", repository].map(str::to_owned);
+    let import =
+        |name: &str, repository: &str| ["ostree", "import", name, "--repo", repository].map(str::to_owned);
     let said = fail_with(5, &mut place.mkimage(import("nobody", "repo")));
     assert!(said.contains("nobody") && said.contains("ostree refs"), "{said}");
     let said = fail_with(5, &mut place.mkimage(import("nasty", "nowhere")));

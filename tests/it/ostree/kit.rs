@@ -229,7 +229,8 @@ pub fn noise(length: usize) -> Vec<u8> {
 pub fn unlinked(dump: &str) -> String {
     let lines: Vec<&str> = dump.lines().collect();
     let rest = |at: &str| {
-        let file = lines.iter().find(|line| line.starts_with(&format!("{at} f "))).expect("the file of a link");
+        let file =
+            lines.iter().find(|line| line.starts_with(&format!("{at} f "))).expect("the file of a link");
         file[at.len()..].to_owned()
     };
     let line = |line: &&str| match line.split_once(" h = ") {
