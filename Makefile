@@ -12,6 +12,7 @@ RELEASE  := $(TARGET)/release
 SMALL    := $(TARGET)/small
 # libostree can't be linked into static programs: what needs it is built with other flags, beside all else.
 DYNAMIC  := target/dynamic
+DYNAMIC_FLAGS := -C target-feature=-crt-static
 HELPER   := $(DYNAMIC)/x86_64-unknown-linux-gnu/helper/mkimage-ostree
 BUILD_HELPER := --locked --profile helper --no-default-features --features ostree --bin mkimage-ostree \
 	--target-dir $(DYNAMIC)
@@ -61,11 +62,11 @@ recipes: install-nightly all ## Build the image of every recipe into target/
 		if [ -e recipes/$$name/Makefile ]; then $(MAKE) --silent -C recipes/$$name; fi; \
 		$(RELEASE)/mkimage build recipes/$$name/$$name.hcl -o target/$$name.img; done
 
-lint: ## Check format, lints and documentation
+lint: install-ostree ## Check format, lints and documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --bin mkimage-init -- -D warnings
-	RUSTFLAGS="-C target-feature=-crt-static -D warnings" $(CARGO) clippy $(BUILD_HELPER)
+	RUSTFLAGS="$(DYNAMIC_FLAGS)" $(CARGO) clippy $(BUILD_HELPER) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --quiet
 
 bench: install-bench $(SMALL)/mkimage-init hello ## Compare with the peers on the same input in the same run
@@ -84,7 +85,7 @@ $(SMALL)/mkimage-init:
 	$(CARGO) build --locked --profile small --no-default-features --bin mkimage-init
 
 $(HELPER):
-	RUSTFLAGS="-C target-feature=-crt-static" $(CARGO) build $(BUILD_HELPER)
+	RUSTFLAGS="$(DYNAMIC_FLAGS)" $(CARGO) build $(BUILD_HELPER)
 
 # Beside mkimage, where it looks first.
 $(RELEASE)/mkimage-init: $(SMALL)/mkimage-init $(RELEASE)/mkimage

@@ -101,8 +101,8 @@ pub fn import(
     let restored = restore::commit(&mut reader, &found, &tree)?;
     let (id, name, note) = match restored {
         Some(Ok((id, commit))) => (Some(id), commit.name, None),
-        Some(Err(note)) => (None, name(&found, &request.name), Some(note)),
-        None => (None, name(&found, &request.name), None),
+        Some(Err(note)) => (None, name(&request.name), Some(note)),
+        None => (None, name(&request.name), None),
     };
     let reference = match &request.reference {
         Some(reference) => reference.clone(),
@@ -135,20 +135,17 @@ fn resolve(repository: &mut Repository, name: &str) -> Result<Checksum> {
     if let Ok(checksum) = name.parse() {
         return Ok(checksum);
     }
-    let unknown = || (name.to_owned(), repository.path().to_owned());
-    let (name, path) = unknown();
-    let found = repository.resolve(&name)?;
-    found.ok_or(OstreeError::UnknownRef { name, repository: path })
+    let found = repository.resolve(name)?;
+    let path = repository.path();
+    found.ok_or_else(|| OstreeError::UnknownRef { name: name.to_owned(), repository: path.to_owned() })
 }
 
-/// Returns the name that a commit gets: of the branch that it was made for, or that was asked for, what stands
-/// before the first "/" (`fedora/39/x86_64`) as names of images have none.
-fn name(found: &OstreeCommit, asked: &str) -> String {
-    let exported = found.body.starts_with("mkimage commit ").then(|| found.subject.split(' ').next());
+/// Returns the name that a commit gets: that of the branch, as far as a name of an image goes
+/// (`fedora/39/x86_64` is "fedora").
+fn name(asked: &str) -> String {
     let branch = asked.rsplit(':').next().unwrap_or(asked);
-    let name = exported.flatten().or_else(|| branch.split('/').next()).unwrap_or(asked);
-    let name = if asked.parse::<Checksum>().is_ok() && exported.is_none() { "ostree" } else { name };
-    name.to_lowercase()
+    let name = if asked.parse::<Checksum>().is_ok() { "ostree" } else { branch };
+    name.split('/').next().unwrap_or(name).to_lowercase()
 }
 
 /// Makes a commit that holds a tree which was made elsewhere.

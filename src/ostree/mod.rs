@@ -57,6 +57,9 @@ pub use import::{Import, Imported, import};
 pub use library::Library;
 #[cfg(feature = "tool")]
 pub use loss::Loss;
-pub use name::{Checksum, ChecksumError, ObjectKind, ObjectName};
+#[cfg(feature = "tool")]
+pub use object::{DirTree, FileHeader, OstreeCommit, encode_dirmeta, parse_dirmeta};
 #[cfg(feature = "tool")]
 pub use variant::Malformed;
+
+pub use name::{Checksum, ChecksumError, ObjectKind, ObjectName};

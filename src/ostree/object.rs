@@ -47,7 +47,7 @@ pub(super) fn checksum(bytes: &[u8]) -> Checksum {
 
 /// What stands before the bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FileHeader {
+pub struct FileHeader {
     pub metadata: Metadata,
     /// What a symlink points to; `None` for a regular file.
     pub target: Option<String>,
@@ -107,7 +107,7 @@ fn header(numbers: [u32; 4], target: &str, attributes: Value) -> Vec<u8> {
 }
 
 /// Returns the object that says what a directory is.
-pub(super) fn encode_dirmeta(metadata: &Metadata) -> Vec<u8> {
+pub fn encode_dirmeta(metadata: &Metadata) -> Vec<u8> {
     let numbers = [metadata.uid, metadata.gid, DIRECTORY | u32::from(metadata.mode)];
     dirmeta(numbers, attributes(pairs(&metadata.xattrs)))
 }
@@ -118,7 +118,7 @@ fn dirmeta(numbers: [u32; 3], attributes: Value) -> Vec<u8> {
 }
 
 /// Reads what a directory is.
-pub(super) fn parse_dirmeta(bytes: &[u8]) -> Parsed<Metadata> {
+pub fn parse_dirmeta(bytes: &[u8]) -> Parsed<Metadata> {
     use Shape::{Fixed, Variable};
     let [uid, gid, mode, xattrs] = members(bytes, [Fixed(4), Fixed(4), Fixed(4), Variable(1)])?;
     let numbers = [uid, gid, mode].map(variant::u32_of);
@@ -179,7 +179,7 @@ impl<'a> Attributes<'a> {
 
 /// What a directory holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct DirTree {
+pub struct DirTree {
     pub files: Vec<(String, Checksum)>,
     /// Name, dirtree, dirmeta.
     pub directories: Vec<(String, Checksum, Checksum)>,
@@ -235,7 +235,7 @@ fn parse_checksum(bytes: &[u8]) -> Parsed<Checksum> {
 
 /// What a commit says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OstreeCommit {
+pub struct OstreeCommit {
     /// Key, type, serialized value; in the order of the object.
     pub metadata: Vec<(String, String, Vec<u8>)>,
     pub parent: Option<Checksum>,

@@ -190,6 +190,7 @@ fn failure(error: OstreeError, repository: &Path) -> Failure {
         OstreeError::Missing { .. } | OstreeError::Malformed { .. } | OstreeError::Damaged { .. } => {
             Kind::Damaged
         }
+        OstreeError::Library { problem, .. } if is_full(problem) => Kind::NoSpace,
         OstreeError::Library { .. }
         | OstreeError::Start { .. }
         | OstreeError::Ended { .. }
@@ -208,6 +209,13 @@ fn failure(error: OstreeError, repository: &Path) -> Failure {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+/// Tells whether libostree stopped for want of room; it keeps some of the disk free by itself.
+fn is_full(problem: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded", "min-free-space"]
+        .iter()
+        .any(|text| problem.contains(text))
 }
 
 fn hint(error: &OstreeError, repository: &Path) -> Option<String> {
@@ -232,6 +240,9 @@ fn hint(error: &OstreeError, repository: &Path) -> Option<String> {
             Some(format!("`ostree fsck --repo={repository}` lists what is damaged; nothing was imported"))
         }
         OstreeError::Name { .. } => Some("--name REF names one".to_owned()),
+        OstreeError::Library { problem, .. } if is_full(problem) => {
+            Some("free some space, then run the same command again".to_owned())
+        }
         OstreeError::Library { problem, .. } if problem.contains("Operation not permitted") => {
             Some("only root can keep owners in a `bare` repository: use --mode archive or bare-user".to_owned())
         }

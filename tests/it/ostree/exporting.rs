@@ -1,5 +1,7 @@
 //! What we write, judged by OSTree's own tools.
 
+use std::process::Command;
+
 use mkimage::tree::{Device, DeviceKind, Node};
 
 use super::kit::{Place, Server, dump_host, everything, is_root, metadata, path, unlinked};
@@ -176,6 +178,56 @@ fn a_repository_is_never_made_of_something_else_and_keeps_its_mode() {
     assert!(refused.contains("../../escape"), "{refused}");
     let left = succeed(&mut place.ostree("user", ["refs"]));
     assert_eq!(left, "", "a refused export moves nothing");
+}
+
+#[test]
+fn exports_at_the_same_time_do_not_disturb_each_other() {
+    let place = Place::new();
+    place.commit("1.0", everything);
+    let export = |number: u32| {
+        let branch = format!("branch-{number}");
+        let mut command = place.mkimage(["ostree", "export", "nasty", "--repo", "repo", "--branch", &branch]);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().expect("run")
+    };
+    succeed(&mut place.mkimage(["ostree", "export", "nasty", "--repo", "repo", "--tree-only"]));
+    let running: Vec<_> = (0..3).map(export).collect();
+    for child in running {
+        let output = child.wait_with_output().expect("ended");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    succeed(&mut place.ostree("repo", ["fsck", "--quiet"]));
+    assert_eq!(succeed(&mut place.ostree("repo", ["refs"])).lines().count(), 7);
+}
+
+/// Takes every capability from a command of root's.
+fn powerless(command: &Command) -> Command {
+    let mut without = crate::tool::tool("setpriv", ["--bounding-set=-all", "--inh-caps=-all", "--"]);
+    without.arg(command.get_program()).args(command.get_args());
+    without.current_dir(command.get_current_dir().expect("a folder"));
+    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    without.envs(set);
+    without
+}
+
+#[test]
+fn no_rights_are_needed_but_for_repositories_that_keep_owners_in_the_file_system() {
+    if !is_root() {
+        // Then every other test shows it.
+        return;
+    }
+    let place = Place::new();
+    let commit = place.commit("1.0", everything);
+    for mode in ["archive", "bare-user"] {
+        let export = place.mkimage(["ostree", "export", "nasty", "--repo", mode, "--mode", mode]);
+        succeed(&mut powerless(&export));
+        succeed(&mut place.ostree(mode, ["fsck", "--quiet"]));
+        let mut import = place.mkimage(["ostree", "import", "nasty", "--repo", mode, "--quiet"]);
+        import.env("MKIMAGE_STORE", place.path(&format!("store-{mode}")));
+        assert_eq!(succeed(&mut powerless(&import)).trim(), commit.to_string());
+    }
+    let export = place.mkimage(["ostree", "export", "nasty", "--repo", "bare", "--mode", "bare"]);
+    let refused = fail_with(1, &mut powerless(&export));
+    assert!(refused.contains("Operation not permitted") && refused.contains("--mode archive"), "{refused}");
 }
 
 #[test]
