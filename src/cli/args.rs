@@ -124,6 +124,8 @@ pub enum Command {
     Remote(super::commands::RemoteVerbs),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
+    /// Exchange commits with OSTree repositories
+    Ostree(super::commands::ostree::Ostree),
 }
 
 #[derive(Args, Debug, Clone)]

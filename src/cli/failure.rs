@@ -321,6 +321,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Init { .. }
         | PipelineError::InputChanged { .. }
         | PipelineError::Lock { .. } => Kind::Input,
+        PipelineError::Base { source, .. } => store_kind(source),
         PipelineError::Scripts(error) => sandbox_kind(error),
         PipelineError::Run { source, .. } => sandbox_kind(source),
         PipelineError::Image { source, .. } => pipeline_kind(source),

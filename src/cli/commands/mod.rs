@@ -13,6 +13,7 @@ mod key;
 mod lock;
 pub(super) mod log;
 mod look;
+pub(super) mod ostree;
 mod patch;
 pub(super) mod promote;
 mod pull;
@@ -83,6 +84,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
+        Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }
 
