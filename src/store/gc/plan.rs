@@ -175,7 +175,7 @@ impl Store {
         Ok(modified.map_err(crate::base::FileError::at("look at", &path))?)
     }
 
-    /// Returns since when moves of refs count, in seconds since 1970. A collection that went by a later time
+    /// Returns after which time moves of refs count, in seconds since 1970. A collection that went by a later time
     /// may have taken what older moves led to.
     pub(super) fn cutoff(&self, rules: &GcRules, now: SystemTime) -> Result<u64> {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

@@ -20,7 +20,7 @@ pub(super) struct Roots {
 }
 
 impl Store {
-    /// Reads all roots but memos. Moves since `cutoff` (seconds since 1970) count.
+    /// Reads all roots but memos. Moves after `cutoff` (seconds since 1970) count.
     pub(super) fn gc_roots(&self, cutoff: u64, now: SystemTime, parents: u32) -> Result<Roots> {
         self.refuse_strange_refs()?;
         let mut roots = Vec::new();
@@ -29,7 +29,7 @@ impl Store {
         }
         for name in self.logged_refs()? {
             for entry in self.log(&name).map_err(doubted)? {
-                if entry.value.seconds >= cutoff {
+                if entry.value.seconds > cutoff {
                     let from = format!("move {} of ref {name}", entry.value.generation);
                     roots.push(root(from, entry.value.commit, Strength::IfThere));
                 }
