@@ -77,6 +77,13 @@ pub enum Command {
     Log(Log),
     /// Show a commit
     Show(Show),
+    /// Take what nothing leads to out of the store
+    Gc(super::commands::gc::Gc),
+    /// Put the packs of the store together, so that there are few
+    Repack,
+    /// Make a store, or say how it is shared
+    #[command(subcommand)]
+    Store(super::commands::store::StoreCommand),
     /// List a directory of a commit
     Ls(List),
     /// Print a file of a commit

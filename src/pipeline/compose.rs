@@ -76,8 +76,20 @@ pub struct Composed {
     pub inputs: Vec<PathBuf>,
 }
 
-/// Composes a plan into a commit, stores it, and moves the image's ref to it.
+/// Composes a plan into a commit, stores it, and moves the image's ref to it. Where garbage was collected
+/// meanwhile, something may have gone that the work had found in the store: then it is done once more.
 pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Composed> {
+    let before = store.collections();
+    match attempt(plan, options, store, job) {
+        Err(_) if store.collections() != before && job.check().is_ok() => {
+            job.note("garbage was collected in the store meanwhile: composing once more");
+            attempt(plan, options, store, job)
+        }
+        result => result,
+    }
+}
+
+fn attempt(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Composed> {
     let lock = lock(plan, options, store, job)?;
     let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
     let limits = Limits::default();

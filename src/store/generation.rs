@@ -71,6 +71,12 @@ impl Store {
         Generation::decode(&bytes).map_err(|problem| StoreError::DamagedRef { path, problem })
     }
 
+    /// Counts what collectors did, some steps a collection: where it says the same twice, nothing went from
+    /// the store in between.
+    pub fn collections(&self) -> u64 {
+        self.generation_number()
+    }
+
     /// Returns the generation's number, for those who only compare it.
     pub(super) fn generation_number(&self) -> u64 {
         self.generation().map_or(UNKNOWN, |generation| generation.number)

@@ -5,9 +5,11 @@ mod damage;
 mod encoding;
 mod gc;
 mod history;
+mod lease;
 mod objects;
 mod reading;
 mod refs;
+mod repack;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -3,11 +3,13 @@
 mod build;
 mod check;
 mod format;
+pub(super) mod gc;
 mod inspect;
 mod lock;
 mod look;
 mod refs;
 mod run;
+pub(super) mod store;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,6 +45,9 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Refs => refs::refs(context),
         Command::Log(arguments) => refs::log(context, &arguments),
         Command::Show(arguments) => refs::show(context, &arguments),
+        Command::Gc(arguments) => gc::gc(context, &arguments),
+        Command::Repack => gc::repack(context),
+        Command::Store(command) => store::run(context, &command),
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),

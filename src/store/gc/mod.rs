@@ -11,9 +11,11 @@
 //! ```text
 //! plan   G0  gc.lock, exclusive and without waiting: one collector or repacker
 //!        G1  now = time of the file server (the time of a file just touched)
-//!        G2  census: all packs, all ids. Leases: those that have expired are noted
-//!        G3  mark from refs, journals, reflogs younger than a limit, roots of living leases; then from memos
-//!            younger than a limit and from all members of packs younger than the grace
+//!        G2  roots are read: refs, journals, moves after a limit, roots of living leases. Leases that have
+//!            expired are noted. After that the census: all packs, all ids. In this order: what a root leads
+//!            to was in a pack before the root was there, and nobody else takes packs away
+//!        G3  mark from the roots; then from memos younger than a limit and from all members of packs
+//!            younger than the grace
 //!        G4  each pack: all dead → trash; some dead → its live members get a pack or an index of their own,
 //!            then → trash; none dead → stays
 //! run    G5  reachable objects that are in the trash only are copied into a pack; thinner packs are made

@@ -101,10 +101,11 @@ impl Store {
         };
         let now = self.server_time(lock.is_some())?;
         let step = job.step("look for garbage", None, Unit::Items);
+        // Roots before packs: what a root leads to was in a pack before the root was there.
+        let found = self.gc_roots(self.cutoff(rules, now)?, now, rules.parents)?;
         let packs = self.packs.all()?;
         let orphans = self.orphans(&packs, now, rules)?;
         let census = Census::take(packs.to_vec(), job)?;
-        let found = self.gc_roots(self.cutoff(rules, now)?, now, rules.parents)?;
         let (memo_roots, memos) = self.memo_roots(now, Duration::from_secs(rules.memo_seconds))?;
         let young = self.young(&census, now, rules)?;
         let censuses = vec![census];

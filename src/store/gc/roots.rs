@@ -114,7 +114,7 @@ impl Store {
 
     fn memo_names(&self, key: &str) -> Option<Digest> {
         let key: StepKey = key.parse().ok()?;
-        let record = self.memo_get(&key)?;
+        let record = self.memo_peek(&key)?;
         Some(Digest(*record.first_chunk()?))
     }
 }

@@ -109,14 +109,15 @@ impl Store {
             .flat_map(|census| census.packs.iter().map(|pack| pack.name))
             .chain(made.iter().copied())
             .collect();
+        // Roots before packs, as in the plan.
+        let cutoff = self.cutoff(&plan.rules, plan.now)?;
+        let found = self.gc_roots(cutoff, self.server_time(true)?, plan.rules.parents)?;
         let packs = self.packs.all()?;
         let new: Vec<Arc<Pack>> = packs.iter().filter(|pack| !known.contains(&pack.name)).cloned().collect();
         let count = new.len();
         if count > 0 {
             plan.censuses.push(Census::take(new, job)?);
         }
-        let cutoff = self.cutoff(&plan.rules, plan.now)?;
-        let found = self.gc_roots(cutoff, self.server_time(true)?, plan.rules.parents)?;
         plan.expired = found.leases.into_iter().filter(|lease| lease.expired).collect();
         let marking = Marking::new(self, &plan.censuses, job);
         marking.mark(&found.roots)?;

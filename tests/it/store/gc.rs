@@ -83,7 +83,10 @@ fn what_nothing_leads_to_goes_to_the_trash_and_a_later_run_empties_it() {
     let old = publish(&store, "main", 1);
     let new = publish(&store, "main", 2);
     let planned = plan(&store, &strict());
-    assert!(planned.objects_trashed >= 4 && planned.packs_trashed + planned.packs_replaced > 0, "{planned:?}");
+    assert!(
+        planned.objects_trashed >= 4 && planned.packs_trashed + planned.packs_replaced > 0,
+        "{planned:?}"
+    );
     let done = collect(&store, &strict()).expect("collected");
     assert_eq!(done.objects_trashed, planned.objects_trashed);
     assert_eq!(done.packs_trashed, planned.packs_trashed + planned.packs_replaced);
@@ -271,7 +274,8 @@ fn doubt_names_its_reason_and_nothing_is_collected() {
     publish(&store, "main", 2);
     drop(store.plan_gc(&strict(), &job()).expect("planned"));
     let before = files(folder.path());
-    for strange in ["refs/Main", "refs/main.lock", "leases/pin", "packs/notes", "trash/today", "refs/.hidden"] {
+    for strange in ["refs/Main", "refs/main.lock", "leases/pin", "packs/notes", "trash/today", "refs/.hidden"]
+    {
         let path = folder.path().join(strange);
         std::fs::write(&path, b"?").expect("written");
         let error = store.plan_gc(&strict(), &job()).err().unwrap_or_else(|| panic!("{strange} is no doubt"));
