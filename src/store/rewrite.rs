@@ -15,6 +15,7 @@ use super::objects;
 use super::record::Record;
 use super::staging::Staging;
 use super::store::Store;
+use super::trailer;
 use crate::base::{Digest, FileError, Job};
 
 /// A pack that is durable and lacks nothing but its name. Dropped, it goes.
@@ -59,6 +60,11 @@ pub(super) fn copy(
         end += item.stored;
     }
     job.workers.for_each(shares(&items).into_iter(), |share| copy_share(packs, share, &staging, job))?;
+    let mut trailer = trailer::Builder::default();
+    for item in &items {
+        trailer.push(&moved(read(packs, &item.member)?, item.at));
+    }
+    staging.write(end, &trailer.finish())?;
     staging.sync_pack()?;
     items.sort_unstable_by_key(|item| item.member.id);
     let rows: Vec<(Digest, u32)> = items.iter().map(|item| (item.member.id, item.member.length)).collect();
@@ -212,7 +218,8 @@ fn write_index(
     Ok(name)
 }
 
-fn is_refused(error: &FileError) -> bool {
+/// Tells whether the file system gives files no second names.
+pub(super) fn is_refused(error: &FileError) -> bool {
     use std::io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
     let kind = error.source.kind();
     matches!(kind, CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)

@@ -23,8 +23,9 @@
 //!        G6  roots and new packs are looked at again and marked from: first without the lock, then under the
 //!            lock of the refs, where nobody can publish or move. A new pack stays, with what it leads to
 //!        G7  still under the lock: expired leases are removed; generation := odd; each pack of G4 that is still
-//!            as dead as it was goes to trash/GENERATION/, index first; both directories are synced;
-//!            generation := even. The lock is given back
+//!            as dead as it was gets a second name in trash/GENERATION/, pack before index, which is synced; then
+//!            it loses its name in packs/, index before pack, which is synced (where there are no hard links,
+//!            it is renamed); generation := even. The lock is given back
 //!        G8  trash/N, the oldest first, is emptied if it is older than a limit, was there when the plan was
 //!            made, and no living lease has a generation ≤ N. The first that must stay ends it
 //! ```

@@ -1,7 +1,7 @@
 //! The run: what the plan says, less what somebody came to need since.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -158,18 +158,41 @@ impl Store {
         self.while_collecting(&lock, floor, |number| {
             let folder = self.layout.trash().join(number.to_string());
             self.media.create_directory(&folder)?;
-            for pack in &doomed {
-                let (pack, index) = pack.paths();
-                move_into(self, index, &folder)?;
-                move_into(self, pack, &folder)?;
-            }
-            for orphan in &plan.orphans {
-                move_into(self, orphan, &folder)?;
+            let halves = doomed.iter().flat_map(|pack| <[&Path; 2]>::from(pack.paths()));
+            let files: Vec<&Path> = halves.chain(plan.orphans.iter().map(PathBuf::as_path)).collect();
+            // The whole pack is in the trash before any of it leaves: readers always find it in one place.
+            for file in &files {
+                self.second_name(file, &in_folder(&folder, file))?;
             }
             self.media.sync_directory(&folder)?;
             self.media.sync_directory(&self.layout.trash())?;
+            // Indexes first: half a pack is none.
+            for file in files.iter().rev() {
+                self.take_away(file, &in_folder(&folder, file))?;
+            }
+            self.media.sync_directory(&folder)?;
             Ok(self.media.sync_directory(&self.layout.packs())?)
         })
+    }
+
+    /// Gives a file a second name, where the file system gives such.
+    fn second_name(&self, file: &Path, name: &Path) -> Result<()> {
+        match self.media.link(file, name) {
+            Err(error) if error.is_missing() || rewrite::is_refused(&error) => Ok(()),
+            done => Ok(done.map(drop)?),
+        }
+    }
+
+    /// Takes the first name of a file away; one that got no second one is renamed.
+    fn take_away(&self, file: &Path, name: &Path) -> Result<()> {
+        if name.exists() {
+            return Ok(self.media.remove_file(file)?);
+        }
+        match self.media.rename(file, name) {
+            // Half of it went with an earlier run.
+            Err(error) if error.is_missing() => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     /// Empties what the plan says, as far as no lease came to need it.
@@ -231,16 +254,11 @@ fn newest(census: &Census, packs: &[u32]) -> Result<std::time::SystemTime> {
     rewrite::newest(packs.iter().map(|pack| &census.packs[*pack as usize]))
 }
 
-fn other_half(path: &Path) -> std::path::PathBuf {
+fn other_half(path: &Path) -> PathBuf {
     let is_index = path.extension().is_some_and(|extension| extension == "idx");
     path.with_extension(if is_index { "pack" } else { "idx" })
 }
 
-fn move_into(store: &Store, path: &Path, folder: &Path) -> Result<()> {
-    let name = path.file_name().expect("because a pack's file has a name");
-    match store.media.rename(path, &folder.join(name)) {
-        // Half of it went with an earlier run.
-        Err(error) if error.is_missing() => Ok(()),
-        done => Ok(done?),
-    }
+fn in_folder(folder: &Path, file: &Path) -> PathBuf {
+    folder.join(file.file_name().expect("because a pack's file has a name"))
 }
