@@ -11,6 +11,7 @@ mod objects;
 mod reading;
 mod refs;
 mod repack;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::io;

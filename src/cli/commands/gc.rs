@@ -12,9 +12,10 @@ pub struct Gc {
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Keep what came into the store in this time, such as 90s, 30m, 24h or 7d
-    #[arg(long, value_name = "DURATION", value_parser = seconds, default_value = "24h")]
-    pub grace: u64,
+    /// Keep what came into the store in this time, such as 90s, 30m or 24h [default: 24h; 7d where several
+    /// machines write]
+    #[arg(long, value_name = "DURATION", value_parser = seconds)]
+    pub grace: Option<u64>,
     /// Keep what refs led to in this time: so far back `mkimage undo` reaches
     #[arg(long, value_name = "DURATION", value_parser = seconds, default_value = "90d")]
     pub reflog: u64,
@@ -33,7 +34,7 @@ pub struct Gc {
 pub fn gc(context: &Context, arguments: &Gc) -> Done {
     let store = context.store()?;
     let rules = GcRules {
-        grace_seconds: arguments.grace,
+        grace_seconds: arguments.grace.unwrap_or(store.gc_rules().grace_seconds),
         reflog_seconds: arguments.reflog,
         memo_seconds: arguments.memo,
         trash_seconds: arguments.trash,

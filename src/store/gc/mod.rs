@@ -81,6 +81,8 @@ pub struct GcRules {
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
+/// The grace of a store that several machines write to.
+const GRACE_SHARED_SECONDS: u64 = 7 * DAY;
 
 impl Default for GcRules {
     fn default() -> Self {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::super::error::{Result, StoreError};
+use super::super::format::is_noise;
 use super::super::lease::Seen;
 use super::super::lock::CLAIM;
 use super::super::objects::Objects;
@@ -134,7 +135,7 @@ fn doubted(error: StoreError) -> StoreError {
 fn list(folder: &std::path::Path) -> Result<Vec<std::ffi::OsString>> {
     match crate::base::fs::list(folder) {
         Err(error) if error.is_missing() => Ok(Vec::new()),
-        names => Ok(names?),
+        names => Ok(names?.into_iter().filter(|name| !is_noise(name)).collect()),
     }
 }
 

@@ -40,10 +40,14 @@ impl Store {
     /// sound as before, and a new plan finds what is left to do.
     pub fn run_gc(&self, mut plan: GcPlan, job: &Job) -> Result<GcOutcome> {
         if plan.lock.is_none() {
-            return match plan.censuses.is_empty() {
-                true => Ok(GcOutcome::default()),
-                false => Err(StoreError::doubt(self.layout.root.display(), "it may only be read")),
-            };
+            if plan.censuses.is_empty() {
+                return Ok(GcOutcome::default());
+            }
+            // The plan was made of a store that could not be written, and says why once more.
+            plan.lock = self.lock_for_gc()?;
+            if plan.lock.is_none() {
+                self.try_lock_gc()?;
+            }
         }
         let mut outcome = GcOutcome::default();
         let step = job.step("collect garbage", None, Unit::Items);

@@ -281,7 +281,8 @@ fn writers_of_a_shared_store_claim_its_locks_by_name() {
     });
     assert!(matches!(waiting, Err(StoreError::Cancelled(_))), "{waiting:?}");
     assert!(claim.exists());
-    std::fs::remove_file(&claim).expect("removed");
+    assert_eq!(store.unlock("another").expect("looked"), [""; 0]);
+    assert_eq!(store.unlock("elsewhere").expect("broken").len(), 1);
     publish(&store, "main", 3);
     expect_sound(folder.path(), "at the end");
 }
