@@ -4,10 +4,14 @@ mod crash;
 mod damage;
 mod encoding;
 mod fsck;
+mod gc;
 mod history;
+mod lease;
 mod objects;
 mod reading;
 mod refs;
+mod repack;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::io;
