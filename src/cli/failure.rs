@@ -199,10 +199,16 @@ fn trust_hint(error: &TrustError) -> Option<String> {
     let hint = match error {
         TrustError::LooseMode { path, .. } => return Some(format!("chmod 600 {}", path.display())),
         TrustError::KeyExists { .. } => "name another file: a key that is written over is lost",
-        TrustError::NotSigned { .. } => "compare the ids with the one that the publisher shows with `mkimage key show`",
-        TrustError::Rollback { .. } => "a mirror that lags behind looks the same: try another one, or try later",
+        TrustError::NotSigned { .. } => {
+            "compare the ids with the one that the publisher shows with `mkimage key show`"
+        }
+        TrustError::Rollback { .. } => {
+            "a mirror that lags behind looks the same: try another one, or try later"
+        }
         TrustError::Equivocation { .. } => "ask the publisher; until then nothing of it is taken over",
-        TrustError::Expired { .. } => "the publisher renews it with every push; is this machine's clock right?",
+        TrustError::Expired { .. } => {
+            "the publisher renews it with every push; is this machine's clock right?"
+        }
         TrustError::FromTheFuture { .. } => "is this machine's clock right?",
         _ => return None,
     };

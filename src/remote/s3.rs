@@ -44,6 +44,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct BucketSite {
     line: Line,
     address: String,
+    endpoint: String,
     prefix: String,
     store: AmazonS3,
 }
@@ -76,7 +77,8 @@ impl BucketSite {
             path: "settings".to_owned(),
             source,
         })?;
-        Ok(BucketSite { line: line.clone(), address, prefix: prefix.to_owned(), store })
+        let (endpoint, prefix) = (settings::endpoint(environment), prefix.to_owned());
+        Ok(BucketSite { line: line.clone(), address, endpoint, prefix, store })
     }
 
     fn path(&self, path: &str) -> Path {
@@ -221,6 +223,10 @@ impl BucketSite {
 impl Transport for BucketSite {
     fn name(&self) -> String {
         self.address.clone()
+    }
+
+    fn place(&self) -> String {
+        format!("{} at {}", self.address, self.endpoint)
     }
 
     fn read(&self, path: &str, limit_bytes: u64) -> Result<Option<Versioned>> {

@@ -32,8 +32,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf", "finalize",
-            "sandbox", "compose", "machine", "pipeline", "remote",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf",
+            "finalize", "sandbox", "compose", "machine", "pipeline", "remote",
         ],
     ),
 ];
