@@ -163,6 +163,27 @@ impl From<StoreError> for Failure {
         let failure = Failure::of(store_kind(&error), &error);
         match &error {
             StoreError::Unknown { .. } => failure.hint("`mkimage refs` lists the refs of the store"),
+            StoreError::Removed { .. } => failure.hint("`mkimage undo` takes the last moves back"),
+            StoreError::TagMoves { name, .. } => {
+                failure.hint(format!("take another name, or remove it first: mkimage refs --delete {name}"))
+            }
+            StoreError::NoSuchMove { name, .. } => {
+                failure.hint(format!("`mkimage log {name}` lists its moves"))
+            }
+            StoreError::NoSuchParent { .. } => failure
+                .hint("a build records no parents: the log of its ref is its history, and REF~N goes back"),
+            StoreError::Moved { .. } | StoreError::MovedSince { .. } => {
+                failure.hint("nothing was moved; `mkimage log --all` shows who was faster")
+            }
+            StoreError::NothingToUndo { .. } | StoreError::NothingToRedo => {
+                failure.hint("`mkimage log --all` shows all moves")
+            }
+            StoreError::Missing { .. } => {
+                failure.hint("`mkimage fsck` says what else is missing, and heals it from another store")
+            }
+            StoreError::DamagedRef { .. } => {
+                failure.hint("`mkimage fsck` says what is damaged, and `--repair` heals it")
+            }
             StoreError::NotAStore { .. } => {
                 failure.hint("name another place with --store DIR or MKIMAGE_STORE")
             }
@@ -219,10 +240,14 @@ fn store_kind(error: &StoreError) -> Kind {
     match error {
         StoreError::Unknown { .. }
         | StoreError::Missing { .. }
+        | StoreError::Removed { .. }
         | StoreError::NoSuchMove { .. }
+        | StoreError::NoSuchParent { .. }
+        | StoreError::NothingToUndo { .. }
+        | StoreError::NothingToRedo
         | StoreError::Ambiguous { .. }
         | StoreError::Path { .. } => Kind::NotFound,
-        StoreError::RefName(_) => Kind::Usage,
+        StoreError::RefName(_) | StoreError::Revision(_) | StoreError::OtherKind { .. } => Kind::Usage,
         StoreError::Malformed { .. } | StoreError::DamagedRef { .. } => Kind::Damaged,
         StoreError::Content(error) => content_kind(error),
         StoreError::Cancelled(_) => Kind::Interrupted,
@@ -292,7 +317,9 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         // What was to be written was right: the host did not take it.
         PipelineError::Writing { source, .. } if comes_from_host(&**source) => Kind::Failed,
         PipelineError::Writing { source, .. } => pipeline_kind(source),
-        PipelineError::Output { .. } | PipelineError::Epoch { .. } => Kind::Usage,
+        PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
+            Kind::Usage
+        }
         PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
         PipelineError::NotAnImage { .. }
         | PipelineError::NotBootable { .. }

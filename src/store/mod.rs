@@ -25,11 +25,13 @@
 
 #![forbid(unsafe_code)]
 
+mod bisect;
 mod check;
 mod checkout;
 mod chunk;
 mod commit;
 mod copy;
+mod difference;
 mod directory;
 mod encode;
 mod error;
@@ -68,17 +70,19 @@ mod transaction;
 mod trees;
 mod undo;
 
+pub use bisect::{Bisection, Finding, Verdict};
 pub use check::{CheckReport, Fault};
 pub use checkout::{CheckoutReport, Skipped};
 pub use commit::{Architecture, COMMIT_BYTES_MAX, Commit, DiskSpec, Filesystem, Input, InputDigest};
+pub use difference::{Aspect, TreeChange};
 pub use directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};
 pub use encode::Malformed;
 pub use error::{Kind, Result, StoreError};
 pub use find::Found;
 pub use gc::{GcOutcome, GcPlan, GcRules, GcSummary};
+pub use incoming::FileInPieces;
 pub use lease::Hold;
 pub use media::{Change, Media, Watcher};
-pub use incoming::FileInPieces;
 pub use memo::MEMO_BYTES_MAX;
 pub use move_id::{MoveId, MoveIdError};
 pub use objects::Objects;

@@ -12,6 +12,7 @@ mod elf;
 mod ext4;
 mod finalize;
 mod fuzz;
+mod history;
 mod house;
 mod init;
 mod judge;
