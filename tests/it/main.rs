@@ -18,6 +18,7 @@ mod judge;
 mod packages;
 mod recipe;
 mod recipes;
+mod remote;
 mod rpm;
 mod sandbox;
 mod solver;
