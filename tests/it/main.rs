@@ -19,6 +19,7 @@ mod judge;
 mod packages;
 mod recipe;
 mod recipes;
+mod remote;
 mod rpm;
 mod s3;
 mod sandbox;
