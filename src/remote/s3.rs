@@ -99,7 +99,12 @@ impl BucketSite {
             Error::NotFound { .. } => TransferProblem::Gone,
             Error::PermissionDenied { .. } => TransferProblem::Denied { status: 403 },
             Error::Unauthenticated { .. } => TransferProblem::Denied { status: 401 },
-            error => TransferProblem::Connection(Box::new(error)),
+            error => match status(&error.to_string()) {
+                None => TransferProblem::Connection(Box::new(error)),
+                Some(status @ (408 | 425 | 429 | 500..)) => TransferProblem::Status { status },
+                // What the server says of it is all that helps.
+                Some(_) => TransferProblem::Settings { problem: format!("the server refused it: {error}") },
+            },
         };
         self.problem(path, source)
     }
@@ -320,6 +325,12 @@ fn condition(expected: Option<&str>) -> PutMode {
 /// Tells whether the same request may succeed a moment later, or may have succeeded already.
 fn may_pass(error: &RemoteError) -> bool {
     matches!(error, RemoteError::Transfer { source, .. } if source.may_pass())
+}
+
+/// Finds the status in what the library says of an answer: it keeps the number to itself.
+fn status(said: &str) -> Option<u16> {
+    let (_, rest) = said.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 /// Runs a request to its end on this thread. The library needs a runtime for the pauses between its tries; the

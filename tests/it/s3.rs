@@ -202,6 +202,9 @@ fn no_bucket_and_no_access_are_said() {
         matches!(error, RemoteError::Transfer { source: TransferProblem::Denied { status: 403 }, .. }),
         "{error:?}"
     );
+    let server = Hostile::start(Manners::Says(400));
+    let error = bucket(&server.address, "x").replace("index", None, b"x").expect_err("refused");
+    assert!(format!("{error:?}").contains("<Code>Odd</Code>"), "{error:?}");
     let error = bucket("http://127.0.0.1:1", "x").read("index", 100).expect_err("nobody listens");
     assert!(
         matches!(error, RemoteError::Transfer { source: TransferProblem::Connection(_), .. }),
