@@ -20,7 +20,8 @@ use super::commands::undo::{Redo, Undo};
 #[command(name = "mkimage", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the recipe is wrong, 4 an input is wrong, \
-    5 not found, 6 damaged data, 7 network or mirror, 8 no space left, 130 interrupted."
+    5 not found, 6 damaged data, 7 network or mirror, 8 no space left, 9 was damaged and is whole again, \
+    130 interrupted."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -121,6 +122,10 @@ pub enum Command {
     Mirror(super::commands::Mirror),
     /// Name other stores and sites, and ask them for their refs
     Remote(super::commands::RemoteVerbs),
+    /// Check all that the store holds, name what a damage touches, and repair it
+    Fsck(super::commands::Fsck),
+    /// Exchange commits with OSTree repositories
+    Ostree(super::commands::ostree::Ostree),
 }
 
 #[derive(Args, Debug, Clone)]

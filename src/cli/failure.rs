@@ -132,6 +132,13 @@ impl Failure {
                 self.message = error.to_string();
                 self.causes.clear();
             }
+            let content = error.downcast_ref::<ContentError>();
+            let store = error.downcast_ref::<StoreError>();
+            if matches!(content, Some(ContentError::Damaged { .. } | ContentError::Missing { .. }))
+                || matches!(store, Some(StoreError::Malformed { .. } | StoreError::DamagedRef { .. }))
+            {
+                self.hint.get_or_insert_with(|| DAMAGE_HINT.into());
+            }
             let io = error.downcast_ref::<std::io::Error>();
             match io.map(std::io::Error::kind) {
                 Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
@@ -150,6 +157,9 @@ impl Failure {
         }
     }
 }
+
+const DAMAGE_HINT: &str = "`mkimage fsck` says what else is damaged, and what that touches; `mkimage fsck --repair \
+    --from STORE` heals it";
 
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
@@ -311,6 +321,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Init { .. }
         | PipelineError::InputChanged { .. }
         | PipelineError::Lock { .. } => Kind::Input,
+        PipelineError::Base { source, .. } => store_kind(source),
         PipelineError::Scripts(error) => sandbox_kind(error),
         PipelineError::Run { source, .. } => sandbox_kind(source),
         PipelineError::Image { source, .. } => pipeline_kind(source),

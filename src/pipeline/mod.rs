@@ -44,7 +44,7 @@ mod system;
 use std::path::Path;
 
 pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDifference, compare};
-pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path};
+pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use error::{PipelineError, whole};
 pub use image::{Written, write};
 pub use inspect::{Inspection, SlotFacts, dump, inspect, open as open_image};
@@ -72,9 +72,22 @@ pub fn build(
         return Err(PipelineError::NoKernel);
     }
     output::check(output)?;
-    let composed = compose(plan, options, store, job)?;
-    let written = write(store, composed.commit, output, job)?;
-    Ok((composed, written))
+    let make = || {
+        let composed = compose(plan, options, store, job)?;
+        let written = write(store, composed.commit, output, job)?;
+        Ok((composed, written))
+    };
+    let mut known = store.known_losses();
+    loop {
+        match make() {
+            // What was met just now is marked: composing again puts it again, from the same inputs.
+            Err(_) if store.known_losses() > known && job.check().is_ok() => {
+                known = store.known_losses();
+                job.warn("the store holds damaged objects, so that the image is composed again; `mkimage fsck --repair` looks for more");
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Pins the packages of a plan beside its recipe; with `write` off, only tells what would change.

@@ -58,7 +58,7 @@ impl LogEntry {
         with_check(format!("2 {fields} {} {undoes} {} ", self.transaction, self.message))
     }
 
-    fn decode(line: &str) -> Option<Self> {
+    pub(super) fn decode(line: &str) -> Option<Self> {
         let body = checked(line).ok()?.strip_suffix(' ')?;
         let (version, rest) = body.split_once(' ')?;
         let mut fields = rest.splitn(if version == "1" { 5 } else { 7 }, ' ');
@@ -126,18 +126,23 @@ impl Store {
         Ok(names)
     }
 
-    fn read_reflog(&self, name: &RefName) -> Result<Vec<LogEntry>> {
+    /// Reads a log as it is; empty where there is none.
+    pub(super) fn reflog_bytes(&self, name: &RefName) -> Result<Vec<u8>> {
         let Some(path) = self.find_reflog(name) else { return Ok(Vec::new()) };
-        let bytes = match crate::base::fs::read_at_most(&path, REFLOG_BYTES_MAX) {
-            Err(error) if error.is_missing() => return Ok(Vec::new()),
-            bytes => bytes?,
-        };
+        match crate::base::fs::read_at_most(&path, REFLOG_BYTES_MAX) {
+            Err(error) if error.is_missing() => Ok(Vec::new()),
+            bytes => Ok(bytes?),
+        }
+    }
+
+    fn read_reflog(&self, name: &RefName) -> Result<Vec<LogEntry>> {
+        let bytes = self.reflog_bytes(name)?;
         let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
         Ok(lines.filter_map(LogEntry::decode).collect())
     }
 
     /// Returns where the log of a ref lies now. Looked for twice: it may be renamed just then.
-    fn find_reflog(&self, name: &RefName) -> Option<PathBuf> {
+    pub(super) fn find_reflog(&self, name: &RefName) -> Option<PathBuf> {
         let now = self.layout.reflog(name);
         let old = self.layout.old_reflog(name);
         [&now, &old, &now].into_iter().find(|path| path.is_file()).cloned()

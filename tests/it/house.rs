@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sandbox", &["base", "tree"]),
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
     ("machine", &["base"]),
+    ("ostree", &["base", "tree", "store"]),
     (
         "pipeline",
         &[
@@ -33,7 +34,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf",
-            "finalize", "sandbox", "compose", "machine", "pipeline", "remote",
+            "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
         ],
     ),
 ];

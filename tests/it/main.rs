@@ -2,6 +2,7 @@
 
 mod adversary;
 mod archive;
+mod base;
 mod boot;
 mod bundle;
 mod compose;
@@ -16,6 +17,7 @@ mod history;
 mod house;
 mod init;
 mod judge;
+mod ostree;
 mod packages;
 mod recipe;
 mod recipes;

@@ -7,11 +7,13 @@ mod check;
 pub(super) mod completion;
 pub(super) mod diff;
 mod format;
+mod fsck;
 mod inspect;
 mod key;
 mod lock;
 pub(super) mod log;
 mod look;
+pub(super) mod ostree;
 mod patch;
 pub(super) mod promote;
 mod pull;
@@ -30,6 +32,8 @@ pub use remote::RemoteVerbs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+pub use fsck::Fsck;
 
 use super::Context;
 use super::args::{Command, PackageArgs, RecipeArgs};
@@ -79,6 +83,8 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Clone(arguments) => pull::clone(context, &arguments),
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
+        Command::Fsck(arguments) => fsck::run(context, arguments),
+        Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }
 
@@ -86,6 +92,10 @@ impl Context {
     /// Opens the store that the command line, the environment or the user's home names.
     fn store(&self) -> Result<Store, Failure> {
         open_store(self.global.store.as_deref())
+    }
+
+    fn store_path(&self) -> Result<PathBuf, Failure> {
+        self.global.store.clone().map_or_else(default_store, Ok)
     }
 
     /// Reads a recipe; what is doubtful about it is printed as a warning.
