@@ -53,5 +53,5 @@ pub use outcome::{Outcome, Pushed, RefOutcome, Rules, Want, Wants};
 pub use s3::BucketSite;
 pub use settings::{Remote, RemoteName, RemoteSettings};
 pub use site_push::Publishing;
-pub use transfer::{pull, push, refs};
+pub use transfer::{pull, pull_from, push, push_to, refs};
 pub use transport::{Created, FileBody, Line, Replaced, Sink, SizedRead, Traffic, Transport, Versioned};

@@ -21,6 +21,7 @@ mod ostree;
 mod packages;
 mod recipe;
 mod recipes;
+mod remote;
 mod rpm;
 #[allow(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod s3;
