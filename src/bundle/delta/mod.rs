@@ -7,7 +7,8 @@
 //! 2. From the old content alone both find the addresses in programs ([`address`]), and foretell what each of
 //!    them must be now: a function that grew moves all behind it, and changes every call to that; of all this
 //!    only the pieces travel.
-//! 3. Each byte is then told by a model ([`model`], [`mixer`]): first whether it is the foretold one, then,
+//! 3. Where `gzip -9n` packed a file, this is done with what is in it ([`gzip`]).
+//! 4. Each byte is then told by a model ([`model`], [`mixer`]): first whether it is the foretold one, then,
 //!    where it isn't, which. The bits go through an arithmetic coder ([`coder`]).
 //!
 //! Integers only, no clock, no threads: every machine decodes the same. All of it is part of the format.
@@ -15,10 +16,15 @@
 mod address;
 mod align;
 mod coder;
+mod deflate;
+mod gzip;
+mod huffman;
 mod mixer;
 mod model;
 mod stream;
 mod suffix;
+
+use std::borrow::Cow;
 
 use align::Piece;
 use coder::{Reader, Writer};
@@ -29,12 +35,33 @@ use stream::{Source, Stream};
 pub(super) struct Alignment {
     pieces: Vec<Piece>,
     shifts: Vec<i64>,
+    /// The new content is packed: what is in it is laid on what is in the old one.
+    packed: bool,
+}
+
+/// Longest content of a packed file that is unpacked, in bytes. Part of the format: a packed base that holds
+/// more is taken as it is.
+const PACKED_BYTES_MAX: usize = 32 << 20;
+/// Most bytes that a stream makes before they are packed.
+const STREAM_BYTES_MAX: usize = 128 << 20;
+
+fn opened(bytes: &[u8]) -> Cow<'_, [u8]> {
+    gzip::open(bytes, PACKED_BYTES_MAX).map_or(Cow::Borrowed(bytes), Cow::Owned)
 }
 
 impl Alignment {
     /// Compares two contents. Takes some microseconds a kilobyte, and memory for 16 times the old one.
     pub fn of(old: &[u8], new: &[u8]) -> Self {
-        Alignment { pieces: align::align(old, new), shifts: address::shifts(old, new) }
+        let open = gzip::open(new, PACKED_BYTES_MAX).filter(|plain| gzip::close(plain) == new);
+        match open {
+            Some(plain) => {
+                Alignment { pieces: align::align(&opened(old), &plain), shifts: Vec::new(), packed: true }
+            }
+            None => {
+                let (pieces, shifts) = (align::align(old, new), address::shifts(old, new));
+                Alignment { pieces, shifts, packed: false }
+            }
+        }
     }
 
     /// Returns how many bytes lie on some of the old content.
@@ -56,8 +83,13 @@ impl Encoder {
 
     /// Adds an object. The alignment must be that of these contents, or empty.
     pub fn object(&mut self, old: &[u8], new: &[u8], alignment: &Alignment) {
-        let source = Source { new, pieces: &alignment.pieces, shifts: &alignment.shifts };
-        let made = self.stream.object(&mut self.writer, old, new.len(), Some(&source));
+        let (old, new) = match alignment.packed {
+            true => (opened(old), opened(new)),
+            false => (Cow::Borrowed(old), Cow::Borrowed(new)),
+        };
+        let source = Source { new: &new, pieces: &alignment.pieces, shifts: &alignment.shifts };
+        self.stream.form(&mut self.writer, alignment.packed.then_some(new.len()));
+        let made = self.stream.object(&mut self.writer, &old, new.len(), Some(&source));
         debug_assert!(made.is_ok(), "what is written is inside by its making");
     }
 
@@ -80,6 +112,20 @@ impl<'a> Decoder<'a> {
 
     /// Makes the next object from its base; its size is known from the table.
     pub fn object(&mut self, old: &[u8], size: usize) -> Result<Vec<u8>, String> {
-        self.stream.object(&mut self.reader, old, size, None)
+        let packed = self.stream.form(&mut self.reader, None);
+        let plain = packed.unwrap_or(size);
+        let room = STREAM_BYTES_MAX.saturating_sub(self.stream.made());
+        if plain > room || packed.is_some_and(|plain| plain > PACKED_BYTES_MAX) {
+            return Err(format!("{plain} bytes, where {room} are possible"));
+        }
+        if packed.is_none() {
+            return self.stream.object(&mut self.reader, old, size, None);
+        }
+        let made = gzip::close(&self.stream.object(&mut self.reader, &opened(old), plain, None)?);
+        if made.len() == size {
+            Ok(made)
+        } else {
+            Err(format!("{} packed bytes, expected {size}", made.len()))
+        }
     }
 }

@@ -24,13 +24,25 @@ const LENGTH: usize = 2;
 const JUMP: usize = 3;
 const SHIFTS: usize = 4;
 const SHIFT: usize = 5;
-const _: () = assert!(SHIFT < NUMBERS);
+const FORM: usize = 6;
+const _: () = assert!(FORM < NUMBERS);
 
 const SHIFTS_MAX: u64 = 64;
 
 impl Stream {
     pub fn new() -> Self {
         Stream { model: Model::new(), echoes: Echoes::new() }
+    }
+
+    /// Returns how many bytes this stream has made.
+    pub fn made(&self) -> usize {
+        self.echoes.history.len()
+    }
+
+    /// Codes whether the object is packed when it is made, and how long it is before.
+    pub fn form<C: Coder>(&mut self, coder: &mut C, packed: Option<usize>) -> Option<usize> {
+        let form = self.model.number(coder, FORM, packed.map_or(0, |length| length as u64 + 1));
+        form.checked_sub(1).map(|length| usize::try_from(length).unwrap_or(usize::MAX))
     }
 
     /// Codes an object of `size` bytes and returns its bytes.

@@ -1,0 +1,130 @@
+//! What the benches of the store share: a Debian minbase tree, its ingest, and a watch.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use mkimage::base::job::Job;
+use mkimage::base::{CommitId, ImagePath, Name, Stopwatch};
+use mkimage::store::{
+    Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store, Transaction,
+};
+use mkimage::tree::{Directory, File, Metadata, Node, Symlink};
+
+/// Walks, puts in parallel, commits: everything between the start of a process and a durable ref.
+pub fn ingest(store: &Path, tree: &Path) -> CommitId {
+    let job = Job::quiet(0);
+    let store = Store::open(store).expect("opened");
+    let transaction = store.begin(&job);
+    let root = scan(&transaction, &job, tree).seal().expect("sealed");
+    let tree = transaction.put_tree(&job, &root).expect("put");
+    let commit = transaction.put_commit(&commit_of(tree)).expect("put");
+    let name = RefName::new("bench").expect("a name");
+    let update = RefUpdate { name, expected: Expected::Any, new: commit };
+    transaction.commit(&[update], "bench").expect("committed");
+    commit
+}
+
+/// Walks on one worker while the others put: whoever is free takes the next file.
+fn scan(transaction: &Transaction<'_>, job: &Job, tree: &Path) -> Directory {
+    let root = Mutex::new(Directory::default());
+    let add = |path: &ImagePath, node| {
+        root.lock().expect("a lock").insert(path, node).expect("inserted");
+    };
+    let walk = walkdir::WalkDir::new(tree).min_depth(1).sort_by_file_name();
+    let files = walk.into_iter().filter_map(|entry| {
+        let entry = entry.expect("walked");
+        let path = image_path(entry.path().strip_prefix(tree).expect("below"));
+        let kind = entry.file_type();
+        if kind.is_dir() {
+            add(&path, Node::Directory(Directory::default()));
+        } else if kind.is_symlink() {
+            let target = std::fs::read_link(entry.path()).expect("read").as_os_str().as_bytes().into();
+            add(&path, Node::Symlink(Symlink { metadata: Metadata::root(0o777), target }));
+        }
+        kind.is_file().then(|| (entry.into_path(), path))
+    });
+    let put = |(file, path): (PathBuf, ImagePath)| {
+        let mut file = std::fs::File::open(file).expect("opened");
+        let content = transaction.put_file(&mut file).expect("put");
+        add(&path, Node::File(File { metadata: Metadata::root(0o644), content }));
+        Ok::<_, std::convert::Infallible>(())
+    };
+    let Ok(()) = job.workers.for_each(files, put);
+    root.into_inner().expect("a lock")
+}
+
+fn image_path(path: &Path) -> ImagePath {
+    path.components()
+        .fold(ImagePath::root(), |at, part| at.join(&Name::new(part.as_os_str().as_bytes()).expect("a name")))
+}
+
+fn commit_of(tree: mkimage::store::TreeRef) -> Commit {
+    let disk = DiskSpec {
+        layout: 1,
+        architecture: Architecture::X86_64,
+        filesystem: Filesystem::Ext4,
+        slot_size: None,
+        uki_size: None,
+        data_size: 0,
+        data_path: "/data".to_owned(),
+        tries: 3,
+    };
+    Commit {
+        tree,
+        boot: None,
+        disk,
+        epoch: 0,
+        name: "bench".to_owned(),
+        version: None,
+        recipe: Vec::new(),
+        variables: Default::default(),
+        lock: None,
+        inputs: Vec::new(),
+        parents: Vec::new(),
+        tool_version: "bench".to_owned(),
+        annotations: Default::default(),
+    }
+}
+
+pub fn tree() -> PathBuf {
+    if let Some(tree) = std::env::var_os("MKIMAGE_BENCH_TREE") {
+        return tree.into();
+    }
+    let tree = std::env::temp_dir().join("mkimage-bench-minbase");
+    if !tree.join("etc/debian_version").exists() {
+        let _ = std::fs::remove_dir_all(&tree);
+        let release = std::fs::read_to_string("/etc/os-release").expect("read");
+        let suite =
+            release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
+        run(Command::new("mmdebstrap").args(["--variant=minbase", suite]).arg(&tree));
+    }
+    tree
+}
+
+pub fn run(command: &mut Command) {
+    let output = command.output();
+    let output = output
+        .unwrap_or_else(|error| panic!("{command:?}: {error} (install casync, borgbackup, mmdebstrap)"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Times work, from a disk that has nothing left to write for whoever was before.
+pub fn seconds(work: impl FnOnce()) -> f64 {
+    rustix::fs::sync();
+    let watch = Stopwatch::start();
+    work();
+    watch.elapsed().as_secs_f64()
+}
+
+pub fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+pub fn disk_bytes(folder: &Path) -> u64 {
+    let files =
+        walkdir::WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
+    files.map(|entry| entry.metadata().map_or(0, |metadata| metadata.len())).sum()
+}
