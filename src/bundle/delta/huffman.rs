@@ -67,14 +67,9 @@ impl Tree {
                 self.highest = symbol;
             }
         }
-        let present = heap.nodes.len() - 1;
-        for _ in present..2 {
-            let symbol = if self.highest < 2 && (present > 0 || heap.nodes.len() > 1 || self.highest > 0) {
-                self.highest + 1
-            } else {
-                0
-            };
-            let symbol = if counts[symbol] > 0 { symbol + 1 } else { symbol };
+        // Two codes at least: of the first symbols, those that don't occur stand in.
+        while heap.nodes.len() < 3 {
+            let symbol = counts.iter().position(|&count| count == 0).unwrap_or(0);
             self.highest = self.highest.max(symbol);
             counts[symbol] = 1;
             heap.nodes.push(symbol);
@@ -149,7 +144,6 @@ struct Heap {
 impl Heap {
     fn is_less(&self, counts: &[u32], left: usize, right: usize) -> bool {
         (counts[left], self.depths[left]) <= (counts[right], self.depths[right])
-            && (counts[left] < counts[right] || self.depths[left] <= self.depths[right])
     }
 
     fn sink(&mut self, counts: &[u32], mut at: usize) {

@@ -1,7 +1,7 @@
 //! One stream: pieces, then bytes. Reader and writer run the same code.
 
 use super::address::{Foretold, Moves, Program};
-use super::align::Piece;
+use super::align::{PIECE_BYTES_MIN, Piece};
 use super::coder::Coder;
 use super::model::{ECHO, Expectation, Model, NUMBERS, PLACE};
 
@@ -94,8 +94,8 @@ impl Stream {
             let place = straight.checked_add_unsigned(gap).and_then(|place| place.checked_add(jump));
             let piece =
                 inside(new, length, size).zip(inside(place.and_then(|p| p.try_into().ok()), length, old));
-            let Some((new, old)) = piece.filter(|_| length > 0) else {
-                return Err(format!("a piece of {length} bytes lies outside"));
+            let Some((new, old)) = piece.filter(|_| length >= PIECE_BYTES_MIN as u64) else {
+                return Err(format!("a piece of {length} bytes lies outside, or is too short"));
             };
             last = Piece { new, old, length: length as usize };
             pieces.push(last);
