@@ -27,7 +27,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs crypts
 	attr acl libcap2-bin cpio binutils xz-utils zstd bzip2 python3 python3-venv mmdebstrap strace kmod openssh-client openssl \
 	procps rpm createrepo-c libsolv-tools gnupg $(OSTREE_PACKAGES) ostree nginx-light
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
-BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup
+BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup ostree restic nginx-light
 
 .PHONY: all demo test nightly ostree recipes lint bench fuzz install-demo install-test install-nightly \
 	install-ostree install-bench hello clean help
