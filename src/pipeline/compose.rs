@@ -44,6 +44,8 @@ pub struct Options {
     pub epoch: Option<u64>,
     /// A folder in which the sandbox may lay out a tree that is too large for memory.
     pub scratch: PathBuf,
+    /// Notes that go into the commit. They change its id, and no byte of an image.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Options {
@@ -218,6 +220,10 @@ impl Work<'_> {
         }
         key.bytes("lock", self.lock.to_string().as_bytes());
         key.bytes("epoch", &self.epoch().to_le_bytes());
+        for (name, value) in &self.options.annotations {
+            key.bytes("annotation", name.as_bytes());
+            key.bytes("says", value.as_bytes());
+        }
         if plan.kernel.is_some() {
             key.bytes("init", &self.init);
             for digest in boot_files::host_digests(plan, self.job)? {
@@ -388,9 +394,11 @@ impl Work<'_> {
             variables: plan.variables.clone(),
             lock,
             inputs: self.inputs()?,
+            // The same inputs make the same commit, wherever its ref led before: the log of the ref is the
+            // history of builds. Parents are for who imports commits of a system that has them.
             parents: Vec::new(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            annotations: annotations(plan),
+            annotations: annotations(plan, &self.options.annotations)?,
         })
     }
 
@@ -450,7 +458,7 @@ fn digest_of(inputs: &Inputs) -> Digest {
 }
 
 /// What is good to know of a commit and reaches no byte but its own.
-fn annotations(plan: &Plan) -> BTreeMap<String, String> {
+fn annotations(plan: &Plan, added: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let mut annotations = BTreeMap::new();
     if let Some(text) = &plan.image.description {
         annotations.insert("description".to_owned(), text.clone());
@@ -463,7 +471,12 @@ fn annotations(plan: &Plan) -> BTreeMap<String, String> {
         let ports: Vec<String> = app.ports.iter().map(ToString::to_string).collect();
         annotations.insert(PORTS.to_owned(), ports.join(" "));
     }
-    annotations
+    for (name, value) in added {
+        if let Some(recipe) = annotations.insert(name.clone(), value.clone()) {
+            return Err(PipelineError::Annotated { name: name.clone(), recipe, value: value.clone() });
+        }
+    }
+    Ok(annotations)
 }
 
 fn disk_spec(plan: &Plan) -> DiskSpec {

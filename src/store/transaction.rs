@@ -1,6 +1,6 @@
 //! Putting objects in and moving refs to them: all of it, or nothing that anybody sees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
@@ -13,7 +13,7 @@ use super::index::Problem;
 use super::objects::{self, Lookup, Objects};
 use super::packs::ChunkSource;
 use super::record::Record;
-use super::refs::{RefChange, RefUpdate};
+use super::refs::RefChange;
 use super::staging::Staging;
 use super::store::Store;
 use crate::base::units::BLOCK_BYTES;
@@ -21,15 +21,19 @@ use crate::base::{BlobId, CommitId, Digest, Job};
 use crate::tree::content::is_zero;
 use crate::tree::{Content, ContentError, ContentSink, ContentSource, DataMap};
 
-type ContentResult<T> = std::result::Result<T, ContentError>;
+pub(super) type ContentResult<T> = std::result::Result<T, ContentError>;
 
 /// Collects new objects in one pack and publishes them with the refs that lead to them. Used by any number
 /// of threads at once. Dropped without [`Transaction::commit`], it leaves the store as it was.
 #[must_use = "what a transaction collects is gone when it is dropped without a commit"]
 pub struct Transaction<'a> {
-    store: &'a Store,
-    job: Job,
-    staging: OnceLock<Staging>,
+    pub(super) store: &'a Store,
+    pub(super) job: Job,
+    pub(super) staging: OnceLock<Staging>,
+    /// The generation from which on the store is relied on, and the one in which all was looked for last.
+    begun: OnceLock<(u64, Mutex<u64>)>,
+    /// What was found in the store and therefore not put.
+    relied: Mutex<HashSet<Digest>>,
     beginning: Mutex<()>,
     objects: Mutex<HashMap<Digest, Staged>>,
     settled: Condvar,
@@ -62,10 +66,16 @@ impl<'a> Transaction<'a> {
             store,
             job,
             staging: OnceLock::new(),
+            begun: OnceLock::new(),
+            relied: Mutex::default(),
             beginning: Mutex::default(),
             objects: Mutex::default(),
             settled: Condvar::new(),
         }
+    }
+
+    pub(super) fn job(&self) -> &Job {
+        &self.job
     }
 
     /// Stores a commit, whose trees and texts must have been put before.
@@ -87,39 +97,49 @@ impl<'a> Transaction<'a> {
         Ok(id)
     }
 
-    /// Publishes what was put and moves the refs, all of them or none. When this returns, refs and
-    /// everything that they lead to survive a power cut; when it fails, the refs are where they were, or
-    /// where they should be. A ref that has the value already is not written. Where nothing is new,
-    /// nothing is synced. `message` goes into the reflog.
-    pub fn commit(self, updates: &[RefUpdate], message: &str) -> Result<Committed> {
-        for update in updates {
-            self.demand(Kind::Commit, &update.new.0)?;
+    /// Lists what was staged.
+    pub(super) fn staged_objects(&self) -> Vec<(Digest, Arc<Record>)> {
+        let objects = self.lock();
+        let ready = objects.iter().filter_map(|(id, staged)| match staged {
+            Staged::Ready(record) => Some((*id, record.clone())),
+            Staged::Claimed => None,
+        });
+        ready.collect()
+    }
+
+    /// Tells whether the store has an object that is to be relied on, and notes it.
+    fn rely(&self, id: &Digest) -> bool {
+        self.generation();
+        let there = self.store.has(id);
+        if there {
+            self.relied.lock().expect("because nothing panics while it notes an object").insert(*id);
         }
-        let (objects, bytes) = self.publish()?;
-        let refs = self.store.move_refs(&self.job, updates, message)?;
-        Ok(Committed { refs, objects, bytes })
+        there
     }
 
-    fn publish(&self) -> Result<(u64, u64)> {
-        let objects: Vec<(Digest, Arc<Record>)> = self
-            .lock()
-            .iter()
-            .filter_map(|(id, staged)| match staged {
-                Staged::Ready(record) => Some((*id, record.clone())),
-                Staged::Claimed => None,
-            })
-            .collect();
-        let Some(staging) = self.staging.get().filter(|_| !objects.is_empty()) else { return Ok((0, 0)) };
-        let count = objects.len() as u64;
-        let bytes = objects.iter().map(|(_, record)| record.stored_bytes()).sum();
-        self.job.check()?;
-        staging.publish(&self.store.layout, &self.job, objects)?;
-        self.store.packs.scan()?;
-        Ok((count, bytes))
+    /// Returns the generation from which on the store is relied on: it is read before the first look.
+    fn generation(&self) -> u64 {
+        let begin = || {
+            let generation = self.store.freshen();
+            (generation, Mutex::new(generation))
+        };
+        self.begun.get_or_init(begin).0
     }
 
-    fn demand(&self, kind: Kind, id: &Digest) -> Result<()> {
-        if self.has(id) { Ok(()) } else { Err(StoreError::Missing { kind, id: *id }) }
+    /// Returns the generation in which all that was relied on was there; `None` where nothing was.
+    pub(super) fn checked(&self) -> Option<MutexGuard<'_, u64>> {
+        let (_, checked) = self.begun.get()?;
+        Some(checked.lock().expect("because nothing panics while it looks"))
+    }
+
+    /// Lists what was relied on.
+    pub(super) fn relied(&self) -> HashSet<Digest> {
+        self.relied.lock().expect("because nothing panics while it notes an object").clone()
+    }
+
+    /// Enters an object whose frames were copied into the pack.
+    pub(super) fn enter_copy(&self, id: &Digest, record: Record) -> ContentResult<()> {
+        self.settle(id, || Ok(record)).map(drop)
     }
 
     /// Stores an object unless it is there.
@@ -189,23 +209,29 @@ impl<'a> Transaction<'a> {
             .expect("because nothing panics while it holds the objects")
     }
 
-    fn staged(&self, id: &Digest) -> Option<Arc<Record>> {
+    pub(super) fn staged(&self, id: &Digest) -> Option<Arc<Record>> {
         match self.lock_settled(id).get(id) {
             Some(Staged::Ready(record)) => Some(record.clone()),
             _ => None,
         }
     }
 
-    fn staging(&self) -> ContentResult<&Staging> {
+    pub(super) fn staging(&self) -> ContentResult<&Staging> {
         if let Some(staging) = self.staging.get() {
             return Ok(staging);
         }
         let _alone = self.beginning.lock().expect("because nothing panics while it begins");
         if self.staging.get().is_none() {
-            let staging = Staging::begin(self.store, &self.job).map_err(as_content_error)?;
+            let staging =
+                Staging::begin(self.store, self.generation(), &self.job).map_err(as_content_error)?;
             let _ = self.staging.set(staging);
         }
         Ok(self.staging.get().expect("because it was set just now"))
+    }
+
+    /// Returns the pack in the making, if one was begun.
+    pub(super) fn staged_in(&self) -> Option<&Staging> {
+        self.staging.get()
     }
 
     /// Stores a stream that is too long to be held: `head` was read from it already.
@@ -244,9 +270,9 @@ impl<'a> Transaction<'a> {
     }
 
     /// Enters an object whose chunks are written; if it is there already, their room is given back.
-    fn enter(&self, staging: &Staging, id: &Digest, record: Record) -> ContentResult<()> {
+    pub(super) fn enter(&self, staging: &Staging, id: &Digest, record: Record) -> ContentResult<()> {
         let chunks = record.chunks.clone();
-        let known = self.store.has(id) || !self.settle(id, || Ok(record))?;
+        let known = self.rely(id) || !self.settle(id, || Ok(record))?;
         if known {
             staging.discard(&chunks);
         }
@@ -256,16 +282,16 @@ impl<'a> Transaction<'a> {
 
 /// A blob that is written while it is read.
 #[derive(Default)]
-struct Stream {
+pub(super) struct Stream {
     hasher: blake3::Hasher,
     size: u64,
-    chunks: Vec<Chunk>,
+    pub(super) chunks: Vec<Chunk>,
     map: DataMap,
 }
 
 impl Stream {
     /// Adds a piece; all but the last have [`CHUNK_BYTES`].
-    fn add(&mut self, staging: &Staging, piece: &[u8]) -> ContentResult<()> {
+    pub(super) fn add(&mut self, staging: &Staging, piece: &[u8]) -> ContentResult<()> {
         self.hasher.update(piece);
         self.map.scan(self.size / BLOCK_BYTES, piece);
         let number = u32::try_from(self.size / CHUNK_BYTES).expect("because no disk holds 2^52 bytes");
@@ -274,7 +300,7 @@ impl Stream {
         Ok(())
     }
 
-    fn finish(self) -> (Content, Record) {
+    pub(super) fn finish(self) -> (Content, Record) {
         let id = BlobId::from(*self.hasher.finalize().as_bytes());
         let map = (!self.map.is_dense(self.size)).then_some(self.map);
         let record = Record { kind: Kind::Blob, size: self.size, chunks: self.chunks.into(), map };
@@ -380,7 +406,7 @@ impl ContentSource for Transaction<'_> {
 
 impl Objects for Transaction<'_> {
     fn has(&self, id: &Digest) -> bool {
-        self.staged(id).is_some() || self.store.has(id)
+        self.staged(id).is_some() || self.rely(id)
     }
 
     fn read_directory(&self, tree: &TreeRef) -> Result<StoredDirectory> {
