@@ -29,10 +29,14 @@
 //! | [`compose`] | the parts of a recipe become trees, each under the digest of all that it reads |
 //! | [`disk`] | bytes of block images: GPT, FAT32, ext4, dm-verity |
 //! | [`boot`] | what firmware, loader and PID 1 see: UKI, initrd, slot sector, service description |
+//! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
+//!
+//! What links with libostree is a binary of its own, `mkimage-ostree` (`src/ostree/libostree/`, feature
+//! `ostree`), which [`ostree`] starts.
 //!
 //! PID 1 of app images is the binary `mkimage-init` (`src/init/`). It is built without the feature
 //! `tool` and shares [`base`] and parts of [`boot`].
@@ -59,6 +63,8 @@ pub mod elf;
 pub mod finalize;
 #[cfg(feature = "tool")]
 pub mod machine;
+#[cfg(any(feature = "tool", feature = "ostree"))]
+pub mod ostree;
 #[cfg(feature = "tool")]
 pub mod packages;
 #[cfg(feature = "tool")]

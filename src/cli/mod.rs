@@ -19,6 +19,7 @@ mod failure;
 mod printer;
 mod progress;
 mod remote_failure;
+mod text;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -79,7 +79,9 @@ fn web(text: &str, rest: &str) -> Result<Address, &'static str> {
         return Err("it names no host");
     }
     if host.contains('@') {
-        return Err("it holds a password, which would stand in messages and files; put it into a proxy that you run");
+        return Err(
+            "it holds a password, which would stand in messages and files; put it into a proxy that you run",
+        );
     }
     if text.contains(['?', '#', ' ', '"', '<', '>', '\\']) {
         return Err("it holds a character that no base of a site has");

@@ -38,7 +38,8 @@ pub(super) fn push(
         Ok(())
     })?;
     let refs = pushed.iter().zip(olds);
-    let refs = refs.map(|(wanted, old)| RefOutcome { name: wanted.name.clone(), old, new: Some(wanted.commit) });
+    let refs =
+        refs.map(|(wanted, old)| RefOutcome { name: wanted.name.clone(), old, new: Some(wanted.commit) });
     let (refs, objects, stored_bytes) = (refs.collect(), committed.objects, committed.bytes);
     Ok(Outcome { refs, commits, objects, stored_bytes, traffic: line.traffic() })
 }

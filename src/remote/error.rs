@@ -47,7 +47,10 @@ pub enum RemoteError {
     #[error("ref {name} at {remote} is elsewhere: expected {}, found {}", shown(expected), shown(found))]
     Moved { remote: String, name: RefName, expected: Option<CommitId>, found: Option<CommitId> },
     /// A local ref was moved by someone else than the remote.
-    #[error("ref {name} was moved here since the last pull from {remote}: it would go from {} to {there}", shown(here))]
+    #[error(
+        "ref {name} was moved here since the last pull from {remote}: it would go from {} to {there}",
+        shown(here)
+    )]
     Diverged { remote: String, name: RefName, here: Option<CommitId>, there: CommitId },
     /// A bundle is not what it should be, or can't be made.
     #[error("{remote}: {path}")]
@@ -99,7 +102,9 @@ impl TransferProblem {
     /// Tells whether the same request may succeed a moment later.
     pub fn may_pass(&self) -> bool {
         match self {
-            TransferProblem::Connection(_) | TransferProblem::Short { .. } | TransferProblem::Slow { .. } => true,
+            TransferProblem::Connection(_) | TransferProblem::Short { .. } | TransferProblem::Slow { .. } => {
+                true
+            }
             TransferProblem::Status { status } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
             _ => false,
         }

@@ -32,8 +32,10 @@ impl Far {
             Address::Store(path) if !path.is_dir() => return Err(no_store(address, "there is no directory")),
             Address::Store(path) => Far::Store(Box::new(Store::open(path)?)),
             Address::Directory(path) => Far::Site(Box::new(DirectorySite::new(path, line.clone()))),
-            Address::Http(base) => Far::Site(Box::new(HttpSite::new(base, line.clone(), Patience::default())?)),
-            Address::Bucket { .. } => open_bucket(address, line)?,
+            Address::Http(base) => {
+                Far::Site(Box::new(HttpSite::new(base, line.clone(), Patience::default())?))
+            }
+            Address::Bucket { bucket, prefix } => open_bucket(bucket, prefix, address, line)?,
         })
     }
 }
@@ -42,7 +44,14 @@ fn no_store(address: &Address, problem: &str) -> RemoteError {
     RemoteError::NotThere { remote: address.to_string(), expected: "store", problem: problem.to_owned() }
 }
 
-fn open_bucket(address: &Address, _: &Line) -> Result<Far> {
+#[cfg(feature = "s3")]
+fn open_bucket(bucket: &str, prefix: &str, _: &Address, line: &Line) -> Result<Far> {
+    let environment = |name: &str| std::env::var(name).ok();
+    Ok(Far::Site(Box::new(super::s3::BucketSite::new(bucket, prefix, &environment, line)?)))
+}
+
+#[cfg(not(feature = "s3"))]
+fn open_bucket(_: &str, _: &str, address: &Address, _: &Line) -> Result<Far> {
     let problem = "this mkimage was built without the feature \"s3\"".to_owned();
     Err(RemoteError::NotThere { remote: address.to_string(), expected: "site", problem })
 }

@@ -143,8 +143,7 @@ impl HttpSite {
 
     /// Returns the ranges from `first` on that the next request is for.
     fn run(&self, ranges: &[Range<u64>], first: usize) -> Run {
-        let mut run =
-            Run { start: ranges[first].start, end: ranges[first].end, ranges: first..first + 1 };
+        let mut run = Run { start: ranges[first].start, end: ranges[first].end, ranges: first..first + 1 };
         let all = self.knows_no_ranges.load(Ordering::Relaxed);
         for range in &ranges[first + 1..] {
             if !all && range.start.saturating_sub(run.end) > GAP_BYTES {
@@ -171,7 +170,13 @@ impl HttpSite {
     }
 
     /// Fetches on from where a run stands.
-    fn fetch_on(&self, path: &str, run: &Run, progress: &mut Progress, feed: &mut Feed<'_, '_>) -> Fetched<()> {
+    fn fetch_on(
+        &self,
+        path: &str,
+        run: &Run,
+        progress: &mut Progress,
+        feed: &mut Feed<'_, '_>,
+    ) -> Fetched<()> {
         let range = format!("bytes={}-{}", progress.position, run.end - 1);
         let mut headers = vec![("range", range.as_str())];
         let validator = progress.validator.clone();

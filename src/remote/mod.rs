@@ -33,6 +33,8 @@ mod far;
 mod http;
 mod local;
 mod outcome;
+#[cfg(feature = "s3")]
+mod s3;
 mod settings;
 mod site;
 mod site_pull;
@@ -47,6 +49,8 @@ pub use error::{RemoteError, Result, TransferProblem};
 pub use far::Far;
 pub use http::HttpSite;
 pub use outcome::{Outcome, Pushed, RefOutcome, Rules, Want, Wants};
+#[cfg(feature = "s3")]
+pub use s3::BucketSite;
 pub use settings::{Remote, RemoteName, RemoteSettings};
 pub use site_push::Publishing;
 pub use transfer::{pull, pull_from, push, push_to, refs};

@@ -124,7 +124,8 @@ impl RemoteSettings {
         if lines.next() != Some(FIRST_LINE) {
             return Err(format!("it does not begin with {FIRST_LINE:?}"));
         }
-        let address = lines.next().and_then(|line| line.strip_prefix("address ")).ok_or("it has no address")?;
+        let address =
+            lines.next().and_then(|line| line.strip_prefix("address ")).ok_or("it has no address")?;
         let mut settings = RemoteSettings::new(address.parse().map_err(shown)?);
         for line in lines {
             settings.take(line).map_err(|problem| format!("{line:?}: {problem}"))?;
@@ -303,8 +304,12 @@ mod tests {
         assert_eq!(again.seen, sample().seen);
         let lines: Vec<&str> = text.lines().collect();
         for index in 0..lines.len() {
-            let without: String =
-                lines.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, l)| format!("{l}\n")).collect();
+            let without: String = lines
+                .iter()
+                .enumerate()
+                .filter(|(at, _)| *at != index)
+                .map(|(_, l)| format!("{l}\n"))
+                .collect();
             if index < 2 {
                 assert!(RemoteSettings::decode(&without).is_err(), "line {index}");
             }

@@ -88,7 +88,8 @@ pub(super) fn fetch_all(
     let entries: Vec<&BundleEntry> = chain.iter().map(|&place| &said.index.bundles[place]).collect();
     let workers = Workers::new(transport.connections());
     let tables = workers.try_map(entries.clone(), |entry| read_table(transport, remote, entry));
-    let tables = tables.map_err(|errors| errors.into_iter().next().expect("because a failure has an error"))?;
+    let tables =
+        tables.map_err(|errors| errors.into_iter().next().expect("because a failure has an error"))?;
     let total: u64 = entries.iter().map(|entry| entry.size - entry.table_bytes).sum();
     let step = line.job.step("fetch", Some(total), Unit::Bytes);
     let mut partials = Vec::new();
@@ -136,11 +137,9 @@ fn refused(remote: &Remote, path: &str, error: BundleError) -> RemoteError {
         BundleError::Store(error) => error.into(),
         BundleError::File(error) => error.into(),
         BundleError::Cancelled(error) => error.into(),
-        error => RemoteError::Bundle {
-            remote: remote.shown(),
-            path: path.to_owned(),
-            source: Box::new(error),
-        },
+        error => {
+            RemoteError::Bundle { remote: remote.shown(), path: path.to_owned(), source: Box::new(error) }
+        }
     }
 }
 
@@ -163,8 +162,7 @@ impl Fetch<'_> {
         let all: Vec<Range<u64>> = plan.ranges().to_vec();
         self.step.advance((self.entry.size - self.entry.table_bytes).saturating_sub(plan.bytes()));
         let keep = plan.bytes() >= KEEP_FROM_BYTES;
-        let partial =
-            if keep { self.store.partial(&self.entry.id, &self.line.job)? } else { None };
+        let partial = if keep { self.store.partial(&self.entry.id, &self.line.job)? } else { None };
         let receiver = Receiver::new(self.table, plan, self.transaction, &self.line.job);
         let mut held: HashMap<u64, Held> = HashMap::new();
         for one in partial.iter().flat_map(Partial::held) {
@@ -174,7 +172,8 @@ impl Fetch<'_> {
             let range = &all[number];
             held.get(&range.start).is_some_and(|held| u64::from(held.length) == range.end - range.start)
         });
-        let receive = Receive { fetch: self, path: &path, all: &all, receiver: &receiver, partial: partial.as_ref() };
+        let receive =
+            Receive { fetch: self, path: &path, all: &all, receiver: &receiver, partial: partial.as_ref() };
         receive.take_kept(&kept, &held)?;
         receive.fetch(wanted)?;
         receiver.finish().map_err(|error| refused(self.remote, &path, error))?;

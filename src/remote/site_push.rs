@@ -74,7 +74,8 @@ impl Push<'_> {
             if is_same && entry.is_none() && !self.pushed.is_empty() {
                 return self.done(remote, &trusted, None, refs, None);
             }
-            let bytes = index.sign(&[self.publishing.signer]).map_err(|source| site::untrusted(remote, source))?;
+            let bytes =
+                index.sign(&[self.publishing.signer]).map_err(|source| site::untrusted(remote, source))?;
             self.accepted(remote, &trusted, &bytes)?;
             let version = said.as_ref().and_then(|said| said.version.as_deref());
             match self.transport.replace(INDEX, version, &bytes)? {
@@ -96,7 +97,8 @@ impl Push<'_> {
 
     /// Holds the new index against what those who pull will hold it against.
     fn accepted(&self, remote: &Remote, trusted: &Trusted, bytes: &[u8]) -> Result<crate::trust::Seen> {
-        let expected = Expectation { site: None, seen: None, now: clock::unix_seconds(), allow_expired: false };
+        let expected =
+            Expectation { site: None, seen: None, now: clock::unix_seconds(), allow_expired: false };
         let accepted = SiteIndex::accept(bytes, trusted, &expected);
         Ok(accepted.map_err(|source| site::untrusted(remote, source))?.1)
     }
@@ -123,8 +125,7 @@ impl Push<'_> {
             source: Box::new(error),
         };
         let contents = Contents::gather(self.store, &commits, &bases, job).map_err(wrapped)?;
-        let mut bundle =
-            bundle::write(self.store, &contents, self.store.scratch()?, job).map_err(wrapped)?;
+        let mut bundle = bundle::write(self.store, &contents, self.store.scratch()?, job).map_err(wrapped)?;
         let entry = BundleEntry {
             id: bundle.id(),
             size: bundle.size(),
@@ -253,7 +254,10 @@ impl Push<'_> {
 fn name_of(address: &str) -> SiteName {
     let parts = address.rsplit(['/', ':']);
     let fit = |part: &str| part.to_ascii_lowercase().parse().ok();
-    parts.filter(|part| !part.is_empty()).find_map(fit).unwrap_or_else(|| "site".parse().expect("because it is one"))
+    parts
+        .filter(|part| !part.is_empty())
+        .find_map(fit)
+        .unwrap_or_else(|| "site".parse().expect("because it is one"))
 }
 
 fn jitter() -> u64 {

@@ -97,9 +97,7 @@ pub fn pull_from(
 /// Reads where the refs of the far end lead. Of a site, somebody who is trusted must have said so.
 pub fn refs(remote: &Remote, line: &Line) -> Result<BTreeMap<RefName, CommitId>> {
     match Far::open(&remote.settings.address, line)? {
-        Far::Store(far) => {
-            Ok(far.refs()?.into_iter().map(|(name, value)| (name, value.commit)).collect())
-        }
+        Far::Store(far) => Ok(far.refs()?.into_iter().map(|(name, value)| (name, value.commit)).collect()),
         Far::Site(transport) => {
             let trusted = remote.settings.trusted()?;
             let trusted = trusted.ok_or_else(|| RemoteError::NoKey { remote: remote.shown() })?;

@@ -91,7 +91,8 @@ impl Transaction<'_> {
         let mut stored = Vec::new();
         let mut plain = Vec::new();
         let mut chunks = record.chunks.iter().peekable();
-        let count = u32::try_from(record.size.div_ceil(CHUNK_BYTES)).expect("because a record bounds its chunks");
+        let count =
+            u32::try_from(record.size.div_ceil(CHUNK_BYTES)).expect("because a record bounds its chunks");
         for number in 0..count {
             if let Err(stopped) = self.job().check() {
                 return Ok(Err(stopped.into()));

@@ -25,11 +25,13 @@
 
 #![forbid(unsafe_code)]
 
+mod bisect;
 mod check;
 mod checkout;
 mod chunk;
 mod commit;
 mod copy;
+mod difference;
 mod directory;
 mod encode;
 mod error;
@@ -57,28 +59,34 @@ mod reflog;
 mod refs;
 mod remotes;
 mod repack;
+mod repair;
 mod resolve;
 mod revision;
 mod rewrite;
 mod scratch;
 mod staging;
+mod state;
 #[allow(clippy::module_inception, reason = "the room is named after what stands in it")]
 mod store;
+mod trailer;
 mod transaction;
 mod trees;
 mod undo;
+mod whole;
 
-pub use check::{CheckReport, Fault};
+pub use bisect::{Bisection, Finding, Verdict};
+pub use check::{CheckReport, Damage, Fault, Reached, Spot};
 pub use checkout::{CheckoutReport, Skipped};
 pub use commit::{Architecture, COMMIT_BYTES_MAX, Commit, DiskSpec, Filesystem, Input, InputDigest};
+pub use difference::{Aspect, TreeChange};
 pub use directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};
 pub use encode::Malformed;
 pub use error::{Kind, Result, StoreError};
 pub use find::Found;
 pub use gc::{GcOutcome, GcPlan, GcRules, GcSummary};
+pub use incoming::FileInPieces;
 pub use lease::Hold;
 pub use media::{Change, Media, Watcher};
-pub use incoming::FileInPieces;
 pub use memo::MEMO_BYTES_MAX;
 pub use move_id::{MoveId, MoveIdError};
 pub use objects::Objects;
@@ -86,6 +94,7 @@ pub use partial::{Held, Partial};
 pub use reflog::LogEntry;
 pub use refs::{Expected, RefChange, RefMove, RefName, RefNameError, RefUpdate, RefValue, TAGS};
 pub use repack::RepackOutcome;
+pub use repair::{FolderHealer, HealError, Healed, Healer, RepairReport};
 pub use resolve::Named;
 pub use revision::{Base, Place, Revision, RevisionError};
 pub use store::Store;

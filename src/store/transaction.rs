@@ -171,6 +171,37 @@ impl<'a> Transaction<'a> {
         chunk::compress(bytes, |frame, raw| self.settle(id, || write(frame, raw))).map(|_| ())
     }
 
+    /// Copies an object out of another pack, its frames as they are, unless it is in this transaction;
+    /// whether the store has it does not matter. Returns false where a frame can't be read or its digest is
+    /// wrong: then nothing is entered.
+    pub(super) fn copy_object(
+        &self,
+        id: &Digest,
+        record: &Record,
+        source: &dyn ChunkSource,
+    ) -> ContentResult<bool> {
+        self.job.check()?;
+        let staging = self.staging()?;
+        let mut copied = record.clone();
+        let mut frame = Vec::new();
+        let mut damaged = false;
+        let written = self.settle(id, || {
+            for chunk in &mut copied.chunks {
+                frame.resize(chunk.length as usize, 0);
+                if source.read(chunk.offset, &mut frame).is_err() || Digest::of(&frame) != chunk.frame {
+                    damaged = true;
+                    return Err(ContentError::Missing { id: BlobId(*id) });
+                }
+                chunk.offset = staging.append(&frame)?;
+            }
+            Ok(copied)
+        });
+        match written {
+            Err(_) if damaged => Ok(false),
+            written => written.map(|_| true),
+        }
+    }
+
     /// Enters an object that `write` brings into the pack, and returns true, unless another thread was
     /// faster. No thread waits for anything but a write while it holds the claim.
     fn settle(&self, id: &Digest, write: impl FnOnce() -> ContentResult<Record>) -> ContentResult<bool> {

@@ -66,7 +66,7 @@ pub struct SiteRef {
 /// A file of objects at a site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleEntry {
-    /// Digest of the file, and its name.
+    /// Name of the file: the digest of its header and table, which holds those of all that stands behind them.
     pub id: Digest,
     /// Bytes of the file.
     pub size: u64,

@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sandbox", &["base", "tree"]),
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
     ("machine", &["base"]),
+    ("ostree", &["base", "tree", "store"]),
     (
         "pipeline",
         &[
@@ -32,8 +33,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf", "finalize",
-            "sandbox", "compose", "machine", "pipeline", "remote",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf",
+            "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
         ],
     ),
 ];

@@ -2,6 +2,7 @@
 
 mod adversary;
 mod archive;
+mod base;
 mod boot;
 mod bundle;
 mod compose;
@@ -12,14 +13,17 @@ mod elf;
 mod ext4;
 mod finalize;
 mod fuzz;
+mod history;
 mod house;
 mod init;
 mod judge;
+mod ostree;
 mod packages;
 mod recipe;
 mod recipes;
 mod remote;
 mod rpm;
+mod s3;
 mod sandbox;
 mod solver;
 mod store;

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod encoding;
+mod fsck;
 mod history;
 mod objects;
 mod reading;

@@ -105,7 +105,8 @@ impl TrustArgs {
             return Ok(Remote { name: None, settings: self.settings(text)? });
         }
         if !self.keys.is_empty() {
-            let problem = format!("--key goes with an address; the keys of {text} were chosen when it was added");
+            let problem =
+                format!("--key goes with an address; the keys of {text} were chosen when it was added");
             return Err(Failure::new(Kind::Usage, problem));
         }
         Ok(Remote::find(store, text)?)
@@ -166,7 +167,10 @@ fn list(context: &Context) -> Result<(), Failure> {
     let rows: Vec<_> = remotes.iter().map(as_json).collect();
     context.printer.data(&rows, || {
         let width = remotes.iter().map(|remote| remote.shown().len()).max().unwrap_or(0);
-        remotes.iter().map(|remote| format!("{:width$} {}\n", remote.shown(), remote.settings.address)).collect()
+        remotes
+            .iter()
+            .map(|remote| format!("{:width$} {}\n", remote.shown(), remote.settings.address))
+            .collect()
     })
 }
 

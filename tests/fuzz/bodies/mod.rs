@@ -15,6 +15,7 @@ mod ext4;
 mod finalize;
 mod init;
 mod openpgp;
+mod ostree;
 mod packages;
 mod partitions;
 mod recipe;
@@ -178,6 +179,7 @@ pub const TARGETS: &[Target] = &[
         rounds: 4000,
     },
     Target { name: "commit", run: store::commit, seeds: store::commit_seeds, words: &[], rounds: 4000 },
+    Target { name: "ostree", run: ostree::objects, seeds: ostree::seeds, words: ostree::WORDS, rounds: 3000 },
     Target { name: "names", run: store::names, seeds: store::name_seeds, words: store::WORDS, rounds: 3000 },
     Target {
         name: "envelope",
