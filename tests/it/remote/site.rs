@@ -222,3 +222,30 @@ fn a_long_row_of_pushes_begins_anew_so_that_a_first_pull_reads_few_files() {
     expect_whole(&fresh, &last.expect("a commit"));
     assert_eq!(index(&farm).bundles.len(), 40);
 }
+
+#[test]
+fn a_damaged_store_is_healed_from_a_site() {
+    let farm = Farm::new();
+    let here = farm.store("here");
+    let id = publish_big(&here, "hello", 1, &[]);
+    farm.push(&here, &mut farm.site(), &[("hello", id)]);
+    let folder = farm.path("here/packs");
+    let pack = crate::store::list(&folder).into_iter().find(|name| name.to_string_lossy().ends_with(".pack"));
+    let pack = folder.join(pack.expect("a pack"));
+    let mut bytes = std::fs::read(&pack).expect("read");
+    for place in [bytes.len() / 3, bytes.len() / 2] {
+        bytes[place] ^= 1;
+    }
+    std::fs::remove_file(&pack).expect("removed");
+    std::fs::write(&pack, bytes).expect("written");
+    drop(here);
+    let fsck = |arguments: &[&str]| {
+        let mut command = crate::tool::mkimage(arguments);
+        command.env("MKIMAGE_STORE", farm.path("here"));
+        command
+    };
+    crate::tool::fail_with(6, &mut fsck(&["fsck"]));
+    let site = farm.site().settings.address.to_string();
+    crate::tool::fail_with(9, &mut fsck(&["fsck", "--repair", "--from", &site]));
+    expect_whole(&farm.store("here"), &id);
+}
