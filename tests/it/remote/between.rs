@@ -156,7 +156,8 @@ fn the_command_line_clones_mirrors_and_prunes() {
         command.env("MKIMAGE_STORE", farm.path("copy"));
         command
     };
-    let text = tool::succeed(&mut mkimage(&["clone", from.to_str().expect("text"), to.to_str().expect("text")]));
+    let text =
+        tool::succeed(&mut mkimage(&["clone", from.to_str().expect("text"), to.to_str().expect("text")]));
     assert!(text.contains("env/prod") && text.contains("(new)"), "{text}");
     let again = tool::fail_with(2, &mut mkimage(&["clone", from.to_str().expect("text")]));
     assert!(again.contains("has refs already"), "{again}");

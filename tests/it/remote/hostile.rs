@@ -250,7 +250,10 @@ fn one_bundle_under_the_name_of_another_is_refused() {
     let (folder, other) = (root(&farm), index(&farm).bundles[1].id);
     let text = refused(&farm, &there, patience(), move |request| {
         let path = format!("/bundles/{other}.bundle");
-        honest(&folder, &Request { path: if is_bundle(request) { path } else { request.path.clone() }, ..*request })
+        honest(
+            &folder,
+            &Request { path: if is_bundle(request) { path } else { request.path.clone() }, ..*request },
+        )
     });
     assert!(text.contains("digest") || text.contains("ended after") || text.contains("expected"), "{text}");
 }

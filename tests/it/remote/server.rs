@@ -24,8 +24,11 @@ impl Nginx {
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
             let folder = crate::store::folder();
-            std::fs::write(folder.path().join("nginx.conf"), configuration(folder.path(), root, port, ranges))
-                .expect("written");
+            std::fs::write(
+                folder.path().join("nginx.conf"),
+                configuration(folder.path(), root, port, ranges),
+            )
+            .expect("written");
             let mut command = tool::tool("nginx", ["-p"]);
             command.arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
             command.arg("-e").arg(folder.path().join("early.log"));

@@ -1,14 +1,18 @@
 //! Sites in a directory: what is published, who may, and what two do at once.
 
 use super::*;
-use mkimage::trust::{Expectation, SITE_INDEX_BYTES_MAX, SiteIndex, Trusted, TrustError};
+use mkimage::trust::{Expectation, SITE_INDEX_BYTES_MAX, SiteIndex, TrustError, Trusted};
 
 /// Reads the index as the publisher signed it.
 pub fn index(farm: &Farm) -> SiteIndex {
     let bytes = std::fs::read(farm.path("site/index")).expect("an index");
     assert!(bytes.len() < SITE_INDEX_BYTES_MAX);
-    let expected =
-        Expectation { site: None, seen: None, now: mkimage::base::clock::unix_seconds(), allow_expired: true };
+    let expected = Expectation {
+        site: None,
+        seen: None,
+        now: mkimage::base::clock::unix_seconds(),
+        allow_expired: true,
+    };
     let trusted = Trusted::one(farm.key.public().clone());
     SiteIndex::accept(&bytes, &trusted, &expected).expect("signed").0.into_inner()
 }
@@ -119,7 +123,10 @@ fn old_foreign_expired_and_forged_indexes_are_refused_and_nothing_is_remembered(
     publish_index(&farm, &SiteIndex { version: 3, created, expires: created + 1, ..newest.clone() });
     assert!(matches!(refuse(&farm, &there, &mut remote), TrustError::FromTheFuture { .. }));
 
-    publish_index(&farm, &SiteIndex { site: "another".parse().expect("a name"), version: 9, ..newest.clone() });
+    publish_index(
+        &farm,
+        &SiteIndex { site: "another".parse().expect("a name"), version: 9, ..newest.clone() },
+    );
     assert!(matches!(refuse(&farm, &there, &mut remote), TrustError::OtherSite { .. }));
 
     let thief = SecretKey::from_seed(&[9; 32], "thief").expect("a key");
@@ -199,7 +206,8 @@ fn of_pushers_at_once_none_loses_a_ref() {
     assert_eq!(index.version, u64::from(PUSHERS * PUSHES), "one version a push, none twice");
     assert_eq!(index.refs.len() as u32, PUSHERS + PUSHERS * PUSHES);
     let fresh = farm.store("fresh");
-    let all = remote::pull(&fresh, &mut farm.site(), &Wants::All, &Rules::default(), &line()).expect("pulled");
+    let all =
+        remote::pull(&fresh, &mut farm.site(), &Wants::All, &Rules::default(), &line()).expect("pulled");
     assert_eq!(all.refs.len(), index.refs.len());
     for commit in index.refs.values() {
         expect_whole(&fresh, &commit.commit);

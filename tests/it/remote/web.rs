@@ -20,7 +20,8 @@ pub fn pull_web(
     refs: &[&str],
 ) -> Result<Outcome, RemoteError> {
     let line = line();
-    let far = Far::Site(Box::new(HttpSite::new(&remote.settings.address.to_string(), line.clone(), patience)?));
+    let far =
+        Far::Site(Box::new(HttpSite::new(&remote.settings.address.to_string(), line.clone(), patience)?));
     let wants = Wants::These(refs.iter().map(|at| Want::Ref(name(at))).collect());
     remote::pull_from(store, &far, remote, &wants, &Rules::default(), &line)
 }
