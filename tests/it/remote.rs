@@ -102,10 +102,10 @@ pub fn publish_big(store: &Store, at: &str, version: u64, parents: &[CommitId]) 
     let mut root = Directory::default();
     for file in 0..40 {
         let seed = if file == 3 { 1000 + version } else { file };
-        add_file(&transaction, &mut root, &format!("/usr/lib/file{file}"), &noise(seed, 150_000));
+        add_file(&transaction, &mut root, &format!("/usr/lib/file{file}"), &noise(seed, 50_000));
     }
-    let mut large = noise(77, 3 << 20);
-    large[1_500_000..1_500_100].copy_from_slice(&noise(version, 100));
+    let mut large = noise(77, 600_000);
+    large[300_000..300_100].copy_from_slice(&noise(version, 100));
     add_file(&transaction, &mut root, "/usr/lib/large", &large);
     add_file(&transaction, &mut root, "/etc/version", format!("version {version}\n").as_bytes());
     let tree = transaction.put_tree(&job(), &root.seal().expect("sealed")).expect("put");
@@ -167,15 +167,4 @@ pub fn told(error: &RemoteError) -> String {
         source = error.source();
     }
     text
-}
-
-/// A job with its own flag to stop it.
-pub fn stoppable() -> (Job, std::sync::Arc<std::sync::atomic::AtomicBool>) {
-    let flag = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let job = Job::new(
-        mkimage::base::parallel::Workers::new(2),
-        std::sync::Arc::new(mkimage::base::job::Silent),
-        flag.clone(),
-    );
-    (job, flag)
 }

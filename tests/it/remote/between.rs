@@ -15,13 +15,13 @@ fn a_commit_arrives_with_all_that_it_leads_to_and_only_what_is_missing_travels()
     let mut remote = remote_at(&farm, "there");
     let outcome = pull(&here, &mut remote, &["hello"]).expect("pulled");
     assert_eq!(led(&here, "hello"), Some(first));
-    assert!(outcome.traffic.received_bytes > 8_000_000, "{outcome:?}");
+    assert!(outcome.traffic.received_bytes > 2_400_000, "{outcome:?}");
     expect_whole(&here, &first);
     let again = pull(&here, &mut remote, &["hello"]).expect("pulled");
     assert_eq!((again.objects, again.traffic.received_bytes, again.refs[0].moved()), (0, 0, false));
     let second = publish_big(&there, "hello", 2, &[]);
     let next = pull(&here, &mut remote, &["hello"]).expect("pulled");
-    assert!(next.traffic.received_bytes < 4_000_000, "one file of 3 MiB and a small one: {next:?}");
+    assert!(next.traffic.received_bytes < 1_000_000, "a large file and a small one: {next:?}");
     assert_eq!(led(&here, "hello"), Some(second));
     expect_whole(&here, &second);
     // The same objects, stored in the same frames.
@@ -156,7 +156,8 @@ fn the_command_line_clones_mirrors_and_prunes() {
         command.env("MKIMAGE_STORE", farm.path("copy"));
         command
     };
-    let text = tool::succeed(&mut mkimage(&["clone", from.to_str().expect("text"), to.to_str().expect("text")]));
+    let text =
+        tool::succeed(&mut mkimage(&["clone", from.to_str().expect("text"), to.to_str().expect("text")]));
     assert!(text.contains("env/prod") && text.contains("(new)"), "{text}");
     let again = tool::fail_with(2, &mut mkimage(&["clone", from.to_str().expect("text")]));
     assert!(again.contains("has refs already"), "{again}");

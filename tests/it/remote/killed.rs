@@ -48,7 +48,7 @@ fn a_pull_that_is_killed_anywhere_leaves_the_store_sound_and_runs_again() {
     tool::succeed(&mut pull(&farm.path("first")));
     let whole = watch.elapsed();
     let at = farm.path("there");
-    for time in moments(whole, 12) {
+    for time in moments(whole, 8) {
         kill_after(&mut pull(&at), time);
         let there = open(&at);
         assert!(led(&there, "hello").is_none_or(|found| found == id));
@@ -83,7 +83,7 @@ fn a_push_that_is_killed_anywhere_leaves_both_ends_sound_and_runs_again() {
         let push = || mkimage(&farm.path("here"), &["push", target, "hello", "--key", &secret]);
         tool::succeed(&mut push());
         let whole = watch.elapsed();
-        for (version, time) in moments(whole, 8).enumerate() {
+        for (version, time) in moments(whole, 5).enumerate() {
             last = publish_big(&here, "hello", 100 + version as u64, &[last]);
             kill_after(&mut push(), time);
             if target == site {
@@ -118,7 +118,7 @@ fn ctrl_c_ends_a_pull_with_its_own_exit_code_and_no_ref() {
     let nginx = Nginx::start(&root(&farm), true);
     let (address, at) = (nginx.address(), farm.path("there"));
     let public = public.to_str().expect("text");
-    let mut command = mkimage(&at, &["pull", &address, "hello", "--key", public, "--limit-rate", "512KiB"]);
+    let mut command = mkimage(&at, &["pull", &address, "hello", "--key", public, "--limit-rate", "256KiB"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
     std::thread::sleep(Duration::from_secs(2));
     tool::succeed(&mut tool::tool("kill", ["-INT", &child.id().to_string()]));

@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::tool;
@@ -24,8 +24,11 @@ impl Nginx {
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
             let folder = crate::store::folder();
-            std::fs::write(folder.path().join("nginx.conf"), configuration(folder.path(), root, port, ranges))
-                .expect("written");
+            std::fs::write(
+                folder.path().join("nginx.conf"),
+                configuration(folder.path(), root, port, ranges),
+            )
+            .expect("written");
             let mut command = tool::tool("nginx", ["-p"]);
             command.arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
             command.arg("-e").arg(folder.path().join("early.log"));
@@ -138,7 +141,6 @@ pub fn honest(root: &Path, request: &Request) -> Reply {
 /// A server in this process.
 pub struct Server {
     pub port: u16,
-    pub requests: Arc<Mutex<Vec<Request>>>,
     /// Bytes of bodies that were sent.
     pub sent: Arc<AtomicU64>,
 }
@@ -149,19 +151,18 @@ impl Server {
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
         let sent: Arc<AtomicU64> = Arc::default();
         let answer = Arc::new(answer);
-        let (kept, counted) = (requests.clone(), sent.clone());
+        let counted = sent.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (answer, kept, counted) = (answer.clone(), kept.clone(), counted.clone());
+                let (answer, counted) = (answer.clone(), counted.clone());
                 std::thread::spawn(move || {
-                    let _ = serve(stream, &*answer, &kept, &counted);
+                    let _ = serve(stream, &*answer, &counted);
                 });
             }
         });
-        Server { port, requests, sent }
+        Server { port, sent }
     }
 
     pub fn address(&self) -> String {
@@ -173,12 +174,7 @@ impl Server {
     }
 }
 
-fn serve(
-    stream: TcpStream,
-    answer: &dyn Fn(&Request) -> Reply,
-    kept: &Mutex<Vec<Request>>,
-    sent: &AtomicU64,
-) -> std::io::Result<()> {
+fn serve(stream: TcpStream, answer: &dyn Fn(&Request) -> Reply, sent: &AtomicU64) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut stream = stream;
     loop {
@@ -201,7 +197,6 @@ fn serve(
         }
         let request = Request { path, range };
         let reply = answer(&request);
-        kept.lock().expect("a lock").push(request);
         if !send(&mut stream, &reply, sent)? {
             return Ok(());
         }

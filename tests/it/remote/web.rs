@@ -20,7 +20,8 @@ pub fn pull_web(
     refs: &[&str],
 ) -> Result<Outcome, RemoteError> {
     let line = line();
-    let far = Far::Site(Box::new(HttpSite::new(&remote.settings.address.to_string(), line.clone(), patience)?));
+    let far =
+        Far::Site(Box::new(HttpSite::new(&remote.settings.address.to_string(), line.clone(), patience)?));
     let wants = Wants::These(refs.iter().map(|at| Want::Ref(name(at))).collect());
     remote::pull_from(store, &far, remote, &wants, &Rules::default(), &line)
 }
@@ -44,7 +45,7 @@ fn nginx_serves_a_site_in_few_requests_and_a_change_in_few_bytes() {
     let outcome = pull(&there, &mut remote, &["hello"]).expect("pulled");
     expect_whole(&there, &second);
     let more = nginx.log().len() - log.len();
-    assert!(more <= 6 && outcome.traffic.received_bytes < 400_000, "{more} requests, {outcome:?}");
+    assert!(more <= 6 && outcome.traffic.received_bytes < 150_000, "{more} requests, {outcome:?}");
     assert_eq!(led(&there, "hello"), Some(second));
     let nothing = pull(&there, &mut remote, &["hello"]).expect("pulled");
     assert_eq!((nothing.traffic.requests, nothing.objects), (1, 0), "the index and nothing else");
@@ -100,10 +101,10 @@ fn a_line_that_is_cut_now_and_then_costs_little_more() {
     let (folder, count) = (root(&farm), Arc::new(AtomicUsize::new(0)));
     let server = Server::start(move |request| {
         let mut reply = honest(&folder, request);
-        if request.range.is_some_and(|(_, last)| last > 200_000)
+        if request.range.is_some_and(|(_, last)| last > 100_000)
             && count.fetch_add(1, Ordering::SeqCst).is_multiple_of(2)
         {
-            reply.cut_after = Some(reply.body.len().min(700_000));
+            reply.cut_after = Some(reply.body.len().min(200_000));
         }
         reply
     });
@@ -112,7 +113,7 @@ fn a_line_that_is_cut_now_and_then_costs_little_more() {
     expect_whole(&there, &first);
     let size = bundles(&farm)[0].metadata().expect("a file").len();
     assert!(outcome.traffic.received_bytes < size + 100_000, "{outcome:?} for {size}");
-    assert!(outcome.traffic.requests > 8, "{outcome:?}");
+    assert!(outcome.traffic.requests >= 8, "{outcome:?}");
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn what_came_before_a_pull_failed_does_not_come_again() {
     let (here, there) = (farm.store("here"), farm.store("there"));
     let first = publish_big(&here, "hello", 1, &[]);
     farm.push(&here, &mut farm.site(), &[("hello", first)]);
-    let (folder, dead_from) = (root(&farm), Arc::new(AtomicUsize::new(6_000_000)));
+    let (folder, dead_from) = (root(&farm), Arc::new(AtomicUsize::new(1_800_000)));
     let limit = dead_from.clone();
     // What lies behind a place never comes whole.
     let server = Server::start(move |request| {
@@ -147,7 +148,7 @@ fn what_came_before_a_pull_failed_does_not_come_again() {
     pull_web(&there, &mut remote, patience(), &["hello"]).expect("pulled");
     let more = server.sent() - came;
     let size = bundles(&farm)[0].metadata().expect("a file").len();
-    assert!(more < size - 3_000_000, "{more} of {size} bytes came again");
+    assert!(more < size - 800_000, "{more} of {size} bytes came again");
     expect_whole(&there, &first);
     let left = crate::store::list(farm.path("there/remotes/.partial"));
     assert_eq!(left, [".lock"], "what was kept goes when it is of no more use");
