@@ -86,6 +86,10 @@ impl Store {
             return Err(StoreError::Moved { name, expected: update.expected, found: found.map(Box::new) });
         }
         self.clear_way(&name)?;
+        if let Some(found) = &found {
+            // A writer that died before its line: without it the log would miss a move from now on.
+            self.settle(&name, found, "")?;
+        }
         let value = RefValue {
             generation: found.map_or(1, |value| value.generation + 1),
             commit: update.new,

@@ -94,9 +94,13 @@ impl Store {
     pub(super) fn append_reflog(&self, name: &RefName, value: &RefValue, message: &str) -> Result<()> {
         let path = self.layout.reflog(name);
         self.create_parents(&self.layout.reflogs(), &path)?;
-        let created = !path.exists();
         let file = self.media.open_or_create(&path)?;
         let end = file.metadata().map_err(FileError::at("read the length of", &path))?.len();
+        if end == 0 {
+            // Before the first line, so that a log with lines has its name durably, whoever died in between.
+            let way = path.ancestors().skip(1).take_while(|above| above.starts_with(self.layout.reflogs()));
+            way.map(|above| self.media.sync_directory(above)).collect::<std::result::Result<(), _>>()?;
+        }
         let mut line = LogEntry { value: *value, message: message.to_owned() }.encode();
         if end > 0 {
             let mut last = [0];
@@ -106,11 +110,7 @@ impl Store {
             }
         }
         self.media.write_at(&file, &path, end, line.as_bytes())?;
-        self.media.sync(&file, &path)?;
-        if created {
-            self.media.sync_directory(path.parent().expect("because the path lies in the store"))?;
-        }
-        Ok(())
+        Ok(self.media.sync(&file, &path)?)
     }
 }
 

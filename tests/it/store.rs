@@ -6,6 +6,8 @@ mod encoding;
 mod objects;
 mod reading;
 mod refs;
+mod simulation;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::io;
