@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod encoding;
+mod model;
 mod objects;
 mod reading;
 mod refs;
@@ -31,6 +32,12 @@ pub fn folder() -> tempfile::TempDir {
 /// Lists the names in a directory.
 pub fn list(folder: impl AsRef<std::path::Path>) -> Vec<std::ffi::OsString> {
     mkimage::base::fs::list(folder.as_ref()).expect("listed")
+}
+
+/// Says a figure in the output of the test, which `--nocapture` shows.
+#[allow(clippy::disallowed_macros, reason = "a test may tell its figures")]
+pub fn tell(text: &str) {
+    println!("{text}");
 }
 
 pub fn job() -> Job {

@@ -15,6 +15,7 @@ use explore::{Bounds, every_state_from, one_state};
 use omit::{kinds, lost_without};
 use record::Recording;
 
+use super::tell;
 use super::workloads::{ALL, Workload};
 
 /// Names the state that is to be looked at alone: the last line of a failure.
@@ -42,12 +43,6 @@ fn simulate(workload: &Workload, bounds: &Bounds) {
         every_state_from(workload, &recording, bounds, 0).unwrap_or_else(|problem| panic!("{problem}"));
     assert!(summary.states > recording.steps.len() as u64 / 2 && summary.exhausted > 0, "{summary:?}");
     tell(&format!("{}: {summary:?}, {bounds:?}", workload.name));
-}
-
-/// Says a figure in the output of the test, which `--nocapture` shows.
-#[allow(clippy::disallowed_macros, reason = "a test may tell its figures")]
-fn tell(text: &str) {
-    println!("{text}");
 }
 
 #[test]
