@@ -6,7 +6,7 @@
 //! [`ContentSource`](crate::tree::ContentSource); host directories, through [`Store::checkout`].
 //!
 //! On disk: `format` (what lies where), `index` and `record` (packs), `directory` and `commit`
-//! (objects), `refs`, `reflog`, `moves` (the journal), `memo`.
+//! (objects), `refs`, `reflog`, `journal`, `memo`.
 //!
 //! Always true
 //! - A file's id is the BLAKE3 of its plain bytes, what `b3sum` prints; trees and commits are hashed in
@@ -34,22 +34,34 @@ mod encode;
 mod error;
 mod find;
 mod format;
+mod gc;
+mod generation;
 mod index;
+mod journal;
+mod lease;
+mod line;
 mod lock;
 mod media;
 mod memo;
+mod move_id;
 mod moves;
 mod objects;
 mod packs;
+mod publish;
+mod reach;
 mod record;
 mod reflog;
 mod refs;
+mod repack;
 mod resolve;
+mod revision;
+mod rewrite;
 mod staging;
 #[allow(clippy::module_inception, reason = "the room is named after what stands in it")]
 mod store;
 mod transaction;
 mod trees;
+mod undo;
 
 pub use check::{CheckReport, Fault};
 pub use checkout::{CheckoutReport, Skipped};
@@ -58,11 +70,18 @@ pub use directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};
 pub use encode::Malformed;
 pub use error::{Kind, Result, StoreError};
 pub use find::Found;
+pub use gc::{GcOutcome, GcPlan, GcRules, GcSummary};
+pub use lease::Hold;
 pub use media::{Change, Watcher};
 pub use memo::MEMO_BYTES_MAX;
+pub use move_id::{MoveId, MoveIdError};
 pub use objects::Objects;
 pub use reflog::LogEntry;
-pub use refs::{Expected, RefChange, RefName, RefNameError, RefUpdate, RefValue};
+pub use refs::{Expected, RefChange, RefMove, RefName, RefNameError, RefUpdate, RefValue, TAGS};
+pub use repack::RepackOutcome;
+pub use resolve::Named;
+pub use revision::{Base, Place, Revision, RevisionError};
 pub use store::Store;
 pub use transaction::{Committed, Transaction};
 pub use trees::{TREE_DEPTH_MAX, TREE_ENTRIES_MAX};
+pub use undo::{JointMove, UndoPlan};

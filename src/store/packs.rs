@@ -1,11 +1,14 @@
 //! All packs of a store, and reading objects out of them.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::chunk::{self, CHUNK_BYTES, Chunk};
 use super::format::Layout;
+use super::generation;
 use super::index::{Pack, Problem};
 use super::record::Record;
 use crate::base::{BlobId, Digest, FileError};
@@ -16,6 +19,8 @@ pub(super) struct Packs {
     layout: Layout,
     packs: RwLock<Arc<Vec<Arc<Pack>>>>,
     listed: AtomicBool,
+    /// The generation of the store that was read before the list was made.
+    generation: AtomicU64,
     /// Where the last object was found: the next one is likely there too.
     last: AtomicUsize,
     opened: Arc<AtomicUsize>,
@@ -36,6 +41,7 @@ impl Packs {
             layout,
             packs: RwLock::default(),
             listed: AtomicBool::new(false),
+            generation: AtomicU64::new(generation::UNKNOWN),
             last: AtomicUsize::new(0),
             opened: Arc::default(),
             records: (0..256).map(|_| Mutex::default()).collect(),
@@ -47,8 +53,29 @@ impl Packs {
         self.list().is_ok() && self.any(|pack| pack.has(id).unwrap_or(false))
     }
 
+    /// Returns the record of an object that is in `packs/`, as the list stands.
+    pub fn find(&self, id: &Digest) -> Result<Option<Arc<Record>>, Problem> {
+        let mut found = None;
+        let mut failure = None;
+        self.any(|pack| match self.record(pack, id) {
+            Ok(record) => {
+                found = record;
+                found.is_some()
+            }
+            Err(problem) => {
+                failure.get_or_insert(problem);
+                false
+            }
+        });
+        match (found, failure) {
+            (None, Some(problem)) => Err(problem),
+            (found, _) => Ok(found),
+        }
+    }
+
     /// Reads an object in the first pack that gives it undamaged. The directory is listed again before an
-    /// object counts as missing: another process may just have brought it.
+    /// object counts as missing: another process may just have brought it, or put a pack together with others.
+    /// What was collected is read from the trash as long as it is there.
     pub fn with<T>(
         &self,
         id: &Digest,
@@ -82,6 +109,13 @@ impl Packs {
                 None => {}
             }
         }
+        for pack in self.trashed() {
+            if let Ok(Some(record)) = pack.record(id)
+                && let Ok(value) = read(&pack, &record)
+            {
+                return Ok(value);
+            }
+        }
         Err(failure.map_or(ContentError::Missing { id: BlobId(*id) }, |problem| problem.of(id)))
     }
 
@@ -91,29 +125,52 @@ impl Packs {
         Ok(self.packs.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// Lists the directory again; returns whether there are packs that weren't there before. A pack
-    /// without its index, or the reverse, is not there.
+    /// Returns all packs as they were listed last.
+    pub fn list_now(&self) -> Result<Arc<Vec<Arc<Pack>>>, FileError> {
+        self.list()?;
+        Ok(self.packs.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Counts the packs that were listed last.
+    pub fn count(&self) -> usize {
+        self.packs.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Returns the packs in the trash.
+    pub fn trashed(&self) -> Vec<Arc<Pack>> {
+        let folder = self.layout.trash();
+        let numbers = crate::base::fs::list(&folder).unwrap_or_default();
+        let packs = numbers.iter().flat_map(|number| {
+            let folder = folder.join(number);
+            let names = list_packs(&folder).unwrap_or_default();
+            names.into_iter().map(move |name| Arc::new(Pack::within(&folder, name, self.opened.clone())))
+        });
+        packs.collect()
+    }
+
+    /// Lists the directory again unless it was listed in this generation, which was read before.
+    pub fn freshen(&self, generation: u64) -> Result<(), FileError> {
+        let known = self.generation.load(Ordering::Acquire);
+        if !self.listed.load(Ordering::Acquire) || known != generation || generation == generation::UNKNOWN {
+            self.scan()?;
+            self.generation.store(generation, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Lists the directory again; returns whether there are packs that weren't there before, or others no
+    /// more. A pack without its index, or the reverse, is not there.
     pub fn scan(&self) -> Result<bool, FileError> {
-        let names = match crate::base::fs::list(&self.layout.packs()) {
-            Err(error) if error.is_missing() => Vec::new(),
-            result => result?,
-        };
-        let with = |suffix: &str| {
-            let names = names.iter().filter_map(|name| name.to_str()?.strip_suffix(suffix)?.parse().ok());
-            names.collect::<std::collections::BTreeSet<Digest>>()
-        };
-        let there: Vec<Digest> = with(".idx").intersection(&with(".pack")).copied().collect();
+        let there = list_packs(&self.layout.packs())?;
         let mut current = self.packs.write().unwrap_or_else(PoisonError::into_inner);
         let mut packs = current.to_vec();
         let known = packs.len();
-        packs.retain(|pack| there.binary_search(&pack.name).is_ok());
-        let kept = packs.len();
-        for name in there {
-            if !packs[..kept].iter().any(|pack| pack.name == name) {
-                packs.push(Arc::new(Pack::new(&self.layout, name, self.opened.clone())));
-            }
+        packs.retain(|pack| there.contains(&pack.name));
+        let kept: HashSet<Digest> = packs.iter().map(|pack| pack.name).collect();
+        for name in there.into_iter().filter(|name| !kept.contains(name)) {
+            packs.push(Arc::new(Pack::new(&self.layout, name, self.opened.clone())));
         }
-        let changed = packs.len() > kept || kept < known;
+        let changed = packs.len() > kept.len() || kept.len() < known;
         *current = Arc::new(packs);
         self.listed.store(true, Ordering::Release);
         Ok(changed)
@@ -151,6 +208,19 @@ impl Packs {
         *self.records[usize::from(id.0[1])].lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         Ok(Some(record))
     }
+}
+
+/// Lists the packs of a directory that are whole: those with an index.
+fn list_packs(folder: &Path) -> Result<BTreeSet<Digest>, FileError> {
+    let names = match crate::base::fs::list(folder) {
+        Err(error) if error.is_missing() => Vec::new(),
+        result => result?,
+    };
+    let with = |suffix: &str| {
+        let names = names.iter().filter_map(|name| name.to_str()?.strip_suffix(suffix)?.parse().ok());
+        names.collect::<BTreeSet<Digest>>()
+    };
+    Ok(with(".idx").intersection(&with(".pack")).copied().collect())
 }
 
 thread_local! {

@@ -1,16 +1,25 @@
-//! The reflog: one line for each move of a ref, oldest first.
+//! The reflog: one line for each move of a ref, oldest first. It stays when the ref goes.
 //!
 //! ```text
-//! reflog/NAME = ("1 GENERATION COMMIT PREVIOUS SECONDS MESSAGE CHECK\n")*     fields as in `refs`
+//! reflog/NAME@ = line*
+//! line         = "2 GENERATION COMMIT PREVIOUS SECONDS MOVE UNDOES MESSAGE CHECK\n"
+//!              | "1 GENERATION COMMIT PREVIOUS SECONDS MESSAGE CHECK\n"      written before moves had names
 //! ```
 //!
+//! Fields as in `refs`; COMMIT is `-` where the ref was removed. MOVE is the same for all refs that moved
+//! together, see `move_id`. UNDOES is `-`, or the oldest move that this one took back: after it, refs lead
+//! where they led before that one.
+//!
 //! A power cut can tear the last line. Readers pass over lines whose check is wrong; the next move begins
-//! a line of its own.
+//! a line of its own. Stores of before had `reflog/NAME`: it is read, and renamed at the next move.
 
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use super::error::Result;
-use super::refs::{RefName, RefValue, checked, with_check};
+use super::format::REFLOG_SUFFIX;
+use super::move_id::MoveId;
+use super::refs::{RefName, RefState, RefValue, checked, optional, with_check};
 use super::store::Store;
 use crate::base::FileError;
 
@@ -20,66 +29,126 @@ const TAIL_BYTES: u64 = 16 << 10;
 /// One move of a ref.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LogEntry {
+    /// Of a removal: `commit` is where the ref led before.
     #[serde(flatten)]
     pub value: RefValue,
+    /// The ref went.
+    pub removed: bool,
     /// What the writer said of it, on one line.
     pub message: String,
+    /// The same for all refs that moved together.
+    pub transaction: MoveId,
+    /// The oldest move that this one took back.
+    pub undoes: Option<MoveId>,
 }
 
 impl LogEntry {
+    /// Makes an entry for a move whose own was lost.
+    pub(super) fn unnamed(value: RefValue, message: &str) -> Self {
+        let transaction = MoveId::of(&value);
+        LogEntry { value, removed: false, message: message.to_owned(), transaction, undoes: None }
+    }
+
+    pub(super) fn state(&self) -> RefState {
+        RefState { value: self.value, removed: self.removed }
+    }
+
     fn encode(&self) -> String {
-        let value = &self.value;
-        let previous = value.previous.map_or("-".to_owned(), |previous| previous.to_string());
-        let message = &self.message;
-        with_check(format!("1 {} {} {previous} {} {message} ", value.generation, value.commit, value.seconds))
+        let (fields, undoes) = (self.state().fields(), optional(self.undoes.as_ref()));
+        with_check(format!("2 {fields} {} {undoes} {} ", self.transaction, self.message))
     }
 
     fn decode(line: &str) -> Option<Self> {
         let body = checked(line).ok()?.strip_suffix(' ')?;
-        let mut fields = body.splitn(6, ' ');
+        let (version, rest) = body.split_once(' ')?;
+        let mut fields = rest.splitn(if version == "1" { 5 } else { 7 }, ' ');
         let mut field = || fields.next();
-        field().filter(|version| *version == "1")?;
-        let generation = field()?.parse().ok()?;
-        let commit = field()?.parse().ok()?;
-        let previous = match field()? {
+        let state = RefState::of_fields([field()?, field()?, field()?, field()?])?;
+        let RefState { value, removed } = state;
+        if version == "1" {
+            return (!removed)
+                .then(|| LogEntry::unnamed(value, ""))
+                .map(|entry| LogEntry { message: field().unwrap_or_default().to_owned(), ..entry });
+        }
+        if version != "2" {
+            return None;
+        }
+        let transaction = field()?.parse().ok()?;
+        let undoes = match field()? {
             "-" => None,
-            previous => Some(previous.parse().ok()?),
+            undoes => Some(undoes.parse().ok()?),
         };
-        let value = RefValue { generation, commit, previous, seconds: field()?.parse().ok()? };
-        Some(LogEntry { value, message: field()?.to_owned() })
+        Some(LogEntry { value, removed, message: field()?.to_owned(), transaction, undoes })
     }
 }
 
 impl Store {
-    /// Lists the moves of a ref, newest first; empty where there is no such ref. A move whose line a power
-    /// cut took is listed without its message where the ref itself tells of it.
+    /// Lists the moves of a ref, newest first; empty where there never was such a ref. A move whose line a
+    /// power cut took is listed without its message where the ref itself tells of it.
     pub fn log(&self, name: &RefName) -> Result<Vec<LogEntry>> {
+        let decided = self.decided()?.remove(name);
         let mut entries = self.read_reflog(name)?;
         entries.reverse();
-        if let Some(value) = self.read_ref(name)?
-            && entries.first().is_none_or(|newest| newest.value.generation < value.generation)
-        {
-            entries.insert(0, LogEntry { value, message: String::new() });
+        let mut add = |entry: LogEntry| {
+            if entries.first().is_none_or(|newest| newest.value.generation < entry.value.generation) {
+                entries.insert(0, entry);
+            }
+        };
+        if let Some(value) = self.read_ref_file(name)? {
+            add(LogEntry::unnamed(value, ""));
         }
+        decided.into_iter().for_each(add);
         Ok(entries)
     }
 
+    /// Lists all names that have a log, also those of refs that were removed.
+    pub fn logged_refs(&self) -> Result<Vec<RefName>> {
+        let mut names = Vec::new();
+        let mut waiting = vec![String::new()];
+        while let Some(prefix) = waiting.pop() {
+            let listed = match crate::base::fs::list(&self.layout.reflogs().join(&prefix)) {
+                Err(error) if error.is_missing() => continue,
+                listed => listed?,
+            };
+            for name in listed.iter().filter_map(|name| name.to_str()) {
+                let whole = format!("{prefix}{name}");
+                let is_log = name.ends_with(REFLOG_SUFFIX);
+                let Ok(name) = RefName::new(whole.trim_end_matches(REFLOG_SUFFIX)) else { continue };
+                if !is_log && self.layout.old_reflog(&name).is_dir() {
+                    waiting.push(format!("{whole}/"));
+                } else {
+                    names.push(name);
+                }
+            }
+        }
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
     fn read_reflog(&self, name: &RefName) -> Result<Vec<LogEntry>> {
-        let bytes = match crate::base::fs::read_at_most(&self.layout.reflog(name), REFLOG_BYTES_MAX) {
+        let Some(path) = self.find_reflog(name) else { return Ok(Vec::new()) };
+        let bytes = match crate::base::fs::read_at_most(&path, REFLOG_BYTES_MAX) {
             Err(error) if error.is_missing() => return Ok(Vec::new()),
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => return Ok(Vec::new()),
             bytes => bytes?,
         };
         let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
         Ok(lines.filter_map(LogEntry::decode).collect())
     }
 
-    /// Returns the generation of the newest whole line; 0 where none is among the last bytes. Costs the same
-    /// however long the log is.
-    pub(super) fn last_logged(&self, name: &RefName) -> Result<u64> {
-        let path = self.layout.reflog(name);
+    /// Returns where the log of a ref lies now. Looked for twice: it may be renamed just then.
+    fn find_reflog(&self, name: &RefName) -> Option<PathBuf> {
+        let now = self.layout.reflog(name);
+        let old = self.layout.old_reflog(name);
+        [&now, &old, &now].into_iter().find(|path| path.is_file()).cloned()
+    }
+
+    /// Returns the newest whole line; `None` where none is among the last bytes. Costs the same however long
+    /// the log is.
+    pub(super) fn last_logged(&self, name: &RefName) -> Result<Option<LogEntry>> {
+        let Some(path) = self.find_reflog(name) else { return Ok(None) };
         let file = match crate::base::fs::open(&path) {
-            Err(error) if error.is_missing() => return Ok(0),
+            Err(error) if error.is_missing() => return Ok(None),
             file => file?,
         };
         let end = file.metadata().map_err(FileError::at("read the length of", &path))?.len();
@@ -87,13 +156,24 @@ impl Store {
         let mut tail = vec![0; length as usize];
         file.read_exact_at(&mut tail, end - length).map_err(FileError::at("read", &path))?;
         let mut lines = tail.rsplit(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-        Ok(lines.find_map(LogEntry::decode).map_or(0, |entry| entry.value.generation))
+        Ok(lines.find_map(LogEntry::decode))
+    }
+
+    /// Returns how far the log counts; 0 where there is none.
+    pub(super) fn last_generation(&self, name: &RefName) -> Result<u64> {
+        Ok(self.last_logged(name)?.map_or(0, |entry| entry.value.generation))
     }
 
     /// Adds a line, durably. The caller holds the lock of the refs; the message is on one line.
-    pub(super) fn append_reflog(&self, name: &RefName, value: &RefValue, message: &str) -> Result<()> {
+    pub(super) fn append_reflog(&self, name: &RefName, entry: &LogEntry) -> Result<()> {
         let path = self.layout.reflog(name);
         self.create_parents(&self.layout.reflogs(), &path)?;
+        let parent = path.parent().expect("because the path lies in the store");
+        let old = self.layout.old_reflog(name);
+        if !path.exists() && old.is_file() {
+            self.media.rename(&old, &path)?;
+            self.media.sync_directory(parent)?;
+        }
         let file = self.media.open_or_create(&path)?;
         let end = file.metadata().map_err(FileError::at("read the length of", &path))?.len();
         if end == 0 {
@@ -101,7 +181,7 @@ impl Store {
             let way = path.ancestors().skip(1).take_while(|above| above.starts_with(self.layout.reflogs()));
             way.map(|above| self.media.sync_directory(above)).collect::<std::result::Result<(), _>>()?;
         }
-        let mut line = LogEntry { value: *value, message: message.to_owned() }.encode();
+        let mut line = entry.encode();
         if end > 0 {
             let mut last = [0];
             file.read_exact_at(&mut last, end - 1).map_err(FileError::at("read", &path))?;
@@ -119,16 +199,38 @@ mod tests {
     use super::*;
     use crate::base::{CommitId, Digest};
 
+    fn entry(message: &str) -> LogEntry {
+        let commit = CommitId(Digest::of(b"c"));
+        LogEntry::unnamed(RefValue { generation: 1, commit, previous: None, seconds: 5 }, message)
+    }
+
     #[test]
     fn a_line_comes_back_and_a_torn_one_does_not() {
-        let value =
-            RefValue { generation: 1, commit: CommitId(Digest::of(b"c")), previous: None, seconds: 5 };
+        let gone = RefValue { previous: Some(entry("").value.commit), ..entry("").value };
         for message in ["built by hand: 2 parts", "", " "] {
-            let entry = LogEntry { value, message: message.to_owned() };
-            let line = entry.encode();
-            let line = line.trim_end_matches('\n');
-            assert_eq!(LogEntry::decode(line), Some(entry));
-            assert_eq!(LogEntry::decode(&line[..line.len() - 1]), None);
+            let undoes = Some(MoveId::of(&gone));
+            let removal = LogEntry { value: gone, removed: true, undoes, ..entry(message) };
+            for entry in [entry(message), removal] {
+                let line = entry.encode();
+                let line = line.trim_end_matches('\n');
+                assert_eq!(LogEntry::decode(line), Some(entry));
+                assert_eq!(LogEntry::decode(&line[..line.len() - 1]), None);
+            }
         }
+    }
+
+    #[test]
+    fn lines_of_before_moves_had_names_are_read() {
+        let entry = entry("made in another age");
+        let line = with_check(format!("1 {} {} ", entry.state().fields(), entry.message));
+        assert_eq!(LogEntry::decode(line.trim_end()), Some(entry));
+        for wrong in ["0", "3", ""] {
+            let line = with_check(format!("{wrong} {} x - y ", entry_fields()));
+            assert_eq!(LogEntry::decode(line.trim_end()), None);
+        }
+    }
+
+    fn entry_fields() -> String {
+        entry("").state().fields()
     }
 }

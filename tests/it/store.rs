@@ -3,10 +3,12 @@
 mod crash;
 mod damage;
 mod encoding;
+mod history;
 mod model;
 mod objects;
 mod reading;
 mod refs;
+mod replay;
 mod simulation;
 mod workloads;
 

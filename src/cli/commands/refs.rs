@@ -28,7 +28,7 @@ pub fn log(context: &Context, arguments: &Log) -> Done {
     let store = context.store()?;
     let entries = store.log(&name).map_err(Failure::from)?;
     if entries.is_empty() {
-        return Err(Failure::from(StoreError::Unknown { name: arguments.reference.clone() }));
+        return Err(Failure::from(StoreError::Unknown { name: arguments.reference.clone(), near: None }));
     }
     context.printer.data(&entries, || {
         let mut text = String::new();

@@ -11,6 +11,7 @@ mod explore;
 mod omit;
 mod record;
 
+pub use explore::Lot;
 use explore::{Bounds, every_state_from, one_state};
 use omit::{kinds, lost_without};
 use record::Recording;
@@ -60,6 +61,16 @@ fn no_power_cut_while_nothing_is_new_loses_anything() {
     simulate(workload("nothing-new"), &QUICK);
 }
 
+#[test]
+fn no_power_cut_while_garbage_is_collected_loses_anything() {
+    simulate(workload("gc"), &QUICK);
+}
+
+#[test]
+fn no_power_cut_while_packs_are_put_together_loses_anything() {
+    simulate(workload("repack"), &QUICK);
+}
+
 /// Why a single sync may be missing in a run that nobody disturbed, and nothing is lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Why {
@@ -74,11 +85,9 @@ enum Why {
 const SPARE: &[(&str, &str, Why)] = &[
     ("commit", "sync directory .", Why::Twice),
     ("commit", "sync directory store", Why::Twice),
-    ("commit", "sync directory store/packs", Why::Twice),
     // The store's own directories were made and synced before: this is for one that was not.
     ("commit-of-several-refs", "sync directory .", Why::NothingToDo),
     ("commit-of-several-refs", "sync directory store", Why::NothingToDo),
-    ("commit-of-several-refs", "sync directory store/packs", Why::Twice),
     ("commit-of-several-refs", "sync directory store/reflog", Why::Twice),
 ];
 
@@ -106,7 +115,7 @@ fn expect_each_sync_to_matter(workload: &Workload) {
             if together { "" } else { ", never" }
         ));
     }
-    assert!(kinds.len() > 3 && wrong.is_empty(), "{}:\n{}", workload.name, wrong.join("\n"));
+    assert!(kinds.len() > 1 && wrong.is_empty(), "{}:\n{}", workload.name, wrong.join("\n"));
     tell(&format!("{}: without one sync something is lost:\n{}", workload.name, told.join("\n")));
 }
 
@@ -118,6 +127,16 @@ fn a_sync_left_out_of_a_commit_loses_something() {
 #[test]
 fn a_sync_left_out_while_refs_move_together_loses_something() {
     expect_each_sync_to_matter(workload("commit-of-several-refs"));
+}
+
+#[test]
+fn a_sync_left_out_of_a_collection_loses_something() {
+    expect_each_sync_to_matter(workload("gc"));
+}
+
+#[test]
+fn a_sync_left_out_while_packs_are_put_together_loses_something() {
+    expect_each_sync_to_matter(workload("repack"));
 }
 
 /// What one run synced may still be missing when it was killed before: there is a kill after which each of
@@ -148,7 +167,7 @@ fn a_sync_left_out_after_a_kill_loses_something() {
 fn no_power_cut_after_a_rerun_loses_what_it_acknowledged() {
     for workload in [workload("commit"), workload("commit-of-several-refs")] {
         let steps = Recording::of(workload).steps.len();
-        for position in (1..steps).step_by(3) {
+        for position in (1..steps).step_by(if workload.name == "commit" { 5 } else { 17 }) {
             let recording = Recording::after_kill(workload, position);
             let bounds = Bounds { outcomes: 4, samples: 2, rerun_of: u64::MAX };
             every_state_from(workload, &recording, &bounds, recording.acknowledged_at[0])

@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use mkimage::base::{CommitId, Digest, Job, StepKey};
-use mkimage::store::{LogEntry, Objects, RefName, RefValue, Store};
+use mkimage::store::{GcRules, LogEntry, Objects, RefName, RefValue, Store};
 use mkimage::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node};
 
 use super::{commit_of, noise, path, update};
@@ -29,6 +29,8 @@ pub const ALL: &[Workload] = &[
     Workload { name: "commit", stores: &["store"], prepare: |_| {}, run: commit },
     Workload { name: "commit-of-several-refs", stores: &["store"], prepare: one_build, run: several_refs },
     Workload { name: "nothing-new", stores: &["store"], prepare: one_build, run: nothing_new },
+    Workload { name: "gc", stores: &["store"], prepare: four_builds, run: collect },
+    Workload { name: "repack", stores: &["store"], prepare: many_builds, run: repack },
 ];
 
 /// Where a workload runs, and how its stores are opened.
@@ -47,8 +49,12 @@ impl Place {
         Place::new(base, |path| Store::open(path).expect("opened"))
     }
 
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.base.join(name)
+    }
+
     pub fn store(&self, name: &str) -> Store {
-        (self.open)(self.base.join(name))
+        (self.open)(self.path(name))
     }
 }
 
@@ -108,6 +114,51 @@ fn nothing_new(place: &Place, acknowledge: &mut dyn FnMut()) -> Done {
     Ok(())
 }
 
+fn four_builds(place: &Place) {
+    let store = place.store("store");
+    for (version, at) in [(1, "main"), (2, "main"), (3, "main"), (1, "old")] {
+        build(&store, version, &[at]).expect("built");
+    }
+    // Moves of this second are young for every rule.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+}
+
+fn gc(store: &Store) -> Done {
+    let plan = store.plan_gc(&GcRules::strict(), &job())?;
+    store.run_gc(plan, &job())?;
+    Ok(())
+}
+
+/// Collects what refs left behind; empties the trash; works on, and collects again.
+fn collect(place: &Place, acknowledge: &mut dyn FnMut()) -> Done {
+    let store = place.store("store");
+    gc(&store)?;
+    acknowledge();
+    gc(&store)?;
+    acknowledge();
+    // What it needs of the second version went away.
+    build(&store, 2, &["main"])?;
+    acknowledge();
+    gc(&store)?;
+    acknowledge();
+    Ok(())
+}
+
+fn many_builds(place: &Place) {
+    let store = place.store("store");
+    for version in 1..=6 {
+        build(&store, version, &["main"]).expect("built");
+    }
+}
+
+/// Puts many packs together.
+fn repack(place: &Place, acknowledge: &mut dyn FnMut()) -> Done {
+    let store = place.store("store");
+    store.repack(&job())?;
+    acknowledge();
+    Ok(())
+}
+
 /// What a reader sees of the stores of a workload.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
@@ -152,7 +203,8 @@ impl SeenStore {
     }
 
     /// Says what is wrong of a store that was interrupted between two states.
-    fn judge(folder: &Path, before: &SeenStore, after: &SeenStore, log: Log) -> Result<(), String> {
+    fn judge(folder: &Path, seen: &[&SeenStore], log: Log) -> Result<(), String> {
+        let (before, after) = (seen[0], seen.get(1).unwrap_or(&seen[0]));
         let store = Store::open(folder).map_err(chain)?;
         let refs = store.refs().map_err(chain)?;
         if refs != before.refs && refs != after.refs {
@@ -161,7 +213,9 @@ impl SeenStore {
         for value in refs.values() {
             closure(&store, &value.commit)?;
         }
-        for commit in before.readable.intersection(&after.readable) {
+        // What is garbage goes at some time; what nothing takes away later must be there now.
+        let stays = |commit: &&CommitId| seen.iter().all(|seen| seen.readable.contains(commit));
+        for commit in before.readable.iter().filter(stays) {
             closure(&store, commit).map_err(|problem| format!("a commit of the reflog: {problem}"))?;
         }
         for (name, acknowledged) in &before.logs {
@@ -221,11 +275,9 @@ pub fn judge(
     acknowledged: usize,
     log: Log,
 ) -> Result<(), String> {
-    let before = &seen[acknowledged];
-    let after = seen.get(acknowledged + 1).unwrap_or(before);
     for (index, name) in workload.stores.iter().enumerate() {
-        SeenStore::judge(&base.join(name), &before.stores[index], &after.stores[index], log)
-            .map_err(|problem| format!("{name}: {problem}"))?;
+        let seen: Vec<&SeenStore> = seen[acknowledged..].iter().map(|seen| &seen.stores[index]).collect();
+        SeenStore::judge(&base.join(name), &seen, log).map_err(|problem| format!("{name}: {problem}"))?;
     }
     Ok(())
 }

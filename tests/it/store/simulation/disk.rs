@@ -129,6 +129,11 @@ impl Disk {
         match step {
             Step::CreateDirectory(path) => self.create(path, Node::Directory),
             Step::CreateFile(path) => self.create(path, Node::File(FileState::default())),
+            Step::Link(from, to) => {
+                let node = self.find(from).unwrap_or_else(|| panic!("{from:?} is linked and not there"));
+                let to = self.place(to);
+                self.change(node, Some(to), None);
+            }
             Step::Rename(from, to) => {
                 let node = self.find(from).unwrap_or_else(|| panic!("{from:?} is renamed and not there"));
                 let (from, to) = (self.place(from), self.place(to));

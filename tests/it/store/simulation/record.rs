@@ -17,6 +17,7 @@ pub enum Step {
     Write(PathBuf, u64, Vec<u8>),
     Sync(PathBuf),
     SyncDirectory(PathBuf),
+    Link(PathBuf, PathBuf),
     Rename(PathBuf, PathBuf),
     Remove(PathBuf),
 }
@@ -29,6 +30,13 @@ impl Step {
             Change::Write { path, offset, bytes } => Step::Write(path.to_owned(), offset, bytes.to_vec()),
             // Bytes that nobody reads: they may stay.
             Change::Discard { .. } => return None,
+            // Times are for collectors that look at living leases, and no process lives through a power cut.
+            Change::Touch(_) => return None,
+            Change::Link { from, to } if to.exists() => {
+                debug_assert!(from.exists());
+                return None;
+            }
+            Change::Link { from, to } => Step::Link(from.to_owned(), to.to_owned()),
             Change::Sync(path) => Step::Sync(path.to_owned()),
             Change::SyncDirectory(path) => Step::SyncDirectory(path.to_owned()),
             // Names are digests there: what stands in the way is the same, and nothing moves.
@@ -50,6 +58,7 @@ impl Step {
             Step::CreateFile(path) => ("create", path),
             Step::Write(path, ..) => ("write", path),
             Step::Rename(_, path) => ("rename to", path),
+            Step::Link(_, path) => ("link to", path),
             Step::Remove(path) => ("remove", path),
         };
         let inside = path.strip_prefix(base).unwrap_or(path);
