@@ -3,9 +3,11 @@
 mod crash;
 mod damage;
 mod encoding;
+mod faults;
 mod history;
 mod model;
 mod objects;
+mod races;
 mod reading;
 mod refs;
 mod replay;

@@ -169,7 +169,7 @@ pub struct Seen {
 struct SeenStore {
     refs: BTreeMap<RefName, RefValue>,
     logs: BTreeMap<RefName, Vec<LogEntry>>,
-    /// Commits that a ref leads or led to and that can be read with all that they lead to.
+    /// Commits that a ref leads or led to and that are there with all that they lead to.
     readable: BTreeSet<CommitId>,
 }
 
@@ -181,7 +181,8 @@ impl Seen {
         Seen { stores: stores.collect() }
     }
 
-    fn commits(&self) -> Vec<BTreeMap<&RefName, CommitId>> {
+    /// Returns where the refs of each store lead.
+    pub fn commits(&self) -> Vec<BTreeMap<&RefName, CommitId>> {
         let refs = self.stores.iter().map(|store| store.refs.iter());
         refs.map(|refs| refs.map(|(name, value)| (name, value.commit)).collect()).collect()
     }
@@ -196,7 +197,8 @@ impl SeenStore {
         for name in refs.keys() {
             let log = store.log(name).map_err(chain)?;
             let commits = log.iter().map(|entry| entry.value.commit);
-            readable.extend(commits.filter(|commit| closure(&store, commit).is_ok()));
+            // What is in the trash only may be gone for a moment while it goes there.
+            readable.extend(commits.filter(|id| store.has(&id.0) && closure(&store, id).is_ok()));
             logs.insert(name.clone(), log);
         }
         Ok(SeenStore { refs, logs, readable })
@@ -209,9 +211,6 @@ impl SeenStore {
         let refs = store.refs().map_err(chain)?;
         if refs != before.refs && refs != after.refs {
             return Err(format!("refs are neither as before nor as after: {refs:?}"));
-        }
-        for value in refs.values() {
-            closure(&store, &value.commit)?;
         }
         // What is garbage goes at some time; what nothing takes away later must be there now.
         let stays = |commit: &&CommitId| seen.iter().all(|seen| seen.readable.contains(commit));
@@ -226,16 +225,25 @@ impl SeenStore {
                 return Err(format!("the reflog of {name} lost {lost:?}"));
             }
         }
-        let report = store.check(&job()).map_err(chain)?;
-        match report.faults.first() {
-            Some(fault) => Err(format!("the check says {fault:?}")),
-            None => Ok(()),
-        }
+        sound(folder)
+    }
+}
+
+/// Says what is wrong of a store, whatever it holds: with its refs, what they lead to, or by its own check.
+pub fn sound(folder: &Path) -> Result<(), String> {
+    let store = Store::open(folder).map_err(chain)?;
+    for value in store.refs().map_err(chain)?.values() {
+        closure(&store, &value.commit)?;
+    }
+    let report = store.check(&job()).map_err(chain)?;
+    match report.faults.first() {
+        Some(fault) => Err(format!("the check says {fault:?}")),
+        None => Ok(()),
     }
 }
 
 /// Reads all that a commit leads to.
-fn closure(store: &Store, id: &CommitId) -> Result<(), String> {
+pub fn closure(store: &Store, id: &CommitId) -> Result<(), String> {
     let commit = store.read_commit(id).map_err(|error| format!("commit {id}: {}", chain(error)))?;
     let trees = [Some(&commit.tree), commit.boot.as_ref()];
     for tree in trees.into_iter().flatten() {
