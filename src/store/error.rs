@@ -110,7 +110,8 @@ fn list(names: &[RefName]) -> String {
 }
 
 /// What an object is. The numbers are part of the index format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Kind {
     Blob = 1,

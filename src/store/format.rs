@@ -8,7 +8,10 @@
 //! reflog/NAME@      one line a move, see `reflog`; stays when the ref goes
 //! journal/UNIQUE    refs that move together, while they move
 //! memo/XX/KEY       results of steps, see `memo`: may vanish or rot at any time
+//! remotes/NAME      other stores and sites, see `remotes`; remotes/.partial/ID: what came of a cut pull
 //! tmp/UNIQUE/       a transaction in the making; its `lock` is held while its process lives
+//! state/damaged/    marks of objects that did not verify, see `state`: may vanish at any time
+//! quarantine/       files that a repair took away because they are damaged; nobody reads them
 //! leases/UNIQUE     who is at work, see `lease`
 //! gc-generation     counts collections, see `generation`
 //! gc.lock           held by the one collector or repacker
@@ -21,7 +24,6 @@
 //! collector, becomes one of protocol 2 at its first write: older programs only read it from then on.
 //!
 //! Directories have mode 0755; packs, indexes and refs 0444: nothing that was published is ever changed.
-//! The name `state` is kept.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +48,7 @@ const DIRECTORIES: [&str; 8] = ["packs", "refs", "reflog", "journal", "memo", "t
 /// No name of a ref has it: the log of `a` never stands in the way of the log of `a/b`.
 pub(super) const REFLOG_SUFFIX: char = '@';
 const TEMPORARY_FORMAT: &str = ".format.";
-const RESERVED: [&str; 3] = ["gc-generation", "gc.lock", "state"];
+const RESERVED: [&str; 5] = ["gc-generation", "gc.lock", "quarantine", "remotes", "state"];
 
 /// Knows where things lie.
 #[derive(Clone, Debug)]
@@ -109,8 +111,20 @@ impl Layout {
         self.root.join("memo")
     }
 
+    pub fn remotes(&self) -> PathBuf {
+        self.root.join("remotes")
+    }
+
     pub fn temporary(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    pub fn damaged(&self) -> PathBuf {
+        self.root.join("state").join("damaged")
+    }
+
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
     }
 
     pub fn leases(&self) -> PathBuf {
@@ -154,7 +168,7 @@ pub(super) enum Access {
     ReadOnly(String),
 }
 
-fn text(shared: bool) -> String {
+pub(super) fn text(shared: bool) -> String {
     let critical = CRITICAL.join(" ");
     let feature = if shared { format!("feature {SHARED}\n") } else { String::new() };
     format!("mkimage-store {VERSION}\nhash {HASH}\ngc-protocol {GC_PROTOCOL}\ncritical {critical}\n{feature}")
@@ -198,6 +212,22 @@ pub(super) fn access(layout: &Layout) -> Result<Access> {
         }
     }
     Ok(unknown.map_or(Access::Full(rules), Access::ReadOnly))
+}
+
+/// Tells whether a file is a format file of some version, known or not: then nobody may replace it.
+pub(super) fn is_well_formed(bytes: &[u8]) -> bool {
+    let Some(text) = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n')) else {
+        return false;
+    };
+    let mut lines = text.split('\n').map(|line| line.split_once(' '));
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"0123456789-".contains(&byte))
+    };
+    let first = lines.next().flatten();
+    first.is_some_and(|(name, version)| name == "mkimage-store" && version.parse::<u32>().is_ok())
+        && lines.next().flatten().is_some_and(|(name, hash)| name == "hash" && is_word(hash))
+        && lines.all(|line| line.is_some_and(|(name, words)| is_word(name) && words.split(' ').all(is_word)))
 }
 
 /// Makes the store if there is none, and directories that a power cut took from one that was just made.

@@ -99,6 +99,16 @@ impl Store {
         Ok(done)
     }
 
+    /// Writes a generation in place of one that can't be read: higher than any number that there was, so that
+    /// everybody looks again. The caller holds the lock of the refs.
+    pub(super) fn renew_generation(&self) -> Result<()> {
+        let now = crate::base::clock::unix_seconds();
+        let trash = crate::base::fs::list(&self.layout.trash()).unwrap_or_default();
+        let highest = trash.iter().filter_map(|name| name.to_str()?.parse::<u64>().ok()).max().unwrap_or(0);
+        let next = Generation { number: highest.max(now).saturating_add(2) & !1, floor: now };
+        self.publish_file(&self.layout.generation(), next.encode().as_bytes())
+    }
+
     /// Takes the lock of the refs: moves, the names of new packs, the generation and the end of leases are
     /// decided by its holder alone.
     pub(super) fn lock_refs(&self, job: &Job) -> Result<Lock> {

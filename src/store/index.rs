@@ -30,7 +30,7 @@ const MAGIC: &[u8; 8] = b"MKINDEX\x01";
 pub(super) const PACK_MAGIC: &[u8; 8] = b"MKIPACK\x01";
 const ROW_BYTES: u64 = 44;
 const HEAD_BYTES: u64 = 8 + 8 + 8 + 256 * 24 + 32;
-const NAME_BYTES: u64 = 32;
+pub(super) const NAME_BYTES: u64 = 32;
 
 /// Writes the index of a pack. Objects come in any order; returns the bytes and the pack's name.
 pub(super) fn build(mut objects: Vec<(Digest, Arc<Record>)>, pack_bytes: u64) -> (Vec<u8>, Digest) {
@@ -128,6 +128,8 @@ fn check(rows: &[u8]) -> [u8; 16] {
 pub(super) enum Problem {
     File(FileError),
     Damaged(String),
+    /// The copy is sound, but not what was asked for: whoever names it is wrong.
+    Unexpected(String),
 }
 
 impl Problem {
@@ -135,7 +137,9 @@ impl Problem {
     pub fn of(self, id: &Digest) -> ContentError {
         match self {
             Problem::File(error) => ContentError::File(error),
-            Problem::Damaged(problem) => ContentError::Damaged { id: BlobId(*id), problem },
+            Problem::Damaged(problem) | Problem::Unexpected(problem) => {
+                ContentError::Damaged { id: BlobId(*id), problem }
+            }
         }
     }
 }
@@ -161,7 +165,7 @@ pub(super) struct Pack {
     buckets: Box<[OnceLock<Box<[Row]>>]>,
 }
 
-struct Head {
+pub(super) struct Head {
     pack_bytes: u64,
     index_bytes: u64,
     buckets: Vec<(u64, [u8; 16])>,
@@ -213,18 +217,29 @@ impl Pack {
     /// Reads the record that a row leads to.
     pub fn record_of(&self, row: &Row) -> Result<Record, Problem> {
         let head = self.head()?;
-        let fits = row.offset >= HEAD_BYTES
-            && row
-                .offset
-                .checked_add(u64::from(row.length))
-                .is_some_and(|end| end <= head.index_bytes - NAME_BYTES);
-        if !fits {
-            return Err(self.damaged(format!("{} bytes at {} are outside", row.length, row.offset)));
-        }
+        self.bounds(head, row)?;
         let mut bytes = vec![0; row.length as usize];
         self.read_index(row.offset, &mut bytes)?;
-        let record = Record::decode(&row.id, &bytes, head.pack_bytes);
+        self.decode(head, row, &bytes)
+    }
+
+    pub(super) fn bounds(&self, head: &Head, row: &Row) -> Result<(), Problem> {
+        let end = row.offset.checked_add(u64::from(row.length));
+        if row.offset < HEAD_BYTES || end.is_none_or(|end| end > head.index_bytes - NAME_BYTES) {
+            return Err(self.damaged(format!("{} bytes at {} are outside", row.length, row.offset)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn decode(&self, head: &Head, row: &Row, bytes: &[u8]) -> Result<Record, Problem> {
+        let record = Record::decode(&row.id, bytes, head.pack_bytes);
         record.map_err(|error| self.damaged(format!("record at {}: {error}", row.offset)))
+    }
+
+    /// Returns how many objects the index names, and how long the pack is.
+    pub fn extent(&self) -> Result<(u64, u64), Problem> {
+        let head = self.head()?;
+        Ok((head.buckets[255].0, head.pack_bytes))
     }
 
     /// Returns how long the pack is, in bytes, as its index says and as it is.
@@ -252,23 +267,12 @@ impl Pack {
         Problem::Damaged(format!("{} at offset {offset}: {problem}", self.pack_path.display()))
     }
 
-    /// Holds the whole index against its name.
-    pub fn check_index(&self) -> Result<(), Problem> {
-        let bytes = crate::base::fs::read(&self.index_path)?;
-        let body = bytes.len().saturating_sub(NAME_BYTES as usize);
-        let found = Digest::of(&bytes[..body]);
-        if bytes[body..] != found.0 || found != self.name {
-            return Err(self.damaged(format!("its digest is {found}")));
-        }
-        Ok(())
-    }
-
     fn row(&self, id: &Digest) -> Result<Option<Row>, Problem> {
         let rows = self.bucket(id.0[0])?;
         Ok(rows.binary_search_by_key(id, |row| row.id).ok().map(|index| rows[index]))
     }
 
-    fn head(&self) -> Result<&Head, Problem> {
+    pub(super) fn head(&self) -> Result<&Head, Problem> {
         if self.head.get().is_none() {
             let head = self.read_head()?;
             let _ = self.head.set(head);
@@ -316,7 +320,7 @@ impl Pack {
         Ok(rows)
     }
 
-    fn read_index(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Problem> {
+    pub(super) fn read_index(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Problem> {
         self.read_file(&self.index, &self.index_path, offset, buffer)
     }
 
@@ -327,6 +331,16 @@ impl Pack {
             }
             result => Ok(result.map_err(FileError::at("read", path))?),
         }
+    }
+
+    /// Returns how long the pack's file is, whatever the index says.
+    pub fn file_bytes(&self) -> Result<u64, Problem> {
+        self.length(&self.pack, &self.pack_path)
+    }
+
+    /// Returns how long the index is.
+    pub(super) fn index_bytes(&self) -> Result<u64, Problem> {
+        self.length(&self.index, &self.index_path)
     }
 
     fn length(&self, slot: &Mutex<Option<Arc<File>>>, path: &Path) -> Result<u64, Problem> {
@@ -371,7 +385,7 @@ impl Pack {
         }
     }
 
-    fn damaged(&self, problem: String) -> Problem {
+    pub(super) fn damaged(&self, problem: String) -> Problem {
         Problem::Damaged(format!("{}: {problem}", self.index_path.display()))
     }
 }

@@ -233,6 +233,8 @@ impl Store {
     fn make_removal(&self, name: &RefName, entry: &LogEntry, is_there: bool) -> Result<()> {
         if self.last_generation(name)? < entry.value.generation {
             self.append_reflog(name, entry)?;
+        } else if is_there {
+            self.sync_reflog(name)?;
         }
         let path = self.layout.reference(name);
         if is_there {
@@ -269,9 +271,14 @@ impl Store {
 
     /// Gives bytes a name, durably, in place of what had it. The caller holds the lock.
     pub(super) fn publish_file(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.replace_file(path, bytes, 0o444)
+    }
+
+    /// The same, for a file with another mode.
+    pub(super) fn replace_file(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
         let parent = path.parent().expect("because the path lies in the store");
         let temporary = self.layout.refs().join(format!("{TEMPORARY}{}", publish::unique()));
-        let file = self.media.create_file(&temporary, 0o444)?;
+        let file = self.media.create_file(&temporary, mode)?;
         let done = self
             .media
             .write_at(&file, &temporary, 0, bytes)

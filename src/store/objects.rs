@@ -133,14 +133,15 @@ fn expect(
     kind: Kind,
     size: u64,
 ) -> std::result::Result<(), Problem> {
-    if record.kind != kind {
-        return Err(damage(source, record, &format!("it is a {}, expected a {kind}", record.kind)));
+    let problem = match () {
+        () if record.kind != kind => format!("it is a {}, expected a {kind}", record.kind),
+        () if record.size != size => format!("it has {} bytes, expected {size}", record.size),
+        () => return Ok(()),
+    };
+    match damage(source, record, &problem) {
+        Problem::Damaged(problem) => Err(Problem::Unexpected(problem)),
+        other => Err(other),
     }
-    if record.size != size {
-        let problem = format!("it has {} bytes, expected {size}", record.size);
-        return Err(damage(source, record, &problem));
-    }
-    Ok(())
 }
 
 fn other_bytes(source: &dyn ChunkSource, record: &Record) -> Problem {

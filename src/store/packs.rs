@@ -10,13 +10,17 @@ use super::chunk::{self, CHUNK_BYTES, Chunk};
 use super::format::Layout;
 use super::generation;
 use super::index::{Pack, Problem};
+use super::media::Media;
 use super::record::Record;
+use super::state::Marks;
 use crate::base::{BlobId, Digest, FileError};
 use crate::tree::ContentError;
 
 /// The packs that were there when the directory was last listed.
 pub(super) struct Packs {
     layout: Layout,
+    /// Copies of objects that are known to be damaged: nothing that is put relies on one.
+    pub marks: Marks,
     packs: RwLock<Arc<Vec<Arc<Pack>>>>,
     listed: AtomicBool,
     /// The generation of the store that was read before the list was made.
@@ -36,8 +40,9 @@ struct Found {
 }
 
 impl Packs {
-    pub fn new(layout: Layout) -> Self {
+    pub fn new(layout: Layout, media: Media) -> Self {
         Packs {
+            marks: Marks::new(&layout, media),
             layout,
             packs: RwLock::default(),
             listed: AtomicBool::new(false),
@@ -48,9 +53,22 @@ impl Packs {
         }
     }
 
-    /// Tells whether the object is there, as far as indexes tell. One that can't be read is not.
+    /// Tells whether the object is there, as far as indexes tell. One that can't be read is not, nor one
+    /// whose only copies are marked as damaged.
     pub fn has(&self, id: &Digest) -> bool {
-        self.list().is_ok() && self.any(|pack| pack.has(id).unwrap_or(false))
+        self.has_where(id, |pack| !self.marks.holds(id, &pack.name))
+    }
+
+    /// Tells whether a pack holds the object that is one of those meant.
+    pub fn has_where(&self, id: &Digest, meant: impl Fn(&Pack) -> bool) -> bool {
+        self.list().is_ok() && self.any(|pack| pack.has(id).unwrap_or(false) && meant(pack))
+    }
+
+    /// Forgets what is known of packs: their files were replaced.
+    pub fn forget(&self) {
+        *self.packs.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        self.records.iter().for_each(|slot| *slot.lock().unwrap_or_else(PoisonError::into_inner) = None);
+        self.listed.store(false, Ordering::Release);
     }
 
     /// Returns the record of an object that is in `packs/`, as the list stands.
@@ -88,6 +106,11 @@ impl Packs {
         }
         self.list()?;
         let mut failure = None;
+        let damaged = |pack: &Pack, problem: &Problem| {
+            if matches!(problem, Problem::Damaged(_)) && pack.has(id).unwrap_or(false) {
+                self.marks.add((*id, Some(pack.name)));
+            }
+        };
         for _ in 0..2 {
             let mut result = None;
             self.any(|pack| {
@@ -98,6 +121,7 @@ impl Packs {
                         true
                     }
                     Err(problem) => {
+                        damaged(pack, &problem);
                         failure.get_or_insert(problem);
                         false
                     }
@@ -123,6 +147,20 @@ impl Packs {
     pub fn all(&self) -> Result<Arc<Vec<Arc<Pack>>>, FileError> {
         self.scan()?;
         Ok(self.packs.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Returns a pack by its name, whether it is listed or not.
+    pub fn at(&self, name: &Digest) -> Arc<Pack> {
+        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let listed = packs.iter().find(|pack| pack.name == *name).cloned();
+        listed.unwrap_or_else(|| Arc::new(Pack::new(&self.layout, *name, self.opened.clone())))
+    }
+
+    /// Returns the names of packs that have no index.
+    pub fn orphans(&self) -> Result<Vec<Digest>, FileError> {
+        let names = crate::base::fs::list(&self.layout.packs())?;
+        let packs = names.iter().filter_map(|name| name.to_str()?.strip_suffix(".pack")?.parse().ok());
+        Ok(packs.filter(|pack| self.layout.index(pack).symlink_metadata().is_err()).collect())
     }
 
     /// Returns all packs as they were listed last.
@@ -172,6 +210,7 @@ impl Packs {
         }
         let changed = packs.len() > kept.len() || kept.len() < known;
         *current = Arc::new(packs);
+        self.marks.load();
         self.listed.store(true, Ordering::Release);
         Ok(changed)
     }

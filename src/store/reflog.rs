@@ -14,7 +14,7 @@
 //! a line of its own. Stores of before had `reflog/NAME`: it is read, and renamed at the next move.
 
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::Result;
 use super::format::REFLOG_SUFFIX;
@@ -58,7 +58,7 @@ impl LogEntry {
         with_check(format!("2 {fields} {} {undoes} {} ", self.transaction, self.message))
     }
 
-    fn decode(line: &str) -> Option<Self> {
+    pub(super) fn decode(line: &str) -> Option<Self> {
         let body = checked(line).ok()?.strip_suffix(' ')?;
         let (version, rest) = body.split_once(' ')?;
         let mut fields = rest.splitn(if version == "1" { 5 } else { 7 }, ' ');
@@ -126,18 +126,23 @@ impl Store {
         Ok(names)
     }
 
-    fn read_reflog(&self, name: &RefName) -> Result<Vec<LogEntry>> {
+    /// Reads a log as it is; empty where there is none.
+    pub(super) fn reflog_bytes(&self, name: &RefName) -> Result<Vec<u8>> {
         let Some(path) = self.find_reflog(name) else { return Ok(Vec::new()) };
-        let bytes = match crate::base::fs::read_at_most(&path, REFLOG_BYTES_MAX) {
-            Err(error) if error.is_missing() => return Ok(Vec::new()),
-            bytes => bytes?,
-        };
+        match crate::base::fs::read_at_most(&path, REFLOG_BYTES_MAX) {
+            Err(error) if error.is_missing() => Ok(Vec::new()),
+            bytes => Ok(bytes?),
+        }
+    }
+
+    fn read_reflog(&self, name: &RefName) -> Result<Vec<LogEntry>> {
+        let bytes = self.reflog_bytes(name)?;
         let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
         Ok(lines.filter_map(LogEntry::decode).collect())
     }
 
     /// Returns where the log of a ref lies now. Looked for twice: it may be renamed just then.
-    fn find_reflog(&self, name: &RefName) -> Option<PathBuf> {
+    pub(super) fn find_reflog(&self, name: &RefName) -> Option<PathBuf> {
         let now = self.layout.reflog(name);
         let old = self.layout.old_reflog(name);
         [&now, &old, &now].into_iter().find(|path| path.is_file()).cloned()
@@ -168,21 +173,18 @@ impl Store {
     pub(super) fn append_reflog(&self, name: &RefName, entry: &LogEntry) -> Result<()> {
         let path = self.layout.reflog(name);
         self.create_parents(&self.layout.reflogs(), &path)?;
-        let parent = path.parent().expect("because the path lies in the store");
         let old = self.layout.old_reflog(name);
         if !path.exists() && old.is_file() {
             self.media.rename(&old, &path)?;
-            self.media.sync_directory(parent)?;
+            self.sync_way_to_log(&path)?;
         }
         let file = self.media.open_or_create(&path)?;
         let end = file.metadata().map_err(FileError::at("read the length of", &path))?.len();
+        let mut line = entry.encode();
         if end == 0 {
             // Before the first line, so that a log with lines has its name durably, whoever died in between.
-            let way = path.ancestors().skip(1).take_while(|above| above.starts_with(self.layout.reflogs()));
-            way.map(|above| self.media.sync_directory(above)).collect::<std::result::Result<(), _>>()?;
-        }
-        let mut line = entry.encode();
-        if end > 0 {
+            self.sync_way_to_log(&path)?;
+        } else {
             let mut last = [0];
             file.read_exact_at(&mut last, end - 1).map_err(FileError::at("read", &path))?;
             if last != *b"\n" {
@@ -191,6 +193,21 @@ impl Store {
         }
         self.media.write_at(&file, &path, end, line.as_bytes())?;
         Ok(self.media.sync(&file, &path)?)
+    }
+
+    /// Makes lines durable that a writer who died may have written only.
+    pub(super) fn sync_reflog(&self, name: &RefName) -> Result<()> {
+        let path = self.layout.reflog(name);
+        if path.is_file() {
+            let file = self.media.open_or_create(&path)?;
+            self.media.sync(&file, &path)?;
+        }
+        Ok(())
+    }
+
+    fn sync_way_to_log(&self, path: &Path) -> Result<()> {
+        let mut way = path.ancestors().skip(1).take_while(|above| above.starts_with(self.layout.reflogs()));
+        Ok(way.try_for_each(|above| self.media.sync_directory(above))?)
     }
 }
 

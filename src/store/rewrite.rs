@@ -15,6 +15,7 @@ use super::objects;
 use super::record::Record;
 use super::staging::Staging;
 use super::store::Store;
+use super::trailer;
 use crate::base::{Digest, FileError, Job};
 
 /// A pack that is durable and lacks nothing but its name. Dropped, it goes.
@@ -58,6 +59,11 @@ pub(super) fn copy(
         end += item.stored;
     }
     job.workers.for_each(shares(&items).into_iter(), |share| copy_share(packs, share, &staging, job))?;
+    let mut trailer = trailer::Builder::default();
+    for item in &items {
+        trailer.push(&moved(read(packs, &item.member)?, item.at));
+    }
+    staging.write(end, &trailer.finish())?;
     staging.sync_pack()?;
     items.sort_unstable_by_key(|item| item.member.id);
     let rows: Vec<(Digest, u32)> = items.iter().map(|item| (item.member.id, item.member.length)).collect();

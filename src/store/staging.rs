@@ -16,6 +16,7 @@ use super::media::Media;
 use super::packs::ChunkSource;
 use super::record::Record;
 use super::store::Store;
+use super::trailer;
 use crate::base::{Digest, FileError, Job};
 
 /// Holds a transaction's directory, which goes when this is dropped; its lock tells other writers that the
@@ -75,9 +76,12 @@ impl Staging {
         }
     }
 
-    /// Makes pack and index durable; returns the name that is theirs.
+    /// Ends the pack with its trailer and makes pack and index durable; returns the name that is theirs.
     pub fn seal(&self, job: &Job, objects: Vec<(Digest, Arc<Record>)>) -> Result<Digest> {
-        let bytes = self.pack_bytes()?;
+        let frames = self.pack_bytes()?;
+        let trailer = trailer::build(&objects);
+        self.write(frames, &trailer)?;
+        let bytes = frames + trailer.len() as u64;
         let index_path = self.index_path();
         let write_index = || -> std::result::Result<Digest, FileError> {
             let (index, name) = index::build(objects, bytes);

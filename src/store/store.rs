@@ -42,11 +42,20 @@ impl Store {
         Self::with_media(path.into(), Media::watched(watcher))
     }
 
+    /// Opens a store to check and repair it, whatever its file "format" says. Nothing is written.
+    pub fn open_damaged(path: impl Into<PathBuf>) -> Store {
+        Store::of(Layout { root: path.into() }, Media::default())
+    }
+
+    fn of(layout: Layout, media: Media) -> Store {
+        let packs = Packs::new(layout.clone(), media.clone());
+        Store { packs, layout, media, ttl: lease::TTL, shared: OnceLock::new() }
+    }
+
     fn with_media(root: PathBuf, media: Media) -> Result<Store> {
         let layout = Layout { root };
         let access = format::access(&layout)?;
-        let packs = Packs::new(layout.clone());
-        let store = Store { packs, layout, media, ttl: lease::TTL, shared: OnceLock::new() };
+        let store = Store::of(layout, media);
         if matches!(access, Access::Full(_)) {
             store.finish_moves();
         }

@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod encoding;
 mod faults;
+mod fsck;
 mod history;
 mod model;
 mod objects;
