@@ -70,6 +70,15 @@ impl DirectorySite {
         Ok(())
     }
 
+    /// Makes the way to the site durable, before its first index: whoever made the directories may have died before
+    /// they were. Directories above the one around it are others' business where they can't be opened.
+    fn sync_way(&self) -> Result<()> {
+        let mut above = self.root.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+        self.media.sync_directory(above.next().unwrap_or(Path::new(".")))?;
+        above.for_each(|above| drop(self.media.sync_directory(above)));
+        Ok(())
+    }
+
     /// Writes bytes to a file of its own beside `at`, durably, and gives it the name by `publish`.
     fn write<T>(
         &self,
@@ -194,6 +203,9 @@ impl Transport for DirectorySite {
         let found = self.read(path, REPLACED_BYTES_MAX)?.and_then(|found| found.version);
         if found.as_deref() != expected {
             return Ok(Replaced::Moved);
+        }
+        if expected.is_none() {
+            self.sync_way()?;
         }
         self.write(&at, &mut &*bytes, |temporary| Ok(self.media.rename(temporary, &at)?))?;
         Ok(Replaced::Done)

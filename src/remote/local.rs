@@ -1,6 +1,6 @@
 //! Which refs of this store follow a far end, and which stay where somebody moved them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::closure;
 use super::error::{RemoteError, Result};
@@ -55,8 +55,9 @@ impl<'a> Moves<'a> {
                 }
             }
         }
-        let of_refs = moves.refs.iter().map(|(_, commit)| *commit);
-        moves.commits.extend(of_refs.collect::<Vec<_>>());
+        let mut seen: BTreeSet<CommitId> = moves.commits.iter().copied().collect();
+        let of_refs = moves.refs.iter().map(|(_, commit)| *commit).filter(|commit| seen.insert(*commit));
+        moves.commits.extend(of_refs);
         Ok(moves)
     }
 

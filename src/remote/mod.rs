@@ -20,7 +20,7 @@
 //!
 //! Not here: who may sign (`trust/`), how objects are bundled (`bundle/`), printing (`cli/`).
 //!
-//! Read first: `transport`, `address`, `pull`.
+//! Read first: `transport`, `site`, `transfer`.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -30,6 +30,7 @@ mod closure;
 mod directory;
 mod error;
 mod far;
+mod heal;
 mod http;
 mod local;
 mod outcome;
@@ -47,11 +48,12 @@ pub use agent::Patience;
 pub use directory::DirectorySite;
 pub use error::{RemoteError, Result, TransferProblem};
 pub use far::Far;
+pub use heal::healer;
 pub use http::HttpSite;
 pub use outcome::{Outcome, Pushed, RefOutcome, Rules, Want, Wants};
 #[cfg(feature = "s3")]
 pub use s3::BucketSite;
 pub use settings::{Remote, RemoteName, RemoteSettings};
 pub use site_push::Publishing;
-pub use transfer::{pull, push, refs};
+pub use transfer::{pull, pull_from, push, push_to, refs};
 pub use transport::{Created, FileBody, Line, Replaced, Sink, SizedRead, Traffic, Transport, Versioned};

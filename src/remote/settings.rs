@@ -324,6 +324,21 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_byte_is_another_text_or_an_error() {
+        let text = sample().encode();
+        for index in 0..text.len() {
+            for flip in [1, 0x20, 0x80] {
+                let mut bytes = text.as_bytes().to_vec();
+                bytes[index] ^= flip;
+                let name = "origin".parse().expect("a name");
+                if let Ok(settings) = decode(&name, &bytes) {
+                    assert_eq!(settings.encode().into_bytes(), bytes);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_ref_is_known_by_where_it_led_of_late_and_before() {
         let settings = sample();
         let name = RefName::new("env/prod").expect("a name");

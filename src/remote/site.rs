@@ -120,7 +120,8 @@ impl Said {
         Ok(chain)
     }
 
-    fn check(&self, remote: &Remote, bundle: &BundleEntry, length: usize) -> Result<()> {
+    /// Refuses a bundle that is too large, or the last of too many.
+    pub fn check(&self, remote: &Remote, bundle: &BundleEntry, length: usize) -> Result<()> {
         let problem = if length > CHAIN_MAX {
             format!("more than {CHAIN_MAX} bundles build on each other")
         } else if bundle.table_bytes > TABLE_BYTES_MAX {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Mutex;
 
 use super::error::{RemoteError, Result};
 use super::local::Moves;
@@ -108,7 +109,7 @@ pub(super) fn fetch_all(
 }
 
 /// Reads the front of a bundle, which must be the one that the index names.
-fn read_table(transport: &dyn Transport, remote: &Remote, entry: &BundleEntry) -> Result<Table> {
+pub(super) fn read_table(transport: &dyn Transport, remote: &Remote, entry: &BundleEntry) -> Result<Table> {
     let path = bundle_path(&entry.id);
     let bytes = read_range(transport, &path, 0..entry.table_bytes)?;
     let table = Table::parse(&bytes, &entry.id).map_err(|error| refused(remote, &path, error))?;
@@ -123,7 +124,7 @@ fn read_table(transport: &dyn Transport, remote: &Remote, entry: &BundleEntry) -
 }
 
 /// Reads one range whole. Memory grows with what comes, not with what was announced.
-fn read_range(transport: &dyn Transport, path: &str, range: Range<u64>) -> Result<Vec<u8>> {
+pub(super) fn read_range(transport: &dyn Transport, path: &str, range: Range<u64>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     transport.read_ranges(path, &[range], &mut |_, piece| {
         bytes.extend_from_slice(piece);
@@ -132,7 +133,7 @@ fn read_range(transport: &dyn Transport, path: &str, range: Range<u64>) -> Resul
     Ok(bytes)
 }
 
-fn refused(remote: &Remote, path: &str, error: BundleError) -> RemoteError {
+pub(super) fn refused(remote: &Remote, path: &str, error: BundleError) -> RemoteError {
     match error {
         BundleError::Store(error) => error.into(),
         BundleError::File(error) => error.into(),
@@ -168,13 +169,14 @@ impl Fetch<'_> {
         for one in partial.iter().flat_map(Partial::held) {
             held.insert(one.start, *one);
         }
-        let (kept, wanted): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|&number| {
+        let (kept, mut wanted): (Vec<usize>, Vec<usize>) = (0..all.len()).partition(|&number| {
             let range = &all[number];
             held.get(&range.start).is_some_and(|held| u64::from(held.length) == range.end - range.start)
         });
         let receive =
             Receive { fetch: self, path: &path, all: &all, receiver: &receiver, partial: partial.as_ref() };
-        receive.take_kept(&kept, &held)?;
+        wanted.extend(receive.take_kept(&kept, &held)?);
+        wanted.sort_unstable();
         receive.fetch(wanted)?;
         receiver.finish().map_err(|error| refused(self.remote, &path, error))?;
         Ok(partial)
@@ -202,13 +204,22 @@ struct Receive<'a, 'r> {
 }
 
 impl Receive<'_, '_> {
-    fn take_kept(&self, kept: &[usize], held: &HashMap<u64, Held>) -> Result<()> {
-        let Some(partial) = self.partial else { return Ok(()) };
+    /// Takes what an earlier try kept; returns what of it is of no use.
+    fn take_kept(&self, kept: &[usize], held: &HashMap<u64, Held>) -> Result<Vec<usize>> {
+        let Some(partial) = self.partial else { return Ok(kept.to_vec()) };
+        let useless = Mutex::new(Vec::new());
         self.fetch.line.job.workers.for_each(kept.iter(), |&number| {
             self.fetch.line.job.check()?;
             let bytes = partial.read(&held[&self.all[number].start])?;
-            self.take(number, &bytes)
-        })
+            match self.take(number, &bytes) {
+                Err(RemoteError::Bundle { .. }) => {
+                    useless.lock().expect("because nothing panics while it holds the list").push(number);
+                    Ok(())
+                }
+                taken => taken,
+            }
+        })?;
+        Ok(useless.into_inner().expect("because nothing panics while it holds the list"))
     }
 
     fn take(&self, number: usize, bytes: &[u8]) -> Result<()> {

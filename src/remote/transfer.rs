@@ -29,13 +29,26 @@ pub fn push(
     publishing: Option<&Publishing<'_>>,
     line: &Line,
 ) -> Result<Outcome> {
-    match Far::open_to_write(&remote.settings.address, line)? {
-        Far::Store(far) => again(|| between::push(store, &far, remote, pushed, rules, line)),
+    let far = Far::open_to_write(&remote.settings.address, line)?;
+    push_to(store, &far, remote, pushed, rules, publishing, line)
+}
+
+/// Does what [`push`] does, to a far end that is open already.
+pub fn push_to(
+    store: &Store,
+    far: &Far,
+    remote: &mut Remote,
+    pushed: &[Pushed],
+    rules: &Rules,
+    publishing: Option<&Publishing<'_>>,
+    line: &Line,
+) -> Result<Outcome> {
+    match far {
+        Far::Store(far) => again(|| between::push(store, far, remote, pushed, rules, line)),
         Far::Site(transport) => {
             let nobody = || RemoteError::NoSigner { remote: remote.shown() };
             let publishing = publishing.ok_or_else(nobody)?;
-            let transport = &*transport;
-            Push { store, transport, pushed, rules, publishing, line }.run(remote)
+            Push { store, transport: &**transport, pushed, rules, publishing, line }.run(remote)
         }
     }
 }
@@ -62,9 +75,22 @@ pub fn pull(
     rules: &Rules,
     line: &Line,
 ) -> Result<Outcome> {
-    match Far::open(&remote.settings.address, line)? {
-        Far::Store(far) => again(|| between::pull(store, &far, remote, wants, rules, line)),
-        Far::Site(transport) => again(|| site_pull::pull(store, &*transport, remote, wants, rules, line)),
+    let far = Far::open(&remote.settings.address, line)?;
+    pull_from(store, &far, remote, wants, rules, line)
+}
+
+/// Does what [`pull`] does, from a far end that is open already.
+pub fn pull_from(
+    store: &Store,
+    far: &Far,
+    remote: &mut Remote,
+    wants: &Wants,
+    rules: &Rules,
+    line: &Line,
+) -> Result<Outcome> {
+    match far {
+        Far::Store(far) => again(|| between::pull(store, far, remote, wants, rules, line)),
+        Far::Site(transport) => again(|| site_pull::pull(store, &**transport, remote, wants, rules, line)),
     }
 }
 

@@ -70,6 +70,10 @@ impl Store {
                 self.media.remove_file(&folder.join(name))?;
             }
         }
+        if !path.exists() {
+            // Whoever made the directory may have died before it was durable.
+            self.media.sync_directory(&self.layout.root)?;
+        }
         let temporary = folder.join(format!("{TEMPORARY}{}", publish::unique()));
         let file = self.media.create_file(&temporary, 0o644)?;
         let done = self

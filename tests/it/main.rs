@@ -21,6 +21,7 @@ mod ostree;
 mod packages;
 mod recipe;
 mod recipes;
+mod remote;
 mod rpm;
 mod s3;
 mod sandbox;

@@ -7,6 +7,7 @@ use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
 use crate::pipeline;
+use crate::remote::{self, Address, Line, Remote};
 use crate::store::{CheckReport, Damage, Fault, FolderHealer, Healer, RepairReport, Store};
 
 /// Exit code of a store that was damaged and is whole again.
@@ -21,8 +22,9 @@ pub struct Fsck {
     /// Heal what can be healed, and put damaged packs into quarantine; nothing is deleted
     #[arg(long)]
     repair: bool,
-    /// Take lost objects from another store, or from files in a folder; may be given several times
-    #[arg(long, value_name = "STORE|DIR", requires = "repair")]
+    /// Take lost objects from another store, from files in a folder, or from a remote (its name or address); may
+    /// be given several times
+    #[arg(long, value_name = "STORE|DIR|REMOTE", requires = "repair")]
     from: Vec<PathBuf>,
     /// Compose a recipe again, so that what it makes is in the store; may be given several times
     #[arg(long, value_name = "RECIPE", requires = "repair")]
@@ -73,7 +75,7 @@ fn repair(
     report: &CheckReport,
     arguments: Fsck,
 ) -> Result<RepairReport, Failure> {
-    let sources = sources(context, &arguments.from)?;
+    let sources = sources(context, store, &arguments.from)?;
     if !arguments.from_recipe.is_empty() && report.has_loss() {
         store.mark_damage(report);
     }
@@ -90,11 +92,10 @@ fn repair(
 }
 
 /// Opens what lost objects may be taken from.
-fn sources(context: &Context, from: &[PathBuf]) -> Result<Vec<Box<dyn Healer>>, Failure> {
+fn sources(context: &Context, store: &Store, from: &[PathBuf]) -> Result<Vec<Box<dyn Healer>>, Failure> {
     let open = |path: &PathBuf| -> Result<Box<dyn Healer>, Failure> {
         if !path.is_dir() {
-            let problem = format!("{} is no directory to take objects from", path.display());
-            return Err(Failure::new(Kind::NotFound, problem));
+            return far_source(context, store, path);
         }
         Ok(if is_store(path) {
             Box::new(Store::open(path).map_err(Failure::from)?)
@@ -103,6 +104,16 @@ fn sources(context: &Context, from: &[PathBuf]) -> Result<Vec<Box<dyn Healer>>, 
         })
     };
     from.iter().map(open).collect()
+}
+
+/// Opens a remote by its name or address.
+fn far_source(context: &Context, store: &Store, path: &Path) -> Result<Box<dyn Healer>, Failure> {
+    let text = path.to_string_lossy();
+    if matches!(text.parse(), Ok(Address::Store(_))) {
+        let problem = format!("{text} is no directory to take objects from");
+        return Err(Failure::new(Kind::NotFound, problem));
+    }
+    Ok(remote::healer(Remote::find(store, &text)?, &Line::new(&context.job, None))?)
 }
 
 fn is_store(path: &Path) -> bool {
