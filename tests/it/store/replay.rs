@@ -197,6 +197,7 @@ fn compose(folder: &Path, before: &[&str], acknowledge: &mut dyn FnMut()) -> Don
 const PROGRAM: Workload = Workload {
     name: "compose",
     stores: &["store"],
+    site: false,
     prepare: |_| {},
     run: |place, acknowledge| compose(&place.path("store"), &[], acknowledge),
 };
@@ -205,6 +206,7 @@ const PROGRAM: Workload = Workload {
 const UNSYNCED: Workload = Workload {
     name: "compose",
     stores: &["store"],
+    site: false,
     prepare: |_| {},
     run: |place, acknowledge| {
         let skip = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "inject=fsync,fdatasync:retval=0"];

@@ -71,6 +71,18 @@ fn no_power_cut_while_packs_are_put_together_loses_anything() {
     simulate(workload("repack"), &QUICK);
 }
 
+#[test]
+fn no_power_cut_during_a_push_loses_anything() {
+    simulate(workload("push"), &QUICK);
+    simulate(workload("publish"), &Bounds { outcomes: 8, ..QUICK });
+}
+
+#[test]
+fn no_power_cut_during_a_pull_loses_anything() {
+    simulate(workload("pull"), &QUICK);
+    simulate(workload("pull-from-a-site"), &QUICK);
+}
+
 /// Why a single sync may be missing in a run that nobody disturbed, and nothing is lost.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Why {
@@ -137,6 +149,13 @@ fn a_sync_left_out_of_a_collection_loses_something() {
 #[test]
 fn a_sync_left_out_while_packs_are_put_together_loses_something() {
     expect_each_sync_to_matter(workload("repack"));
+}
+
+#[test]
+fn a_sync_left_out_of_a_push_or_pull_loses_something() {
+    for name in ["push", "pull", "publish", "pull-from-a-site"] {
+        expect_each_sync_to_matter(workload(name));
+    }
 }
 
 /// What one run synced may still be missing when it was killed before: there is a kill after which each of

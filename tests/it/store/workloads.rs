@@ -3,12 +3,15 @@
 //! A workload is deterministic, and may be done again on whatever an interrupted run of it left. Adding one is
 //! adding a row to [`ALL`].
 
+mod remotes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mkimage::base::{CommitId, Digest, Job, StepKey};
-use mkimage::store::{GcRules, LogEntry, Objects, RefName, RefValue, Store};
+use mkimage::store::{GcRules, LogEntry, Media, Objects, RefName, RefValue, Store, Watcher};
 use mkimage::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node};
 
 use super::{commit_of, noise, path, update};
@@ -19,6 +22,8 @@ pub struct Workload {
     pub name: &'static str,
     /// The folders of its stores, below the base.
     pub stores: &'static [&'static str],
+    /// Whether there is a site in the folder `site` as well.
+    pub site: bool,
     /// Makes what is there, durably, before the run.
     pub prepare: fn(&Place),
     /// Does the work; calls back when an operation has returned successfully.
@@ -26,27 +31,61 @@ pub struct Workload {
 }
 
 pub const ALL: &[Workload] = &[
-    Workload { name: "commit", stores: &["store"], prepare: |_| {}, run: commit },
-    Workload { name: "commit-of-several-refs", stores: &["store"], prepare: one_build, run: several_refs },
-    Workload { name: "nothing-new", stores: &["store"], prepare: one_build, run: nothing_new },
-    Workload { name: "gc", stores: &["store"], prepare: four_builds, run: collect },
-    Workload { name: "repack", stores: &["store"], prepare: many_builds, run: repack },
+    Workload { name: "commit", stores: &["store"], site: false, prepare: |_| {}, run: commit },
+    Workload {
+        name: "commit-of-several-refs",
+        stores: &["store"],
+        site: false,
+        prepare: one_build,
+        run: several_refs,
+    },
+    Workload { name: "nothing-new", stores: &["store"], site: false, prepare: one_build, run: nothing_new },
+    Workload { name: "gc", stores: &["store"], site: false, prepare: four_builds, run: collect },
+    Workload { name: "repack", stores: &["store"], site: false, prepare: many_builds, run: repack },
+    Workload {
+        name: "push",
+        stores: &["store", "far"],
+        site: false,
+        prepare: remotes::a_store_and_a_far_one,
+        run: remotes::push_to_a_store,
+    },
+    Workload {
+        name: "pull",
+        stores: &["store", "far"],
+        site: false,
+        prepare: remotes::a_far_store,
+        run: remotes::pull_from_a_store,
+    },
+    Workload {
+        name: "publish",
+        stores: &["store"],
+        site: true,
+        prepare: remotes::one_version,
+        run: remotes::publish,
+    },
+    Workload {
+        name: "pull-from-a-site",
+        stores: &["store"],
+        site: true,
+        prepare: remotes::a_site,
+        run: remotes::pull_from_a_site,
+    },
 ];
 
-/// Where a workload runs, and how its stores are opened.
+/// Where a workload runs, and who is shown what it changes.
 pub struct Place {
     base: PathBuf,
-    open: Box<dyn Fn(PathBuf) -> Store>,
+    watcher: Option<Arc<dyn Watcher>>,
 }
 
 impl Place {
-    pub fn new(base: &Path, open: impl Fn(PathBuf) -> Store + 'static) -> Place {
-        Place { base: base.to_owned(), open: Box::new(open) }
+    pub fn watched(base: &Path, watcher: Arc<dyn Watcher>) -> Place {
+        Place { base: base.to_owned(), watcher: Some(watcher) }
     }
 
-    /// A place whose stores nobody watches.
+    /// A place that nobody watches.
     pub fn plain(base: &Path) -> Place {
-        Place::new(base, |path| Store::open(path).expect("opened"))
+        Place { base: base.to_owned(), watcher: None }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -54,7 +93,15 @@ impl Place {
     }
 
     pub fn store(&self, name: &str) -> Store {
-        (self.open)(self.path(name))
+        match &self.watcher {
+            Some(watcher) => Store::watched(self.path(name), watcher.clone()).expect("opened"),
+            None => Store::open(self.path(name)).expect("opened"),
+        }
+    }
+
+    /// What changes that are no store's are made through.
+    pub fn media(&self) -> Media {
+        self.watcher.clone().map_or_else(Media::default, Media::watched)
     }
 }
 
@@ -163,6 +210,8 @@ fn repack(place: &Place, acknowledge: &mut dyn FnMut()) -> Done {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
     stores: Vec<SeenStore>,
+    /// Where the site's ref leads.
+    site: Option<CommitId>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -178,7 +227,9 @@ impl Seen {
         let stores = workload.stores.iter().map(|name| {
             SeenStore::of(&base.join(name)).unwrap_or_else(|error| panic!("{}: {error}", workload.name))
         });
-        Seen { stores: stores.collect() }
+        let site = if workload.site { remotes::read_site(base) } else { Ok(None) };
+        let site = site.unwrap_or_else(|problem| panic!("{}: {problem}", workload.name));
+        Seen { stores: stores.collect(), site }
     }
 
     /// Returns where the refs of each store lead.
@@ -283,11 +334,16 @@ pub fn judge(
     acknowledged: usize,
     log: Log,
 ) -> Result<(), String> {
+    let left = &seen[acknowledged..];
     for (index, name) in workload.stores.iter().enumerate() {
-        let seen: Vec<&SeenStore> = seen[acknowledged..].iter().map(|seen| &seen.stores[index]).collect();
+        let seen: Vec<&SeenStore> = left.iter().map(|seen| &seen.stores[index]).collect();
         SeenStore::judge(&base.join(name), &seen, log).map_err(|problem| format!("{name}: {problem}"))?;
     }
-    Ok(())
+    let site = if workload.site { remotes::read_site(base)? } else { None };
+    match left.iter().take(2).any(|seen| seen.site == site) {
+        true => Ok(()),
+        false => Err(format!("the site leads to {site:?}, neither as before nor as after")),
+    }
 }
 
 /// Does the work again below `base`, which must succeed and lead where the undisturbed run led.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use mkimage::store::{Change, Store, Watcher};
+use mkimage::store::{Change, Watcher};
 
 use super::disk::Disk;
 use crate::store::workloads::{Log, Place, Seen, Workload};
@@ -98,11 +98,6 @@ impl Recorder {
         Arc::new(Recorder { steps: Mutex::default(), last })
     }
 
-    fn place(self: &Arc<Self>, base: &Path) -> Place {
-        let recorder = self.clone();
-        Place::new(base, move |path| Store::watched(path, recorder.clone()).expect("opened"))
-    }
-
     fn steps(&self) -> Vec<Step> {
         self.steps.lock().expect("unpoisoned").clone()
     }
@@ -154,12 +149,12 @@ impl Recording {
         let mut seen = vec![Seen::of(base, workload)];
         if position > 0 {
             let killed = Recorder::new(position);
-            let _ = (workload.run)(&killed.place(base), &mut || {});
+            let _ = (workload.run)(&Place::watched(base, killed.clone()), &mut || {});
             killed.steps().iter().for_each(|step| before.apply(step));
         }
         let recorder = Recorder::new(usize::MAX);
         let mut acknowledged_at = Vec::new();
-        let done = (workload.run)(&recorder.place(base), &mut || {
+        let done = (workload.run)(&Place::watched(base, recorder.clone()), &mut || {
             acknowledged_at.push(recorder.count());
             seen.push(Seen::of(base, workload));
         });
