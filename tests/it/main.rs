@@ -23,6 +23,7 @@ mod recipe;
 mod recipes;
 mod remote;
 mod rpm;
+#[allow(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod s3;
 mod sandbox;
 mod solver;
