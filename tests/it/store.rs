@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod encoding;
 mod fsck;
+mod fsck_cli;
 mod history;
 mod objects;
 mod reading;
@@ -31,6 +32,12 @@ pub fn folder() -> tempfile::TempDir {
 /// Lists the names in a directory.
 pub fn list(folder: impl AsRef<std::path::Path>) -> Vec<std::ffi::OsString> {
     mkimage::base::fs::list(folder.as_ref()).expect("listed")
+}
+
+/// Lists the files below a directory.
+pub fn files_of(root: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let walk = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
+    walk.map(|entry| entry.expect("walked").into_path()).filter(|path| path.is_file()).collect()
 }
 
 pub fn job() -> Job {

@@ -319,13 +319,13 @@ fn without_a_source_what_is_lost_is_isolated_and_the_rest_reads() {
 #[test]
 fn nothing_that_was_damaged_is_deleted() {
     each(|name, sample, called, _| {
-        let damaged: std::collections::BTreeSet<Digest> = files(&sample.path())
+        let damaged: std::collections::BTreeSet<Digest> = files_of(&sample.path())
             .iter()
             .map(|path| Digest::of(&std::fs::read(path).expect("read")))
             .collect();
         let good = open(&sample.good());
         sample.store().repair(&sample.check(), &[&good], &job()).expect("repaired");
-        let kept: std::collections::BTreeSet<Digest> = files(&sample.path())
+        let kept: std::collections::BTreeSet<Digest> = files_of(&sample.path())
             .iter()
             .map(|path| Digest::of(&std::fs::read(path).expect("read")))
             .collect();
@@ -336,15 +336,10 @@ fn nothing_that_was_damaged_is_deleted() {
     });
 }
 
-fn files(root: &Path) -> Vec<PathBuf> {
-    let walk = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
-    walk.map(|entry| entry.expect("walked").into_path()).filter(|path| path.is_file()).collect()
-}
-
 fn tree_of(root: &Path) -> BTreeMap<PathBuf, Digest> {
     let digest = |path: PathBuf| (path.clone(), Digest::of(&std::fs::read(path).expect("read")));
     let marks = root.join("state");
-    files(root).into_iter().filter(|path| !path.starts_with(&marks)).map(digest).collect()
+    files_of(root).into_iter().filter(|path| !path.starts_with(&marks)).map(digest).collect()
 }
 
 fn marks(sample: &Sample) -> Vec<std::ffi::OsString> {
@@ -392,7 +387,7 @@ fn damage_that_only_an_earlier_move_leads_to_says_so_and_garbage_is_said_to_be_g
     let transaction = store.begin(&job());
     transaction.put(&noise(77, 4000)).expect("put");
     transaction.commit(&[], "").expect("committed");
-    let pack = files(&sample.path().join("packs"))
+    let pack = files_of(&sample.path().join("packs"))
         .into_iter()
         .filter(|path| path.extension().is_some_and(|suffix| suffix == "pack"))
         .find(|path| std::fs::read(path).expect("read").windows(32).any(|window| window == noise(77, 32)))
@@ -543,7 +538,7 @@ fn what_is_torn_and_not_damaged_is_a_note() {
     let sample = Sample::new();
     let torn = log(&sample);
     change(&torn, |bytes| bytes.truncate(bytes.len() - 70));
-    let memo = files(&sample.path().join("memo")).remove(0);
+    let memo = files_of(&sample.path().join("memo")).remove(0);
     change(&memo, |bytes| bytes.truncate(12));
     std::fs::write(sample.path().join("packs/core"), b"what?").expect("written");
     let report = sample.check();
@@ -568,7 +563,7 @@ fn random(seed: u64) -> impl FnMut(usize) -> usize {
 /// harmless. Nothing of a sound store is left out.
 fn flip_anywhere(rounds: usize, seed: u64) {
     let sample = Sample::new();
-    let all = files(&sample.path());
+    let all = files_of(&sample.path());
     let mut next = random(seed);
     for _ in 0..rounds {
         let file = &all[next(all.len())];
