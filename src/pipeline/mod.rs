@@ -8,6 +8,7 @@
 //! compose  the parts, side by side, merged in order    → trees, a commit     (compose, archive, store)
 //! write    the commit, and nothing else                → an image            (disk, boot)
 //! inspect  an image, whoever made it                   → what it says it is
+//! compare  two commits                                 → what differs
 //! ```
 //!
 //! Always true
@@ -22,10 +23,12 @@
 #![forbid(unsafe_code)]
 
 mod boot_files;
+mod compare;
 mod compose;
 mod error;
 mod image;
 mod inspect;
+mod installed;
 mod load;
 mod numbers;
 mod output;
@@ -40,6 +43,7 @@ mod system;
 
 use std::path::Path;
 
+pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDifference, compare};
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use error::{PipelineError, whole};
 pub use image::{Written, write};

@@ -8,6 +8,7 @@
 //! reflog/NAME@      one line a move, see `reflog`; stays when the ref goes
 //! journal/UNIQUE    refs that move together, while they move
 //! memo/XX/KEY       results of steps, see `memo`: may vanish or rot at any time
+//! remotes/NAME      other stores and sites, see `remotes`; remotes/.partial/ID: what came of a cut pull
 //! tmp/UNIQUE/       a transaction in the making; its `lock` is held while its process lives
 //! state/damaged/    marks of objects that did not verify, see `state`: may vanish at any time
 //! quarantine/       files that a repair took away because they are damaged; nobody reads them
@@ -47,7 +48,7 @@ const DIRECTORIES: [&str; 8] = ["packs", "refs", "reflog", "journal", "memo", "t
 /// No name of a ref has it: the log of `a` never stands in the way of the log of `a/b`.
 pub(super) const REFLOG_SUFFIX: char = '@';
 const TEMPORARY_FORMAT: &str = ".format.";
-const RESERVED: [&str; 4] = ["gc-generation", "gc.lock", "state", "quarantine"];
+const RESERVED: [&str; 5] = ["gc-generation", "gc.lock", "quarantine", "remotes", "state"];
 
 /// Knows where things lie.
 #[derive(Clone, Debug)]
@@ -108,6 +109,10 @@ impl Layout {
 
     pub fn memos(&self) -> PathBuf {
         self.root.join("memo")
+    }
+
+    pub fn remotes(&self) -> PathBuf {
+        self.root.join("remotes")
     }
 
     pub fn temporary(&self) -> PathBuf {

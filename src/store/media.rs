@@ -70,7 +70,7 @@ pub trait Watcher: Send + Sync {
 
 /// Makes the changes. Without a watcher it is the file system and nothing else.
 #[derive(Clone, Default)]
-pub(super) struct Media {
+pub struct Media {
     watcher: Option<Arc<dyn Watcher>>,
 }
 

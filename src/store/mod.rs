@@ -25,10 +25,13 @@
 
 #![forbid(unsafe_code)]
 
+mod bisect;
 mod check;
 mod checkout;
 mod chunk;
 mod commit;
+mod copy;
+mod difference;
 mod directory;
 mod encode;
 mod error;
@@ -36,6 +39,7 @@ mod find;
 mod format;
 mod gc;
 mod generation;
+mod incoming;
 mod index;
 mod journal;
 mod lease;
@@ -47,16 +51,19 @@ mod move_id;
 mod moves;
 mod objects;
 mod packs;
+mod partial;
 mod publish;
 mod reach;
 mod record;
 mod reflog;
 mod refs;
+mod remotes;
 mod repack;
 mod repair;
 mod resolve;
 mod revision;
 mod rewrite;
+mod scratch;
 mod staging;
 mod state;
 #[allow(clippy::module_inception, reason = "the room is named after what stands in it")]
@@ -67,19 +74,23 @@ mod trees;
 mod undo;
 mod whole;
 
+pub use bisect::{Bisection, Finding, Verdict};
 pub use check::{CheckReport, Damage, Fault, Reached, Spot};
 pub use checkout::{CheckoutReport, Skipped};
 pub use commit::{Architecture, COMMIT_BYTES_MAX, Commit, DiskSpec, Filesystem, Input, InputDigest};
+pub use difference::{Aspect, TreeChange};
 pub use directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};
 pub use encode::Malformed;
 pub use error::{Kind, Result, StoreError};
 pub use find::Found;
 pub use gc::{GcOutcome, GcPlan, GcRules, GcSummary};
+pub use incoming::FileInPieces;
 pub use lease::Hold;
-pub use media::{Change, Watcher};
+pub use media::{Change, Media, Watcher};
 pub use memo::MEMO_BYTES_MAX;
 pub use move_id::{MoveId, MoveIdError};
 pub use objects::Objects;
+pub use partial::{Held, Partial};
 pub use reflog::LogEntry;
 pub use refs::{Expected, RefChange, RefMove, RefName, RefNameError, RefUpdate, RefValue, TAGS};
 pub use repack::RepackOutcome;

@@ -233,6 +233,8 @@ impl Store {
     fn make_removal(&self, name: &RefName, entry: &LogEntry, is_there: bool) -> Result<()> {
         if self.last_generation(name)? < entry.value.generation {
             self.append_reflog(name, entry)?;
+        } else if is_there {
+            self.sync_reflog(name)?;
         }
         let path = self.layout.reference(name);
         if is_there {

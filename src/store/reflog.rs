@@ -14,7 +14,7 @@
 //! a line of its own. Stores of before had `reflog/NAME`: it is read, and renamed at the next move.
 
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::Result;
 use super::format::REFLOG_SUFFIX;
@@ -173,18 +173,18 @@ impl Store {
     pub(super) fn append_reflog(&self, name: &RefName, entry: &LogEntry) -> Result<()> {
         let path = self.layout.reflog(name);
         self.create_parents(&self.layout.reflogs(), &path)?;
-        let parent = path.parent().expect("because the path lies in the store");
-        let mut created = !path.exists();
         let old = self.layout.old_reflog(name);
-        if created && old.is_file() {
+        if !path.exists() && old.is_file() {
             self.media.rename(&old, &path)?;
-            self.media.sync_directory(parent)?;
-            created = false;
+            self.sync_way_to_log(&path)?;
         }
         let file = self.media.open_or_create(&path)?;
         let end = file.metadata().map_err(FileError::at("read the length of", &path))?.len();
         let mut line = entry.encode();
-        if end > 0 {
+        if end == 0 {
+            // Before the first line, so that a log with lines has its name durably, whoever died in between.
+            self.sync_way_to_log(&path)?;
+        } else {
             let mut last = [0];
             file.read_exact_at(&mut last, end - 1).map_err(FileError::at("read", &path))?;
             if last != *b"\n" {
@@ -192,11 +192,22 @@ impl Store {
             }
         }
         self.media.write_at(&file, &path, end, line.as_bytes())?;
-        self.media.sync(&file, &path)?;
-        if created {
-            self.media.sync_directory(parent)?;
+        Ok(self.media.sync(&file, &path)?)
+    }
+
+    /// Makes lines durable that a writer who died may have written only.
+    pub(super) fn sync_reflog(&self, name: &RefName) -> Result<()> {
+        let path = self.layout.reflog(name);
+        if path.is_file() {
+            let file = self.media.open_or_create(&path)?;
+            self.media.sync(&file, &path)?;
         }
         Ok(())
+    }
+
+    fn sync_way_to_log(&self, path: &Path) -> Result<()> {
+        let mut way = path.ancestors().skip(1).take_while(|above| above.starts_with(self.layout.reflogs()));
+        Ok(way.try_for_each(|above| self.media.sync_directory(above))?)
     }
 }
 

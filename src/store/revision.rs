@@ -171,7 +171,7 @@ mod tests {
             ("hello~-1", "no number"),
             ("hello~+1", "no number"),
             ("hello^0", "count from 1"),
-            ("Hello", "only a-z"),
+            ("Hello", "begins with a-z"),
             ("ABCD", "0-9 and a-f"),
             ("hello~99999999999999999999999", "no number"),
             (&format!("a{}", "^".repeat(65)), "more than 64 parents"),

@@ -21,7 +21,7 @@ use crate::base::{BlobId, CommitId, Digest, Job};
 use crate::tree::content::is_zero;
 use crate::tree::{Content, ContentError, ContentSink, ContentSource, DataMap};
 
-type ContentResult<T> = std::result::Result<T, ContentError>;
+pub(super) type ContentResult<T> = std::result::Result<T, ContentError>;
 
 /// Collects new objects in one pack and publishes them with the refs that lead to them. Used by any number
 /// of threads at once. Dropped without [`Transaction::commit`], it leaves the store as it was.
@@ -72,6 +72,10 @@ impl<'a> Transaction<'a> {
             objects: Mutex::default(),
             settled: Condvar::new(),
         }
+    }
+
+    pub(super) fn job(&self) -> &Job {
+        &self.job
     }
 
     /// Stores a commit, whose trees and texts must have been put before.
@@ -256,6 +260,11 @@ impl<'a> Transaction<'a> {
         Ok(self.staging.get().expect("because it was set just now"))
     }
 
+    /// Returns the pack in the making, if one was begun.
+    pub(super) fn staged_in(&self) -> Option<&Staging> {
+        self.staging.get()
+    }
+
     /// Stores a stream that is too long to be held: `head` was read from it already.
     fn put_stream(&self, head: Vec<u8>, reader: &mut dyn Read) -> ContentResult<Content> {
         let staging = self.staging()?;
@@ -292,7 +301,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Enters an object whose chunks are written; if it is there already, their room is given back.
-    fn enter(&self, staging: &Staging, id: &Digest, record: Record) -> ContentResult<()> {
+    pub(super) fn enter(&self, staging: &Staging, id: &Digest, record: Record) -> ContentResult<()> {
         let chunks = record.chunks.clone();
         let known = self.rely(id) || !self.settle(id, || Ok(record))?;
         if known {
@@ -304,16 +313,16 @@ impl<'a> Transaction<'a> {
 
 /// A blob that is written while it is read.
 #[derive(Default)]
-struct Stream {
+pub(super) struct Stream {
     hasher: blake3::Hasher,
     size: u64,
-    chunks: Vec<Chunk>,
+    pub(super) chunks: Vec<Chunk>,
     map: DataMap,
 }
 
 impl Stream {
     /// Adds a piece; all but the last have [`CHUNK_BYTES`].
-    fn add(&mut self, staging: &Staging, piece: &[u8]) -> ContentResult<()> {
+    pub(super) fn add(&mut self, staging: &Staging, piece: &[u8]) -> ContentResult<()> {
         self.hasher.update(piece);
         self.map.scan(self.size / BLOCK_BYTES, piece);
         let number = u32::try_from(self.size / CHUNK_BYTES).expect("because no disk holds 2^52 bytes");
@@ -322,7 +331,7 @@ impl Stream {
         Ok(())
     }
 
-    fn finish(self) -> (Content, Record) {
+    pub(super) fn finish(self) -> (Content, Record) {
         let id = BlobId::from(*self.hasher.finalize().as_bytes());
         let map = (!self.map.is_dense(self.size)).then_some(self.map);
         let record = Record { kind: Kind::Blob, size: self.size, chunks: self.chunks.into(), map };

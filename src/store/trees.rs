@@ -37,7 +37,7 @@ impl Transaction<'_> {
             let put = job.workers.try_map(level.clone(), |index| {
                 let child = |&child: &usize| refs[child].expect("because deeper levels were put before");
                 let children: Vec<TreeRef> = places[index].children.iter().map(child).collect();
-                self.put_directory(places[index].directory, &children)
+                self.put_one(places[index].directory, &children)
             });
             let put = put.map_err(first)?;
             for (index, tree) in level.into_iter().zip(put) {
@@ -47,7 +47,7 @@ impl Transaction<'_> {
         Ok(refs[0].expect("because the root is the last that was put"))
     }
 
-    fn put_directory(&self, directory: &Directory, children: &[TreeRef]) -> Result<TreeRef> {
+    fn put_one(&self, directory: &Directory, children: &[TreeRef]) -> Result<TreeRef> {
         for (name, node) in &directory.entries {
             match node {
                 Node::File(file) if !self.has(&file.content.id.0) => {

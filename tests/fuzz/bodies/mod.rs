@@ -15,12 +15,14 @@ mod ext4;
 mod finalize;
 mod init;
 mod openpgp;
+mod ostree;
 mod packages;
 mod partitions;
 mod recipe;
 mod rpm;
 mod solving;
 mod store;
+mod trust;
 mod volume;
 
 use std::sync::LazyLock;
@@ -177,7 +179,17 @@ pub const TARGETS: &[Target] = &[
         rounds: 4000,
     },
     Target { name: "commit", run: store::commit, seeds: store::commit_seeds, words: &[], rounds: 4000 },
+    Target { name: "ostree", run: ostree::objects, seeds: ostree::seeds, words: ostree::WORDS, rounds: 3000 },
     Target { name: "names", run: store::names, seeds: store::name_seeds, words: store::WORDS, rounds: 3000 },
+    Target {
+        name: "envelope",
+        run: trust::envelope,
+        seeds: trust::envelope_seeds,
+        words: trust::WORDS,
+        rounds: 3000,
+    },
+    Target { name: "site", run: trust::site, seeds: trust::site_seeds, words: trust::WORDS, rounds: 3000 },
+    Target { name: "key", run: trust::key, seeds: trust::key_seeds, words: trust::WORDS, rounds: 3000 },
     Target {
         name: "sysusers",
         run: finalize::sysusers,
