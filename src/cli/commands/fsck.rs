@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -5,9 +6,12 @@ use std::process::ExitCode;
 use super::super::args::{PackageArgs, RecipeArgs};
 use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
+use crate::base::publish::unique;
 use crate::base::units::{Bytes, approximate};
+use crate::base::{CommitId, Digest};
 use crate::pipeline;
-use crate::store::{CheckReport, Damage, Fault, FolderHealer, Healer, RepairReport, Store};
+use crate::remote::{self, Line, Remote, Rules, Want, Wants};
+use crate::store::{CheckReport, Damage, Fault, FolderHealer, HealError, Healer, RepairReport, Store};
 
 /// Exit code of a store that was damaged and is whole again.
 const HEALED: u8 = 9;
@@ -21,9 +25,9 @@ pub struct Fsck {
     /// Heal what can be healed, and put damaged packs into quarantine; nothing is deleted
     #[arg(long)]
     repair: bool,
-    /// Take lost objects from another store, or from files in a folder; may be given several times
-    #[arg(long, value_name = "STORE|DIR", requires = "repair")]
-    from: Vec<PathBuf>,
+    /// Take lost objects from another store, from a remote, or from files in a folder; may be given several times
+    #[arg(long, value_name = "STORE|REMOTE|DIR", requires = "repair")]
+    from: Vec<String>,
     /// Compose a recipe again, so that what it makes is in the store; may be given several times
     #[arg(long, value_name = "RECIPE", requires = "repair")]
     from_recipe: Vec<PathBuf>,
@@ -73,7 +77,7 @@ fn repair(
     report: &CheckReport,
     arguments: Fsck,
 ) -> Result<RepairReport, Failure> {
-    let sources = sources(context, &arguments.from)?;
+    let sources = sources(context, store, report, &arguments.from)?;
     if !arguments.from_recipe.is_empty() && report.has_loss() {
         store.mark_damage(report);
     }
@@ -90,19 +94,71 @@ fn repair(
 }
 
 /// Opens what lost objects may be taken from.
-fn sources(context: &Context, from: &[PathBuf]) -> Result<Vec<Box<dyn Healer>>, Failure> {
-    let open = |path: &PathBuf| -> Result<Box<dyn Healer>, Failure> {
-        if !path.is_dir() {
-            let problem = format!("{} is no directory to take objects from", path.display());
-            return Err(Failure::new(Kind::NotFound, problem));
-        }
-        Ok(if is_store(path) {
-            Box::new(Store::open(path).map_err(Failure::from)?)
-        } else {
-            Box::new(FolderHealer::new(path, &context.job).map_err(Failure::from)?)
+fn sources(
+    context: &Context,
+    store: &Store,
+    report: &CheckReport,
+    from: &[String],
+) -> Result<Vec<Box<dyn Healer>>, Failure> {
+    let open = |text: &String| -> Result<Box<dyn Healer>, Failure> {
+        let path = Path::new(text);
+        Ok(match path.is_dir() {
+            true if is_store(path) => Box::new(Store::open(path).map_err(Failure::from)?),
+            true => Box::new(FolderHealer::new(path, &context.job).map_err(Failure::from)?),
+            false => Box::new(Pulled::new(context, store, report, text)?),
         })
     };
     from.iter().map(open).collect()
+}
+
+/// The commits that the damage touches, as a remote has them, in a store of their own. They are named by their
+/// ids, so that nobody has to be trusted.
+struct Pulled {
+    store: Store,
+    name: String,
+}
+
+impl Pulled {
+    fn new(context: &Context, store: &Store, report: &CheckReport, name: &str) -> Result<Self, Failure> {
+        let mut remote = Remote::find(store, name).map_err(Failure::from)?;
+        remote.name = None;
+        let folder = std::env::temp_dir().join(format!("mkimage-fsck-{}", unique()));
+        let store = Store::open(&folder).map_err(Failure::from)?;
+        let pulled = Pulled { store, name: name.to_owned() };
+        let spots = report.faults.iter().flat_map(|fault| &fault.reached.spots);
+        let commits: BTreeSet<CommitId> = spots.map(|(commit, _)| *commit).collect();
+        for commit in commits {
+            let wants = Wants::These(vec![Want::Commit(commit)]);
+            let line = Line::new(&context.job, None);
+            if let Err(error) = remote::pull(&pulled.store, &mut remote, &wants, &Rules::default(), &line) {
+                context.job.check().map_err(|stop| Failure::of(Kind::Interrupted, &stop))?;
+                let problem = pipeline::whole(&error);
+                context.printer.warn(&format!("commit {commit} does not come from {name}: {problem}"));
+            }
+        }
+        Ok(pulled)
+    }
+}
+
+impl Healer for Pulled {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn fetch(
+        &self,
+        kind: crate::store::Kind,
+        id: &Digest,
+        size: Option<u64>,
+    ) -> Result<Option<Box<dyn std::io::Read + '_>>, HealError> {
+        self.store.fetch(kind, id, size)
+    }
+}
+
+impl Drop for Pulled {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.store.path());
+    }
 }
 
 fn is_store(path: &Path) -> bool {
@@ -144,7 +200,7 @@ fn verdict(report: &CheckReport, repaired: Option<&RepairReport>) -> String {
             repaired.lost.len()
         ),
         None if report.has_loss() => format!(
-            "{faults}\nnext: `mkimage fsck --repair --from STORE` heals from another store, --from DIR from files, \
+            "{faults}\nnext: `mkimage fsck --repair --from STORE` heals from another store or a remote, --from DIR from files, \
             --from-recipe RECIPE from its inputs; without them, --repair puts aside what is damaged"
         ),
         None => format!("{faults}; nothing that a ref leads to is lost\nnext: `mkimage fsck --repair`"),

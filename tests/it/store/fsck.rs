@@ -234,6 +234,12 @@ const DAMAGES: &[Case] = &[
         true,
     ),
     ("journal-empty", |s| std::fs::write(s.path().join("journal/00"), b"").expect("w"), journal, true),
+    (
+        "generation-garbage",
+        |s| std::fs::write(s.path().join("gc-generation"), b"1 4 0 what?\n").expect("written"),
+        |place| *place == Damage::Generation,
+        true,
+    ),
     ("format-garbage", |s| change(&s.path().join("format"), |b| b[..9].fill(b'?')), format, true),
     ("format-empty", |s| change(&s.path().join("format"), Vec::clear), format, true),
     ("format-lost", |s| std::fs::remove_file(s.path().join("format")).expect("removed"), format, true),
@@ -273,7 +279,7 @@ fn reading_a_damaged_store_gives_the_right_bytes_or_an_error() {
     // `unreadable` fails the test on other bytes.
     each(|name, sample, called, _| {
         let wrong = sample.all_unreadable();
-        let names = called(&Damage::Format) || name.starts_with("ref") || name.starts_with("journal");
+        let names = called(&Damage::Format) || called(&Damage::Generation) || name.starts_with("ref") || name.starts_with("journal");
         assert!(wrong.is_empty() || !names, "{name}: {wrong:?}");
     });
 }
@@ -678,6 +684,70 @@ fn a_repair_that_is_stopped_anywhere_leaves_things_no_worse_and_goes_on() {
             }
         }
     }
+}
+
+#[test]
+fn a_check_beside_writers_repackers_and_collectors_finds_nothing_wrong() {
+    let folder = folder();
+    let root = folder.path().join("store");
+    publish(&open(&root), "web", 0);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = open(&root);
+            for version in 1..40 {
+                publish(&store, ["web", "env/prod"][version as usize % 2], version);
+                if version % 10 == 0 {
+                    let _ = open(&root).repack(&job());
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        let mut checks = 0;
+        while !done.load(Ordering::Relaxed) || checks == 0 {
+            let report = open(&root).check(&job()).expect("checked");
+            assert_eq!(report.faults, [], "check {checks}");
+            checks += 1;
+        }
+    });
+    assert!(open(&root).check(&job()).expect("checked").is_sound());
+}
+
+#[test]
+fn a_repair_beside_a_writer_loses_nothing_of_either() {
+    let sample = Sample::new();
+    let pack = sample.pack(2, "pack");
+    flip(&pack, noise_at(&pack, 2));
+    let report = sample.check();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let store = open(&sample.path());
+            for version in 10..30 {
+                publish(&store, "other", version);
+            }
+        });
+        let good = open(&sample.good());
+        let done = sample.store().repair(&report, &[&good], &job()).expect("repaired");
+        assert!(done.is_whole(), "{done:?}");
+    });
+    assert_eq!(sample.check().faults, []);
+    assert_eq!(sample.all_unreadable(), Vec::<String>::new());
+}
+
+#[test]
+fn a_pack_that_was_put_together_from_others_outlives_the_loss_of_its_index() {
+    let sample = Sample::new();
+    let store = open(&sample.path());
+    store.repack(&job()).expect("repacked");
+    let packs = list(sample.path().join("packs"));
+    assert_eq!(packs.len(), 2, "{packs:?}");
+    let index = sample.path().join("packs").join(&packs[0]);
+    let bytes = std::fs::read(&index).expect("read");
+    std::fs::remove_file(&index).expect("removed");
+    let done = sample.store().repair(&sample.check(), &[], &job()).expect("repaired");
+    assert!(done.is_whole() && done.indexes.len() == 1, "{done:?}");
+    assert!(std::fs::read(&index).expect("read") == bytes, "another index");
+    assert!(sample.check().is_sound());
 }
 
 use std::sync::Arc;
