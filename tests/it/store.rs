@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod damages;
 mod encoding;
 mod fsck;
 mod fsck_cli;
@@ -9,6 +10,7 @@ mod history;
 mod objects;
 mod reading;
 mod refs;
+mod repair;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -296,8 +296,9 @@ fn read(mut pieces: Vec<Piece>, survey: &mut Survey, step: &Step, job: &Job) -> 
                 step.advance(record.stored_bytes());
                 match check_whole(pack, id, record, job) {
                     Err(error) if is_gone(&error) => return Ok(()),
-                    done => done?
-                        .unwrap_or_else(|problem| bad.push(Bad::copy(*id, record, pack.name, problem))),
+                    done => {
+                        done?.unwrap_or_else(|problem| bad.push(Bad::copy(*id, record, pack.name, problem)))
+                    }
                 }
                 record.size
             }

@@ -48,7 +48,7 @@ impl Store {
         let walk = Walk::new(self, damaged);
         let step = job.step("walk from the refs", None, Unit::Items);
         let tips: Vec<CommitId> = names.roots.tips.iter().map(|(_, commit)| *commit).collect();
-        let lost = walk.commits(&tips, &step, job)?;
+        let lost = walk.of_commits(&tips, &step, job)?;
         drop(step);
         let Names { roots, faults: named, mut notes } = names;
         if walk.shallow() > 0 {

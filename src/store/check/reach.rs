@@ -112,7 +112,7 @@ impl<'a, O: Objects + Lookup> Walk<'a, O> {
     }
 
     /// Visits commits and all that they lead to; returns what can't be read.
-    pub fn commits(&self, commits: &[CommitId], step: &Step, job: &Job) -> Result<Vec<Lost>> {
+    pub fn of_commits(&self, commits: &[CommitId], step: &Step, job: &Job) -> Result<Vec<Lost>> {
         let roots = commits.iter().map(Named::commit).filter(|named| self.is_new(named)).collect();
         self.run(roots, step, job)
     }

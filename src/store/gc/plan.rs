@@ -271,26 +271,6 @@ impl GcPlan {
         self.summary
     }
 
-    /// Returns how many objects go to the trash.
-    pub fn objects(&self) -> u64 {
-        self.summary.objects_trashed
-    }
-
-    /// Returns how many bytes go to the trash.
-    pub fn bytes(&self) -> u64 {
-        self.summary.bytes_trashed
-    }
-
-    /// Returns how many packs go to the trash, those that are replaced too.
-    pub fn packs(&self) -> u64 {
-        self.summary.packs_trashed + self.summary.packs_replaced
-    }
-
-    /// Returns how many objects stay.
-    pub fn kept(&self) -> u64 {
-        self.summary.kept
-    }
-
     /// Tells whether running it would change nothing.
     pub fn is_empty(&self) -> bool {
         let GcSummary { objects_trashed, objects_rescued, leases_expired, memos_dropped, .. } = self.summary;

@@ -38,7 +38,7 @@ pub fn heal(
     let mut walk = Walk::new(transaction, damaged);
     let step = job.step("heal", None, Unit::Items);
     let tips: Vec<CommitId> = roots.tips.iter().map(|(_, commit)| *commit).collect();
-    let mut lost = walk.commits(&tips, &step, job)?;
+    let mut lost = walk.of_commits(&tips, &step, job)?;
     let mut tried = HashSet::new();
     let mut stays: Vec<Lost> = Vec::new();
     while !lost.is_empty() {

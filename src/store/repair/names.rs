@@ -57,7 +57,8 @@ impl Store {
     /// Writes the format file anew, unless what stands there may be that of another version: packs of ours
     /// must be there to tell whose store it is.
     fn repair_format(&self, report: &CheckReport) -> Result<Option<String>> {
-        let damaged = report.faults.iter().filter(|fault| matches!(fault.damage, Damage::Index { .. })).count();
+        let damaged =
+            report.faults.iter().filter(|fault| matches!(fault.damage, Damage::Index { .. })).count();
         let path = self.layout.format();
         let bytes = crate::base::fs::read(&path).unwrap_or_default();
         if format::is_well_formed(&bytes) || (report.packs > 0 && damaged as u64 >= report.packs) {

@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mkimage::base::{Digest, ImagePath};
-use mkimage::store::{
-    Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store,
-};
+use mkimage::store::{Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store};
 use mkimage::tree::{ContentSink, Directory, File, Metadata, Node};
 
 use super::JOB;
 
-pub const WORDS: &[&str] = &["refs/main", "1 ", "2 ", " - ", "\n", "MKIPACK\x01", "MKINDEX\x01", "MKITAIL\x01"];
+pub const WORDS: &[&str] =
+    &["refs/main", "1 ", "2 ", " - ", "\n", "MKIPACK\x01", "MKINDEX\x01", "MKITAIL\x01"];
 
 const HEAD_BYTES: usize = 6200;
 const ROW_BYTES: usize = 44;
@@ -76,9 +75,12 @@ fn with_right_sums(index: &[u8]) -> (Vec<u8>, Digest) {
         for row in 0..objects {
             let row = HEAD_BYTES + row * ROW_BYTES;
             let id = &index[row..row + 32].to_vec();
-            let (at, length) = (number(&index[row + 32..row + 40]), number(&index[row + 40..row + 44]) as usize);
+            let (at, length) =
+                (number(&index[row + 32..row + 40]), number(&index[row + 40..row + 44]) as usize);
             let Ok(at) = usize::try_from(at) else { continue };
-            let Some(end) = at.checked_add(length).filter(|end| *end <= index.len() && length >= 16) else { continue };
+            let Some(end) = at.checked_add(length).filter(|end| *end <= index.len() && length >= 16) else {
+                continue;
+            };
             let sum = Digest::of(&[&id[..], &index[at..end - 16]].concat());
             index[end - 16..end].copy_from_slice(&sum.0[..16]);
         }
@@ -146,10 +148,13 @@ fn sample() -> Scratch {
         let mut root = Directory::default();
         let mut sparse = vec![0; 9000];
         sparse[8000] = version + 1;
-        for (name, bytes) in [("text", vec![b'a' + version; 300]), ("short", vec![version; 9]), ("sparse", sparse)] {
+        for (name, bytes) in
+            [("text", vec![b'a' + version; 300]), ("short", vec![version; 9]), ("sparse", sparse)]
+        {
             let content = transaction.put(&bytes).expect("put");
             let path = ImagePath::new(format!("/{name}").as_bytes()).expect("a path");
-            root.insert(&path, Node::File(File { metadata: Metadata::root(0o644), content })).expect("inserted");
+            root.insert(&path, Node::File(File { metadata: Metadata::root(0o644), content }))
+                .expect("inserted");
         }
         let tree = transaction.put_tree(&JOB, &root.seal().expect("sealed")).expect("put");
         let commit = transaction.put_commit(&commit_of(tree)).expect("put");
@@ -213,7 +218,9 @@ pub fn lines_seeds() -> Vec<Vec<u8>> {
     let scratch = sample();
     let mut seed = String::new();
     let mut reference = String::new();
-    for (folder, name) in [("refs", "main"), ("refs/other", "ref"), ("reflog", "main@"), ("reflog/other", "ref@")] {
+    for (folder, name) in
+        [("refs", "main"), ("refs/other", "ref"), ("reflog", "main@"), ("reflog/other", "ref@")]
+    {
         let text = std::fs::read_to_string(scratch.0.join(folder).join(name)).expect("read");
         if folder == "refs" {
             reference.clone_from(&text);

@@ -212,13 +212,7 @@ pub const TARGETS: &[Target] = &[
         words: finalize::WORDS,
         rounds: 1500,
     },
-    Target {
-        name: "pack",
-        run: damage::pack,
-        seeds: damage::pack_seeds,
-        words: damage::WORDS,
-        rounds: 150,
-    },
+    Target { name: "pack", run: damage::pack, seeds: damage::pack_seeds, words: damage::WORDS, rounds: 150 },
     Target {
         name: "store_lines",
         run: damage::lines,
