@@ -132,7 +132,10 @@ impl Failure {
                 self.message = error.to_string();
                 self.causes.clear();
             }
-            let content = error.downcast_ref::<ContentError>();
+            // Streams wrap what went wrong in an error of theirs.
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let inner = inner.and_then(|inner| inner.downcast_ref::<ContentError>());
+            let content = error.downcast_ref::<ContentError>().or(inner);
             let store = error.downcast_ref::<StoreError>();
             if matches!(content, Some(ContentError::Damaged { .. } | ContentError::Missing { .. }))
                 || matches!(store, Some(StoreError::Malformed { .. } | StoreError::DamagedRef { .. }))

@@ -5,8 +5,8 @@
 //! Out: the same, checked against their ids, through [`Objects`] and
 //! [`ContentSource`](crate::tree::ContentSource); host directories, through [`Store::checkout`].
 //!
-//! On disk: `format` (what lies where), `index` and `record` (packs), `directory` and `commit`
-//! (objects), `refs`, `reflog`, `journal`, `memo`.
+//! On disk: `format` (what lies where), `index`, `record` and `trailer` (packs), `directory` and `commit`
+//! (objects), `refs`, `reflog`, `journal`, `memo`, `state` (marks of damage).
 //!
 //! Always true
 //! - A file's id is the BLAKE3 of its plain bytes, what `b3sum` prints; trees and commits are hashed in
@@ -16,12 +16,14 @@
 //! - What has a name is complete and never changed: a pack is there when its index is, a ref when all that
 //!   it leads to is durable. Stopped between any two system calls, a store is as before or as after.
 //! - One build is one transaction: one pack, a few syncs, however many files. Nothing new, no sync.
+//! - Damage is told by object, pack, ref and path, and told apart from what a power cut tears. Nothing that is
+//!   put relies on a copy that somebody found damaged; a repair deletes nothing.
 //! - Kernel locks only: they die with their process, and so does what it staged, at the next writer's start.
 //!
 //! Not here: what a tree means (`tree/`), how it gets onto a disk (`disk/`), who may be trusted (`trust/`),
-//! garbage collection and repair (their names in the directory are kept).
+//! how commits travel (`remote/`).
 //!
-//! Read first: `transaction`, `format`, `moves`.
+//! Read first: `transaction`, `format`, `moves`, `gc`, `repair`.
 
 #![forbid(unsafe_code)]
 

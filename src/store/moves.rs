@@ -110,7 +110,8 @@ impl Store {
 
     /// Refuses an undo where any ref has moved since it was planned. The caller holds the lock.
     fn refuse_moved(&self, counts: &BTreeMap<RefName, u64>) -> Result<()> {
-        let logged: BTreeSet<RefName> = self.logged_refs()?.into_iter().chain(self.refs()?.into_keys()).collect();
+        let logged: BTreeSet<RefName> =
+            self.logged_refs()?.into_iter().chain(self.refs()?.into_keys()).collect();
         let mut names = Vec::new();
         for name in logged {
             let found = self.read_ref_file(&name)?.map_or(0, |value| value.generation);
@@ -173,7 +174,12 @@ impl Store {
         if moves.is_empty() {
             return Ok(false);
         }
-        self.make_moves(Journal { id: MoveId::new(last), undoes: asked.undoes.map(|undoing| undoing.oldest), message, moves })?;
+        self.make_moves(Journal {
+            id: MoveId::new(last),
+            undoes: asked.undoes.map(|undoing| undoing.oldest),
+            message,
+            moves,
+        })?;
         Ok(true)
     }
 

@@ -2,9 +2,11 @@
 
 mod crash;
 mod damage;
+mod damages;
 mod encoding;
 mod faults;
 mod fsck;
+mod fsck_cli;
 mod gc;
 mod history;
 mod lease;
@@ -14,8 +16,9 @@ mod races;
 mod reading;
 mod refs;
 mod repack;
-mod scale;
+mod repair;
 mod replay;
+mod scale;
 mod simulation;
 mod workloads;
 
@@ -47,6 +50,12 @@ pub fn list(folder: impl AsRef<std::path::Path>) -> Vec<std::ffi::OsString> {
 #[allow(clippy::disallowed_macros, reason = "a test may tell its figures")]
 pub fn tell(text: &str) {
     println!("{text}");
+}
+
+/// Lists the files below a directory.
+pub fn files_of(root: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let walk = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
+    walk.map(|entry| entry.expect("walked").into_path()).filter(|path| path.is_file()).collect()
 }
 
 pub fn job() -> Job {

@@ -155,7 +155,7 @@ fn verdict(report: &CheckReport, repaired: Option<&RepairReport>) -> String {
             repaired.lost.len()
         ),
         None if report.has_loss() => format!(
-            "{faults}\nnext: `mkimage fsck --repair --from STORE` heals from another store, --from DIR from files, \
+            "{faults}\nnext: `mkimage fsck --repair --from STORE` heals from another store or a remote, --from DIR from files, \
             --from-recipe RECIPE from its inputs; without them, --repair puts aside what is damaged"
         ),
         None => format!("{faults}; nothing that a ref leads to is lost\nnext: `mkimage fsck --repair`"),

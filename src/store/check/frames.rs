@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use super::super::chunk::{self, CHUNK_BYTES, Chunk};
 use super::super::commit::Commit;
 use super::super::directory::{DIRECTORY_BYTES_MAX, StoredDirectory, TreeRef};
-use super::super::error::{Kind, Result};
+use super::super::error::{Kind, Result, StoreError};
 use super::super::index::{PACK_MAGIC, Pack, Problem};
 use super::super::packs::read_range;
 use super::super::record::Record;
@@ -278,19 +278,27 @@ fn read(mut pieces: Vec<Piece>, survey: &mut Survey, step: &Step, job: &Job) -> 
         Piece::Window(..) => (1, std::cmp::Reverse(0)),
     });
     let found = Mutex::new((0, Vec::new()));
+    let is_gone = |error: &StoreError| matches!(error, StoreError::File(file) if file.is_missing());
     job.workers.for_each(pieces.into_iter(), |piece| -> Result<()> {
         let mut bad = Vec::new();
         let plain = match &piece {
             Piece::Window(pack, items) => {
                 job.check()?;
                 step.advance(items.iter().map(|item| u64::from(item.length)).sum());
-                check_window(pack, items, &mut bad)?;
+                match check_window(pack, items, &mut bad) {
+                    // Its objects were put into another pack meanwhile.
+                    Err(error) if is_gone(&error) => return Ok(()),
+                    done => done?,
+                }
                 items.iter().map(|item| item.size).sum::<u64>()
             }
             Piece::Whole(pack, id, record) => {
                 step.advance(record.stored_bytes());
-                if let Err(problem) = check_whole(pack, id, record, job)? {
-                    bad.push(Bad::copy(*id, record, pack.name, problem));
+                match check_whole(pack, id, record, job) {
+                    Err(error) if is_gone(&error) => return Ok(()),
+                    done => {
+                        done?.unwrap_or_else(|problem| bad.push(Bad::copy(*id, record, pack.name, problem)))
+                    }
                 }
                 record.size
             }
@@ -426,7 +434,7 @@ fn check_whole(
             let read = sorted(read_range(pack, record, offset, piece))?;
             hasher.update(piece);
             map.scan(offset / crate::base::units::BLOCK_BYTES, piece);
-            Ok::<_, super::super::error::StoreError>(read)
+            Ok::<_, StoreError>(read)
         })?;
         if problem.is_err() {
             return Ok(problem);

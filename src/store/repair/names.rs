@@ -57,14 +57,17 @@ impl Store {
     /// Writes the format file anew, unless what stands there may be that of another version: packs of ours
     /// must be there to tell whose store it is.
     fn repair_format(&self, report: &CheckReport) -> Result<Option<String>> {
-        let sound = report.faults.iter().filter(|fault| matches!(fault.damage, Damage::Index { .. })).count();
+        let damaged =
+            report.faults.iter().filter(|fault| matches!(fault.damage, Damage::Index { .. })).count();
         let path = self.layout.format();
         let bytes = crate::base::fs::read(&path).unwrap_or_default();
-        if format::is_well_formed(&bytes) || (report.packs > 0 && sound as u64 >= report.packs) {
+        if format::is_well_formed(&bytes) || (report.packs > 0 && damaged as u64 >= report.packs) {
             return Ok(None);
         }
         self.keep_copy(&path, "format")?;
-        self.publish_file(&path, format::text(format::is_network(&self.layout.root)).as_bytes())?;
+        let shared = bytes.windows(6).any(|window| window == b"shared");
+        let text = format::text(shared || format::is_network(&self.layout.root));
+        self.publish_file(&path, text.as_bytes())?;
         Ok(Some("wrote the file \"format\" anew".to_owned()))
     }
 

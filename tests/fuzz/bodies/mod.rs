@@ -10,6 +10,7 @@ mod archive;
 mod boot;
 mod build;
 mod bundle;
+mod damage;
 mod device;
 mod elf;
 mod ext4;
@@ -213,6 +214,14 @@ pub const TARGETS: &[Target] = &[
         seeds: finalize::unit_seeds,
         words: finalize::WORDS,
         rounds: 1500,
+    },
+    Target { name: "pack", run: damage::pack, seeds: damage::pack_seeds, words: damage::WORDS, rounds: 150 },
+    Target {
+        name: "store_lines",
+        run: damage::lines,
+        seeds: damage::lines_seeds,
+        words: damage::WORDS,
+        rounds: 150,
     },
 ];
 
