@@ -79,8 +79,7 @@ impl Closure {
         for id in commits {
             let commit = walk.source.read_commit(id)?;
             let size = commit.encode().len() as u64;
-            if closure.enter(walk, ObjectName { kind: Kind::Commit, id: id.0, size }, || Vec::new()).is_some()
-            {
+            if closure.enter(walk, ObjectName { kind: Kind::Commit, id: id.0, size }, Vec::new).is_some() {
                 closure.enter_commit(walk, &commit, &mut level);
             }
         }

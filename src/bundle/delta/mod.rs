@@ -153,7 +153,7 @@ impl<'a> Decoder<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Seek, Write as _};
 
     use super::*;
 
@@ -172,19 +172,13 @@ mod tests {
     }
 
     fn gzip(plain: &[u8], arguments: &[&str]) -> Vec<u8> {
-        use std::io::Write;
-        use std::process::{Command, Stdio};
-        let mut child =
-            Command::new("gzip").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let child = child.as_mut().expect("gzip runs");
-        let mut input = child.stdin.take().expect("a pipe");
-        let plain = plain.to_vec();
-        let writer = std::thread::spawn(move || input.write_all(&plain));
-        let mut packed = Vec::new();
-        child.stdout.take().expect("a pipe").read_to_end(&mut packed).expect("read");
-        writer.join().expect("joined").expect("written");
-        assert!(child.wait().expect("ended").success());
-        packed
+        let mut input = tempfile::tempfile().expect("a file");
+        input.write_all(plain).expect("written");
+        input.rewind().expect("rewound");
+        let output = std::process::Command::new("gzip").args(arguments).stdin(input).output();
+        let output = output.expect("gzip runs");
+        assert!(output.status.success());
+        output.stdout
     }
 
     /// Two programs of the system that have much in common.
