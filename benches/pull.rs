@@ -75,7 +75,7 @@ fn first_pull(site: &Site, tree: &Path) {
         let (store, repository, extracted, restored) =
             (at("store"), at("ostree"), at("casync"), at("restic"));
         site.bytes();
-        times[0].push(seconds(|| drop(pull(&site.url, &store, "first.bundle"))));
+        times[0].push(seconds(|| assert_eq!(pull(&site.url, &store, "first.bundle"), commit)));
         bytes[0] = site.bytes();
         ostree_remote(site, &repository);
         times[1].push(seconds(|| run(ostree(&repository).args(["pull", "site", "bench"]))));
@@ -140,7 +140,7 @@ fn update(site: &Site, tree: &Path, package: &str) {
         run(ostree(&archive).args(["summary", "-u"]));
     });
     casync_make(site, &after, "after");
-    drop(pull(&site.url, &store, "before.bundle"));
+    assert_eq!(pull(&site.url, &store, "before.bundle"), first);
     site.bytes();
     let mut rows = Vec::new();
     let mut row = |name, seconds| rows.push(Row { name, seconds, bytes: site.bytes() });
@@ -312,15 +312,13 @@ fn ostree_remote_at(site: &Site, repository: &Path, name: &str) {
 
 fn casync_make(site: &Site, tree: &Path, name: &str) {
     let mut command = Command::new("casync");
-    command.args(["make", "--with=none", "--with=unix", "--store"]).arg(site.www("casync.castr"));
+    command.args(["make", "--store"]).arg(site.www("casync.castr"));
     run(command.arg(site.www(name).with_extension("caidx")).arg(tree));
 }
 
 fn casync_extract(site: &Site, name: &str, to: &Path) -> Command {
     let mut command = Command::new("casync");
-    command
-        .args(["extract", "--with=none", "--with=unix", "--store"])
-        .arg(format!("{}casync.castr", site.url));
+    command.args(["extract", "--store"]).arg(format!("{}casync.castr", site.url));
     command.arg(format!("{}{name}.caidx", site.url)).arg(to);
     command
 }
@@ -346,7 +344,7 @@ impl Site {
         let at = folder.display();
         fs::create_dir_all(folder.join("www")).expect("made");
         let configuration = format!(
-            "daemon off; worker_processes 2; user root; pid {at}/pid; error_log {at}/error.log;\n\
+            "daemon off; master_process off; user root; pid {at}/pid; error_log {at}/error.log;\n\
              events {{}}\n\
              http {{ log_format bytes '$bytes_sent'; access_log {at}/access.log bytes; sendfile on;\n\
              client_body_temp_path {at}/t1; proxy_temp_path {at}/t2; fastcgi_temp_path {at}/t3;\n\

@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-/// Chosen by measurement, see the room's card. Not part of the format: any level decodes.
+/// Chosen by measurement on the 168 MB of files of a Debian minbase tree, in frames of 1 MiB: level 3 makes 53.5 MB
+/// of them, 6 makes 50.6, 9 makes 50.1, 12 makes 49.9, at 77, some 40, 18 to 40 and 12 MB/s a core, and all decode
+/// alike. casync, ostree and restic send 61.8 to 63.7 MB of the same tree. Not part of the format.
 const LEVEL: i32 = 9;
 
 thread_local! {

@@ -12,6 +12,27 @@
 //!    where it isn't, which. The bits go through an arithmetic coder ([`coder`]).
 //!
 //! Integers only, no clock, no threads: every machine decodes the same. All of it is part of the format.
+//!
+//! # Why not what there is
+//!
+//! Measured on files of Debian 12 between two versions of their package, in bytes:
+//!
+//! | file | size | zstd -19 --patch-from | xdelta3 -9 -S lzma | bsdiff | this |
+//! |---|---|---|---|---|---|
+//! | libcrypto.so.3 (3.0.20 to 3.0.22) | 4 742 424 | 420 936 | 592 958 | 204 087 | 82 010 |
+//! | libssl.so.3 | 688 160 | 52 262 | 81 068 | 28 004 | 7 900 |
+//! | perl (one fix) | 3 808 560 | 119 113 | 152 421 | 73 486 | 42 007 |
+//! | libsystemd.so.0 (252.38 to 252.39) | 844 736 | 34 825 | 57 339 | 15 718 | 1 027 |
+//! | libc.so.6 (deb12u7 to u14) | 1 926 232 | 111 455 | 169 546 | 54 976 | 14 896 |
+//! | libm.so.6 | 911 904 | 54 514 | 84 254 | 23 292 | 4 833 |
+//!
+//! Whole packages against `ostree static-delta generate`, which has bsdiff and LZMA: libssl3 95 056 of 486 984
+//! (half of ostree's is a changelog that gzip packed), libsystemd0 1 411 of 49 452, libc6 49 789 of 329 896,
+//! tzdata 8 752 of 197 128, apt 4 658 of 630 696. General compressors with a dictionary can't help themselves
+//! where every call differs; the differences of bsdiff compress well, but each changed address is told.
+//!
+//! Cost on one core: aligning 4 MB/s (the suffix array), telling 5 to 9 MB/s of the new content in both
+//! directions. So deltas are for what changed; a first pull is zstd.
 
 mod address;
 mod align;
@@ -132,7 +153,7 @@ impl<'a> Decoder<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Seek, Write as _};
 
     use super::*;
 
@@ -151,19 +172,13 @@ mod tests {
     }
 
     fn gzip(plain: &[u8], arguments: &[&str]) -> Vec<u8> {
-        use std::io::Write;
-        use std::process::{Command, Stdio};
-        let mut child =
-            Command::new("gzip").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let child = child.as_mut().expect("gzip runs");
-        let mut input = child.stdin.take().expect("a pipe");
-        let plain = plain.to_vec();
-        let writer = std::thread::spawn(move || input.write_all(&plain));
-        let mut packed = Vec::new();
-        child.stdout.take().expect("a pipe").read_to_end(&mut packed).expect("read");
-        writer.join().expect("joined").expect("written");
-        assert!(child.wait().expect("ended").success());
-        packed
+        let mut input = tempfile::tempfile().expect("a file");
+        input.write_all(plain).expect("written");
+        input.rewind().expect("rewound");
+        let output = std::process::Command::new("gzip").args(arguments).stdin(input).output();
+        let output = output.expect("gzip runs");
+        assert!(output.status.success());
+        output.stdout
     }
 
     /// Two programs of the system that have much in common.
