@@ -1,5 +1,4 @@
 //! Buckets: against moto, and against servers that don't keep S3's promises.
-#![allow(clippy::single_range_in_vec_init, reason = "a list of one range is what is meant")]
 
 mod hostile;
 
