@@ -22,7 +22,17 @@ const DIRECTORIES: u64 = 10;
 const FILES: u64 = 9;
 
 const STEPS: [&str; 11] = [
-    "build", "open", "has", "log", "diff", "fsck", "gc plan", "gc plan, most dead", "gc run", "gc empties", "repack",
+    "build",
+    "open",
+    "has",
+    "log",
+    "diff",
+    "fsck",
+    "gc plan",
+    "gc plan, most dead",
+    "gc run",
+    "gc empties",
+    "repack",
 ];
 
 fn main() {
@@ -88,7 +98,8 @@ fn build(store: &Store, job: &Job) -> Result<String, StoreError> {
         let mut root = Directory::default();
         for directory in 0..DIRECTORIES {
             for file in 0..FILES {
-                let bytes = format!("commit {number}, directory {directory}, file {file}: some text of a file\n");
+                let bytes =
+                    format!("commit {number}, directory {directory}, file {file}: some text of a file\n");
                 let content = transaction.put(bytes.as_bytes())?;
                 let path = ImagePath::new(format!("/d{directory}/f{file}").as_bytes()).expect("a path");
                 let node = Node::File(File { metadata: Metadata::root(0o644), content });
