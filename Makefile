@@ -25,9 +25,9 @@ DEMO_PACKAGES := qemu-system-x86 ovmf debian-archive-keyring ca-certificates
 OSTREE_PACKAGES := libostree-dev pkg-config
 TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
 	attr acl libcap2-bin cpio binutils xz-utils zstd bzip2 python3 python3-venv mmdebstrap strace kmod openssh-client openssl \
-	procps rpm createrepo-c libsolv-tools gnupg nginx-light $(OSTREE_PACKAGES) ostree
+	procps rpm createrepo-c libsolv-tools gnupg $(OSTREE_PACKAGES) ostree nginx-light
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
-BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup
+BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup ostree restic nginx-light
 
 .PHONY: all demo test nightly ostree recipes lint bench fuzz install-demo install-test install-nightly \
 	install-ostree install-bench hello clean help

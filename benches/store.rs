@@ -5,13 +5,11 @@
 //! made once with mmdebstrap. `MKIMAGE_BENCH_ROUNDS` (5) says how often each takes its turn.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use mkimage::archive::{Limits, scan};
-use mkimage::base::Stopwatch;
-use mkimage::base::job::Job;
-use mkimage::store::{Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store};
+mod minbase;
+use minbase::{disk_bytes, ingest, median, run, seconds, tree};
 
 fn main() {
     let tree = tree();
@@ -89,95 +87,11 @@ fn report(
     ));
 }
 
-/// Walks, puts in parallel, commits: everything between the start of a process and a durable ref.
-fn ingest(store: &Path, tree: &Path) {
-    let job = Job::quiet(0);
-    let store = Store::open(store).expect("opened");
-    let transaction = store.begin(&job);
-    let (root, _) = scan(tree, &Limits::default(), &transaction, &job).expect("read");
-    let root = root.seal().expect("sealed");
-    let tree = transaction.put_tree(&job, &root).expect("put");
-    let commit = transaction.put_commit(&commit_of(tree)).expect("put");
-    let name = RefName::new("bench").expect("a name");
-    let update = RefUpdate { name, expected: Expected::Any, new: commit };
-    transaction.commit(&[update], "bench").expect("committed");
-}
-
-fn commit_of(tree: mkimage::store::TreeRef) -> Commit {
-    let disk = DiskSpec {
-        layout: 1,
-        architecture: Architecture::X86_64,
-        filesystem: Filesystem::Ext4,
-        slot_size: None,
-        uki_size: None,
-        data_size: 0,
-        data_path: "/data".to_owned(),
-        tries: 3,
-    };
-    Commit {
-        tree,
-        boot: None,
-        disk,
-        epoch: 0,
-        name: "bench".to_owned(),
-        version: None,
-        recipe: Vec::new(),
-        variables: Default::default(),
-        lock: None,
-        inputs: Vec::new(),
-        parents: Vec::new(),
-        tool_version: "bench".to_owned(),
-        annotations: Default::default(),
-    }
-}
-
-fn tree() -> PathBuf {
-    if let Some(tree) = std::env::var_os("MKIMAGE_BENCH_TREE") {
-        return tree.into();
-    }
-    let tree = std::env::temp_dir().join("mkimage-bench-minbase");
-    if !tree.join("etc/debian_version").exists() {
-        let _ = std::fs::remove_dir_all(&tree);
-        let release = std::fs::read_to_string("/etc/os-release").expect("read");
-        let suite =
-            release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
-        run(Command::new("mmdebstrap").args(["--variant=minbase", suite]).arg(&tree));
-    }
-    // What the kernel fills at boot: device nodes of the host belong into no image.
-    for name in mkimage::base::fs::list(&tree.join("dev")).expect("listed") {
-        let node = tree.join("dev").join(name);
-        let removed =
-            if node.is_dir() { std::fs::remove_dir_all(&node) } else { std::fs::remove_file(&node) };
-        removed.expect("removed");
-    }
-    tree
-}
-
-fn run(command: &mut Command) {
-    let output = command.output();
-    let output = output
-        .unwrap_or_else(|error| panic!("{command:?}: {error} (install casync, borgbackup, mmdebstrap)"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Has the tree in the page cache: borg drops what it read, so that whoever comes next would read from the disk.
 fn warm(tree: &Path) {
     let mut command = Command::new("find");
     command.arg(tree).args(["-type", "f", "-exec", "cat", "{}", "+"]).stdout(std::process::Stdio::null());
     assert!(command.status().expect("find").success(), "{command:?}");
-}
-
-/// Times work, from a disk that has nothing left to write for whoever was before.
-fn seconds(work: impl FnOnce()) -> f64 {
-    rustix::fs::sync();
-    let watch = Stopwatch::start();
-    work();
-    watch.elapsed().as_secs_f64()
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// Lets the kernel count the peak anew.
@@ -198,10 +112,4 @@ fn processor_seconds() -> f64 {
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
     let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
     (11..=14).map(ticks).sum::<f64>() / 100.0
-}
-
-fn disk_bytes(folder: &Path) -> u64 {
-    let files =
-        walkdir::WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
-    files.map(|entry| entry.metadata().map_or(0, |metadata| metadata.len())).sum()
 }

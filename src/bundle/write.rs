@@ -175,7 +175,7 @@ impl Writing<'_> {
         for number in without {
             if let Some(rest) = left.checked_sub(self.item(number).name.size) {
                 left = rest;
-                chosen.push(Candidate { number, alignment: Alignment::default() });
+                chosen.push(Candidate { number, alignment: Alignment::of(&[], &self.plain(number)?) });
             }
         }
         chosen.sort_by_key(|candidate| candidate.number);

@@ -100,6 +100,13 @@ pub enum Command {
     Redo(Redo),
     /// Find the move of a ref that broke something
     Bisect(Bisect),
+    /// Take what nothing leads to out of the store
+    Gc(super::commands::gc::Gc),
+    /// Put the packs of the store together, so that there are few
+    Repack,
+    /// Make a store, or say how it is shared
+    #[command(subcommand)]
+    Store(super::commands::store::StoreCommand),
     /// List a directory of a commit
     Ls(List),
     /// Print a file of a commit

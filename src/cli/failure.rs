@@ -197,6 +197,13 @@ impl From<StoreError> for Failure {
             StoreError::NotAStore { .. } => {
                 failure.hint("name another place with --store DIR or MKIMAGE_STORE")
             }
+            StoreError::Expired => failure.hint("run the same command again: it puts what is missing"),
+            StoreError::GcDoubt { .. } => {
+                failure.hint("`mkimage fsck` says what is wrong with the store; nothing was removed")
+            }
+            StoreError::Collecting { .. } => {
+                failure.hint("wait until it is done, then run the command again")
+            }
             StoreError::NotEmpty { .. } => failure.hint("name a directory that isn't there yet"),
             _ => failure,
         }
@@ -258,7 +265,9 @@ fn store_kind(error: &StoreError) -> Kind {
         | StoreError::Ambiguous { .. }
         | StoreError::Path { .. } => Kind::NotFound,
         StoreError::RefName(_) | StoreError::Revision(_) | StoreError::OtherKind { .. } => Kind::Usage,
-        StoreError::Malformed { .. } | StoreError::DamagedRef { .. } => Kind::Damaged,
+        StoreError::Malformed { .. } | StoreError::DamagedRef { .. } | StoreError::GcDoubt { .. } => {
+            Kind::Damaged
+        }
         StoreError::Content(error) => content_kind(error),
         StoreError::Cancelled(_) => Kind::Interrupted,
         _ => Kind::Failed,

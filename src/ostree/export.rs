@@ -15,7 +15,7 @@ use super::object::{DirTree, FileHeader, OstreeCommit, checksum, encode_dirmeta}
 use super::wire::Mode;
 use crate::base::job::{Step, Unit};
 use crate::base::{CommitId, Digest, ImagePath, Job, Name, StepKey};
-use crate::store::{Architecture, Commit, Objects, Store};
+use crate::store::{Architecture, Commit, Hold, Objects, Store, StoreError};
 use crate::tree::content::{ContentReader, PIECE_BYTES};
 use crate::tree::{Content, Directory, Node, Visit};
 
@@ -70,6 +70,7 @@ pub fn export(
     request: &Export,
     job: &Job,
 ) -> Result<Exported> {
+    let _held = hold(store, request.commit)?;
     let commit = store.read_commit(&request.commit)?;
     let mut tree = store.read_tree(job, &commit.tree)?;
     let fit = loss::fit(&mut tree);
@@ -120,6 +121,15 @@ pub fn export(
     };
     writer.repository.commit(refs)?;
     Ok(exported)
+}
+
+/// Keeps what is read from being collected meanwhile. Who may only read a store does without: a collector leaves
+/// in the trash, where it is still read, what refs led to of late.
+fn hold(store: &Store, commit: CommitId) -> Result<Option<Hold>> {
+    match store.hold(&[commit]) {
+        Err(error) if error.is_read_only() || matches!(error, StoreError::Foreign { .. }) => Ok(None),
+        hold => Ok(Some(hold?)),
+    }
 }
 
 /// Reads what a commit names beside its tree. What of it OSTree can't hold would be our own fault.
@@ -232,10 +242,9 @@ impl Writer<'_> {
             step.advance(size(node));
         }
         if let Some(key) = key {
-            self.store.memo_put(
-                &key,
-                checksums.iter().map(|checksum| checksum.0).collect::<Vec<_>>().as_flattened(),
-            )?;
+            let record: Vec<[u8; 32]> = checksums.iter().map(|checksum| checksum.0).collect();
+            // A cache: what it can't keep is hashed again.
+            let _ = self.store.memo_put(&key, record.as_flattened());
         }
         Ok(checksums)
     }

@@ -91,14 +91,35 @@ pub fn recompose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Re
     Ok(make(plan, options, store, None, job)?.0)
 }
 
-/// Makes the commit of a plan and moves a ref to it; returns the commit, the move and what was read.
+/// What an attempt made: the commit, the move, and what was read.
+type Made = (CommitId, Vec<RefChange>, Vec<PathBuf>);
+
+/// Makes the commit of a plan and moves a ref to it. Where garbage was collected meanwhile, something may have
+/// gone that the work had found in the store: then it is done once more.
 fn make(
     plan: &Plan,
     options: &Options,
     store: &Store,
     reference: Option<&RefName>,
     job: &Job,
-) -> Result<(CommitId, Vec<RefChange>, Vec<PathBuf>)> {
+) -> Result<Made> {
+    let before = store.collections();
+    match attempt(plan, options, store, reference, job) {
+        Err(_) if store.collections() != before && job.check().is_ok() => {
+            job.note("garbage was collected in the store meanwhile: composing once more");
+            attempt(plan, options, store, reference, job)
+        }
+        result => result,
+    }
+}
+
+fn attempt(
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+    reference: Option<&RefName>,
+    job: &Job,
+) -> Result<Made> {
     let lock = lock(plan, options, store, job)?;
     let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
     let limits = Limits::default();

@@ -44,6 +44,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 pub struct BucketSite {
     line: Line,
     address: String,
+    endpoint: String,
     prefix: String,
     store: AmazonS3,
 }
@@ -76,7 +77,8 @@ impl BucketSite {
             path: "settings".to_owned(),
             source,
         })?;
-        Ok(BucketSite { line: line.clone(), address, prefix: prefix.to_owned(), store })
+        let (endpoint, prefix) = (settings::endpoint(environment), prefix.to_owned());
+        Ok(BucketSite { line: line.clone(), address, endpoint, prefix, store })
     }
 
     fn path(&self, path: &str) -> Path {
@@ -97,7 +99,12 @@ impl BucketSite {
             Error::NotFound { .. } => TransferProblem::Gone,
             Error::PermissionDenied { .. } => TransferProblem::Denied { status: 403 },
             Error::Unauthenticated { .. } => TransferProblem::Denied { status: 401 },
-            error => TransferProblem::Connection(Box::new(error)),
+            error => match status(&error.to_string()) {
+                None => TransferProblem::Connection(Box::new(error)),
+                Some(status @ (408 | 425 | 429 | 500..)) => TransferProblem::Status { status },
+                // What the server says of it is all that helps.
+                Some(_) => TransferProblem::Settings { problem: format!("the server refused it: {error}") },
+            },
         };
         self.problem(path, source)
     }
@@ -223,6 +230,10 @@ impl Transport for BucketSite {
         self.address.clone()
     }
 
+    fn place(&self) -> String {
+        format!("{} at {}", self.address, self.endpoint)
+    }
+
     fn read(&self, path: &str, limit_bytes: u64) -> Result<Option<Versioned>> {
         let fetched = run(async {
             let answer = self.store.get(&self.path(path)).await?;
@@ -314,6 +325,12 @@ fn condition(expected: Option<&str>) -> PutMode {
 /// Tells whether the same request may succeed a moment later, or may have succeeded already.
 fn may_pass(error: &RemoteError) -> bool {
     matches!(error, RemoteError::Transfer { source, .. } if source.may_pass())
+}
+
+/// Finds the status in what the library says of an answer: it keeps the number to itself.
+fn status(said: &str) -> Option<u16> {
+    let (_, rest) = said.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 /// Runs a request to its end on this thread. The library needs a runtime for the pauses between its tries; the

@@ -60,8 +60,7 @@ impl SizedRead for Bundle {
 impl Push<'_> {
     /// Pushes refs. Without any, the index is signed anew and lives longer.
     pub fn run(&self, remote: &mut Remote) -> Result<Outcome> {
-        let address = self.transport.name();
-        if remote.settings.proved.as_ref() != Some(&address) {
+        if remote.settings.proved != Some(self.transport.place()) {
             self.transport.prove_conditional_writes()?;
         }
         let trusted = self.trusted(remote)?;
@@ -232,7 +231,7 @@ impl Push<'_> {
         entry: Option<BundleEntry>,
     ) -> Result<Outcome> {
         let seen = published.map(|bytes| self.accepted(remote, trusted, bytes)).transpose()?;
-        let (address, key) = (self.transport.name(), self.publishing.signer.public().clone());
+        let (place, key) = (self.transport.place(), self.publishing.signer.public().clone());
         remote.remember(self.store, &self.line.job, |settings| {
             if let Some(seen) = seen {
                 settings.note_seen(&seen);
@@ -240,7 +239,7 @@ impl Push<'_> {
             if settings.keys.is_empty() {
                 settings.keys.push(key);
             }
-            settings.proved = Some(address);
+            settings.proved = Some(place);
             self.pushed.iter().for_each(|wanted| settings.note_ref(&wanted.name, wanted.commit));
             Ok(())
         })?;

@@ -16,6 +16,11 @@ pub trait Transport: Send + Sync {
     /// Returns what the site is called in messages: its address.
     fn name(&self) -> String;
 
+    /// Returns where the site really lies: what [`Transport::prove_conditional_writes`] has proven something of.
+    fn place(&self) -> String {
+        self.name()
+    }
+
     /// Reads a small file whole, as it is now, past every cache; `None` where there is none. More than
     /// `limit_bytes` are an error before they are in memory.
     fn read(&self, path: &str, limit_bytes: u64) -> Result<Option<Versioned>>;

@@ -63,7 +63,7 @@ pub enum StoreError {
     OtherKind { name: String, found: String, expected: &'static str },
     #[error("tag {name} leads to {commit}, and tags never move")]
     TagMoves { name: RefName, commit: CommitId },
-    #[error("{} since: {}", if names.len() == 1 { "a ref has moved" } else { "some refs have moved" }, list(names))]
+    #[error("nothing was taken back: {} moved since that was planned", list(names))]
     MovedSince { names: Vec<RefName> },
     #[error("{asked} moves were to be taken back, and {there} can be")]
     NothingToUndo { asked: usize, there: usize },

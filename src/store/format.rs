@@ -286,6 +286,12 @@ fn write_format(
     done
 }
 
+/// Tells whether a name is one that an NFS client gives to what was removed while it was open: it goes by
+/// itself.
+pub(super) fn is_noise(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".nfs")
+}
+
 /// Tells whether a directory lies on a file system that several machines may have mounted.
 pub(super) fn is_network(path: &Path) -> bool {
     /// NFS, SMB 1, SMB 2 and 3, FUSE (sshfs and kin), Ceph, 9P.

@@ -18,7 +18,7 @@
 //! `packs/` in between. Anything else, also an odd number that a dead collector left, means: look again.
 //! Numbers never come back, so that trash bears the number under which it was filled.
 //!
-//! FLOOR, in seconds since 1970: moves in reflogs before it may lead to commits that were collected.
+//! FLOOR, in seconds since 1970: moves in reflogs until then may lead to commits that were collected.
 
 use super::error::{Result, StoreError};
 use super::line;
@@ -69,6 +69,12 @@ impl Store {
             bytes => bytes?,
         };
         Generation::decode(&bytes).map_err(|problem| StoreError::DamagedRef { path, problem })
+    }
+
+    /// Counts what collectors did, some steps a collection: where it says the same twice, nothing went from
+    /// the store in between.
+    pub fn collections(&self) -> u64 {
+        self.generation_number()
     }
 
     /// Returns the generation's number, for those who only compare it.

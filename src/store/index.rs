@@ -67,6 +67,8 @@ pub(super) fn write<E>(
     mut record: impl FnMut(usize, &mut Vec<u8>) -> Result<(), E>,
     mut out: impl FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Digest, E> {
+    let ascend = rows.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    assert!(ascend, "because whoever writes an index sorts its rows and names each object once");
     let mut head = Encoder::new(MAGIC);
     head.u64(rows.len() as u64);
     head.u64(pack_bytes);

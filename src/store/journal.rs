@@ -58,7 +58,7 @@ impl Journal {
         Ok(match Self::head(head) {
             Some((id, undoes, message)) => Journal { id, undoes, message, moves },
             None => {
-                let (id, message) = (MoveId::of(&first.1.value), head.trim_end().to_owned());
+                let (id, message) = (MoveId::of(&first.1.value, None), head.trim_end().to_owned());
                 Journal { id, undoes: None, message, moves }
             }
         })
@@ -150,6 +150,6 @@ mod tests {
         let text = format!("{}a {}", with_check("2 refs moved ".to_owned()), move_state.encode());
         let read = Journal::decode(&text).expect("decoded");
         assert_eq!((&*read.message, read.undoes), ("2 refs moved", None));
-        assert_eq!(read.id, MoveId::of(&move_state.value));
+        assert_eq!(read.id, MoveId::of(&move_state.value, None));
     }
 }

@@ -32,6 +32,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::error::{Result, StoreError};
+use super::format::is_noise;
 use super::line;
 use super::media::Media;
 use super::store::Store;
@@ -132,7 +133,7 @@ impl Store {
             names => names?,
         };
         let mut seen = Vec::new();
-        for name in names {
+        for name in names.into_iter().filter(|name| !is_noise(name)) {
             let path = folder.join(&name);
             let name = name.to_string_lossy().into_owned();
             let known = name.strip_prefix(TEMPORARY).unwrap_or(&name);

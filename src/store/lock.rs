@@ -42,6 +42,8 @@ pub(super) struct Lock {
 const WAIT: Duration = Duration::from_millis(1);
 /// The same on a network file system.
 const WAIT_SHARED: Duration = Duration::from_millis(20);
+/// After so many looks, the user hears what is waited for: ten seconds.
+const WARN_AFTER: u32 = 500;
 
 impl Lock {
     /// Waits for the lock, as long as the job is not stopped.
@@ -52,11 +54,17 @@ impl Lock {
             std::thread::sleep(WAIT);
         }
         let mut lock = Lock { claim: None, _file: file };
+        let mut waited = 0u32;
         while shared && lock.claim.is_none() {
             lock.claim = Claim::attempt(media, path)?;
             if lock.claim.is_none() {
                 job.check()?;
                 std::thread::sleep(WAIT_SHARED);
+                waited += 1;
+                if waited == WARN_AFTER {
+                    let holder = holder(&claimed(path)).map_or("somebody".to_owned(), |name| name.host);
+                    job.warn(format!("waiting for {}, which a process on {holder} holds", path.display()));
+                }
             }
         }
         Ok(lock)
@@ -94,15 +102,13 @@ struct Claim {
 impl Claim {
     /// Claims the name beside a lock's file; the caller holds the kernel's lock on it.
     fn attempt(media: &Media, lock: &Path) -> Result<Option<Claim>> {
-        let mut name = lock.as_os_str().to_owned();
-        name.push("file");
+        let name = claimed(lock);
         let own = lock.with_file_name(format!("{CLAIM}{}", publish::unique()));
         let file = media.create_file(&own, 0o644)?;
         // From here on, dropping the claim clears away.
         let mut claim = Claim { media: media.clone(), name: PathBuf::new(), own };
         let text = line::seal(CONTEXT, format!("1 {} ", ProcessName::this()));
         media.write_at(&file, &claim.own, 0, text.as_bytes())?;
-        let name = PathBuf::from(name);
         for _ in 0..2 {
             let linked = media.link(&claim.own, &name);
             let links = file.metadata().map_err(FileError::at("look at", &claim.own))?.nlink();
@@ -126,6 +132,28 @@ impl Drop for Claim {
         }
         let _ = self.media.remove_file(&self.own);
     }
+}
+
+/// Returns the name that is claimed beside a lock's file.
+fn claimed(lock: &Path) -> PathBuf {
+    let mut name = lock.as_os_str().to_owned();
+    name.push("file");
+    PathBuf::from(name)
+}
+
+/// Reads whose a claim is.
+fn holder(name: &Path) -> Option<ProcessName> {
+    decode(&crate::base::fs::read_at_most(name, CLAIM_BYTES_MAX).ok()?)
+}
+
+/// Breaks the claim on a lock where a process of this host has it, whether it lives or not. Returns the process.
+pub(super) fn break_claim(media: &Media, lock: &Path, host: &str) -> Result<Option<ProcessName>> {
+    let name = claimed(lock);
+    let held = holder(&name).filter(|process| process.host.split('/').next() == Some(host));
+    if held.is_some() {
+        media.remove_file(&name)?;
+    }
+    Ok(held)
 }
 
 /// Removes a claim whose process is gone; returns whether the name may be free now. `ours` was made just

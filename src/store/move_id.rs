@@ -31,11 +31,13 @@ impl MoveId {
         MoveId { nanoseconds: clock::unix_nanoseconds().max(least), random }
     }
 
-    /// Returns the name of a move whose line in the log is of version 1, or was lost: always the same.
-    pub(super) fn of(value: &RefValue) -> Self {
+    /// Returns the name of a move whose line in the log is of version 1, or was lost: always the same, and
+    /// greater than that of the ref's move before.
+    pub(super) fn of(value: &RefValue, after: Option<MoveId>) -> Self {
         let digest = Digest::of(value.encode().as_bytes());
         let random = u32::from_be_bytes([0, 1, 2, 3].map(|index: usize| digest.0[index]));
-        MoveId { nanoseconds: value.seconds.saturating_mul(NANOSECONDS), random }
+        let least = after.map_or(0, |after| after.nanoseconds.saturating_add(1));
+        MoveId { nanoseconds: value.seconds.saturating_mul(NANOSECONDS).max(least), random }
     }
 }
 
@@ -92,6 +94,19 @@ mod tests {
         assert!(MoveId::new(Some(tomorrow)) > tomorrow);
         let last = MoveId { nanoseconds: u64::MAX, random: 0 };
         assert_eq!(MoveId::new(Some(last)).nanoseconds, u64::MAX);
+    }
+
+    #[test]
+    fn moves_of_one_second_without_names_ascend_too() {
+        let commit = crate::base::CommitId(Digest::of(b"c"));
+        let value = |generation| RefValue { generation, commit, previous: None, seconds: 7 };
+        let mut last = None;
+        for generation in 1..20 {
+            let name = MoveId::of(&value(generation), last);
+            assert!(Some(name) > last);
+            assert_eq!(name, MoveId::of(&value(generation), last));
+            last = Some(name);
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! the `journal` first. The order of a removal: journal, line of the log, file; so the log always knows how
 //! far the generations counted, and a ref that is made again counts on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::error::{Result, StoreError};
@@ -27,8 +28,17 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 pub(super) struct Moves<'a> {
     pub moves: &'a [RefMove],
     pub message: &'a str,
-    /// The oldest move that these take back; tags go back as well.
-    pub undoes: Option<MoveId>,
+    /// Whether these take moves back: then tags go back as well.
+    pub undoes: Option<Undoing<'a>>,
+}
+
+/// What an undo goes by.
+#[derive(Clone, Copy)]
+pub(super) struct Undoing<'a> {
+    /// The oldest move that is taken back.
+    pub oldest: MoveId,
+    /// How far the log of every ref counted when the undo was planned: it must still do.
+    pub counts: &'a BTreeMap<RefName, u64>,
 }
 
 /// A ref as it was found, and its new state where it has to move.
@@ -67,6 +77,9 @@ impl Store {
         let _alone = self.lock_refs(job)?;
         self.clear_temporaries()?;
         self.roll_forward()?;
+        if let Some(undoing) = &asked.undoes {
+            self.refuse_moved(undoing.counts)?;
+        }
         let published = publish()?;
         let weigh = |wanted| self.weigh(wanted, asked.undoes.is_some());
         let weighed = asked.moves.iter().map(weigh).collect::<Result<Vec<Weighed>>>()?;
@@ -93,6 +106,19 @@ impl Store {
             }
         }
         Ok(Some(unmoved))
+    }
+
+    /// Refuses an undo where any ref has moved since it was planned. The caller holds the lock.
+    fn refuse_moved(&self, counts: &BTreeMap<RefName, u64>) -> Result<()> {
+        let logged: BTreeSet<RefName> = self.logged_refs()?.into_iter().chain(self.refs()?.into_keys()).collect();
+        let mut names = Vec::new();
+        for name in logged {
+            let found = self.read_ref_file(&name)?.map_or(0, |value| value.generation);
+            if found.max(self.last_generation(&name)?) != counts.get(&name).copied().unwrap_or(0) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() { Ok(()) } else { Err(StoreError::MovedSince { names }) }
     }
 
     /// Holds a wish against what is there.
@@ -134,19 +160,20 @@ impl Store {
         let mut last = None;
         let mut moves = Vec::new();
         for Weighed { name, found, next } in weighed {
+            let logged = self.last_logged(name)?.map(|entry| entry.transaction);
+            last = last.max(logged);
             if let Some(value) = found {
                 let message = if next.is_none() { &*message } else { "" };
-                self.settle(name, &LogEntry::unnamed(*value, message))?;
+                let entry = LogEntry::unnamed(*value, message, logged);
+                last = last.max(Some(entry.transaction));
+                self.settle(name, &entry)?;
             }
-            if let Some(next) = next {
-                last = last.max(self.last_logged(name)?.map(|entry| entry.transaction));
-                moves.push((name.clone(), *next));
-            }
+            moves.extend(next.map(|next| (name.clone(), next)));
         }
         if moves.is_empty() {
             return Ok(false);
         }
-        self.make_moves(Journal { id: MoveId::new(last), undoes: asked.undoes, message, moves })?;
+        self.make_moves(Journal { id: MoveId::new(last), undoes: asked.undoes.map(|undoing| undoing.oldest), message, moves })?;
         Ok(true)
     }
 

@@ -43,9 +43,9 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// Makes an entry for a move whose own was lost.
-    pub(super) fn unnamed(value: RefValue, message: &str) -> Self {
-        let transaction = MoveId::of(&value);
+    /// Makes an entry for a move whose own was lost, or has no name; `after` is the ref's move before.
+    pub(super) fn unnamed(value: RefValue, message: &str, after: Option<MoveId>) -> Self {
+        let transaction = MoveId::of(&value, after);
         LogEntry { value, removed: false, message: message.to_owned(), transaction, undoes: None }
     }
 
@@ -58,27 +58,25 @@ impl LogEntry {
         with_check(format!("2 {fields} {} {undoes} {} ", self.transaction, self.message))
     }
 
-    pub(super) fn decode(line: &str) -> Option<Self> {
+    /// Reads a line; `after` is the ref's move before.
+    pub(super) fn decode(line: &str, after: Option<MoveId>) -> Option<Self> {
         let body = checked(line).ok()?.strip_suffix(' ')?;
         let (version, rest) = body.split_once(' ')?;
         let mut fields = rest.splitn(if version == "1" { 5 } else { 7 }, ' ');
         let mut field = || fields.next();
-        let state = RefState::of_fields([field()?, field()?, field()?, field()?])?;
-        let RefState { value, removed } = state;
-        if version == "1" {
-            return (!removed)
-                .then(|| LogEntry::unnamed(value, ""))
-                .map(|entry| LogEntry { message: field().unwrap_or_default().to_owned(), ..entry });
+        let RefState { value, removed } = RefState::of_fields([field()?, field()?, field()?, field()?])?;
+        match version {
+            "1" if !removed => Some(LogEntry::unnamed(value, field()?, after)),
+            "2" => {
+                let transaction = field()?.parse().ok()?;
+                let undoes = match field()? {
+                    "-" => None,
+                    undoes => Some(undoes.parse().ok()?),
+                };
+                Some(LogEntry { value, removed, message: field()?.to_owned(), transaction, undoes })
+            }
+            _ => None,
         }
-        if version != "2" {
-            return None;
-        }
-        let transaction = field()?.parse().ok()?;
-        let undoes = match field()? {
-            "-" => None,
-            undoes => Some(undoes.parse().ok()?),
-        };
-        Some(LogEntry { value, removed, message: field()?.to_owned(), transaction, undoes })
     }
 }
 
@@ -89,13 +87,14 @@ impl Store {
         let decided = self.decided()?.remove(name);
         let mut entries = self.read_reflog(name)?;
         entries.reverse();
+        let last = entries.first().map(|newest| newest.transaction);
         let mut add = |entry: LogEntry| {
             if entries.first().is_none_or(|newest| newest.value.generation < entry.value.generation) {
                 entries.insert(0, entry);
             }
         };
         if let Some(value) = self.read_ref_file(name)? {
-            add(LogEntry::unnamed(value, ""));
+            add(LogEntry::unnamed(value, "", last));
         }
         decided.into_iter().for_each(add);
         Ok(entries)
@@ -138,7 +137,12 @@ impl Store {
     fn read_reflog(&self, name: &RefName) -> Result<Vec<LogEntry>> {
         let bytes = self.reflog_bytes(name)?;
         let lines = bytes.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-        Ok(lines.filter_map(LogEntry::decode).collect())
+        let mut entries: Vec<LogEntry> = Vec::new();
+        for line in lines {
+            let after = entries.last().map(|before| before.transaction);
+            entries.extend(LogEntry::decode(line, after));
+        }
+        Ok(entries)
     }
 
     /// Returns where the log of a ref lies now. Looked for twice: it may be renamed just then.
@@ -161,7 +165,7 @@ impl Store {
         let mut tail = vec![0; length as usize];
         file.read_exact_at(&mut tail, end - length).map_err(FileError::at("read", &path))?;
         let mut lines = tail.rsplit(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-        Ok(lines.find_map(LogEntry::decode))
+        Ok(lines.find_map(|line| LogEntry::decode(line, None)))
     }
 
     /// Returns how far the log counts; 0 where there is none.
@@ -218,20 +222,20 @@ mod tests {
 
     fn entry(message: &str) -> LogEntry {
         let commit = CommitId(Digest::of(b"c"));
-        LogEntry::unnamed(RefValue { generation: 1, commit, previous: None, seconds: 5 }, message)
+        LogEntry::unnamed(RefValue { generation: 1, commit, previous: None, seconds: 5 }, message, None)
     }
 
     #[test]
     fn a_line_comes_back_and_a_torn_one_does_not() {
         let gone = RefValue { previous: Some(entry("").value.commit), ..entry("").value };
         for message in ["built by hand: 2 parts", "", " "] {
-            let undoes = Some(MoveId::of(&gone));
+            let undoes = Some(MoveId::of(&gone, None));
             let removal = LogEntry { value: gone, removed: true, undoes, ..entry(message) };
             for entry in [entry(message), removal] {
                 let line = entry.encode();
                 let line = line.trim_end_matches('\n');
-                assert_eq!(LogEntry::decode(line), Some(entry));
-                assert_eq!(LogEntry::decode(&line[..line.len() - 1]), None);
+                assert_eq!(LogEntry::decode(line, None), Some(entry));
+                assert_eq!(LogEntry::decode(&line[..line.len() - 1], None), None);
             }
         }
     }
@@ -240,10 +244,10 @@ mod tests {
     fn lines_of_before_moves_had_names_are_read() {
         let entry = entry("made in another age");
         let line = with_check(format!("1 {} {} ", entry.state().fields(), entry.message));
-        assert_eq!(LogEntry::decode(line.trim_end()), Some(entry));
+        assert_eq!(LogEntry::decode(line.trim_end(), None), Some(entry));
         for wrong in ["0", "3", ""] {
             let line = with_check(format!("{wrong} {} x - y ", entry_fields()));
-            assert_eq!(LogEntry::decode(line.trim_end()), None);
+            assert_eq!(LogEntry::decode(line.trim_end(), None), None);
         }
     }
 

@@ -111,7 +111,7 @@ impl Store {
     }
 }
 
-/// Lists the members of packs, ascending by id, each object once.
+/// Lists the members of packs, ascending by id.
 fn members(packs: &[Arc<Pack>]) -> Result<Vec<Member>> {
     let mut members: Vec<Member> = Vec::new();
     for first in 0..=255 {
@@ -128,7 +128,6 @@ fn members(packs: &[Arc<Pack>]) -> Result<Vec<Member>> {
         }
         members[start..].sort_unstable_by_key(|member| (member.id, member.pack));
     }
-    members.dedup_by_key(|member| member.id);
     Ok(members)
 }
 

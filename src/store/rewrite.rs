@@ -41,15 +41,16 @@ const WRITE_BYTES: usize = 1 << 20;
 const SHARE_BYTES: u64 = 4 << 20;
 const SHARE: usize = 1024;
 
-/// Copies members of packs into one new pack, in the order in which they lie. They come ascending by id, each
-/// once. `time` is what the new pack's age counts from.
+/// Copies members of packs into one new pack, in the order in which they lie. They come ascending by id; what
+/// several packs hold is copied once. `time` is what the new pack's age counts from.
 pub(super) fn copy(
     store: &Store,
     packs: &[Arc<Pack>],
-    members: Vec<Member>,
+    mut members: Vec<Member>,
     time: SystemTime,
     job: &Job,
 ) -> Result<Ready> {
+    members.dedup_by_key(|member| member.id);
     let staging = Staging::begin(store, store.freshen(), job)?;
     let mut items = locate(packs, members, job)?;
     items.sort_unstable_by_key(|item| (item.member.pack, item.at));
@@ -217,7 +218,8 @@ fn write_index(
     Ok(name)
 }
 
-fn is_refused(error: &FileError) -> bool {
+/// Tells whether the file system gives files no second names.
+pub(super) fn is_refused(error: &FileError) -> bool {
     use std::io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
     let kind = error.source.kind();
     matches!(kind, CrossesDevices | PermissionDenied | TooManyLinks | Unsupported)

@@ -105,6 +105,18 @@ impl Store {
         Ok(true)
     }
 
+    /// Breaks the locks of a shared store that processes of a machine hold which will not come back. Returns
+    /// what was broken. Where such a process lives after all, refs that it moves at this moment may be lost.
+    pub fn unlock(&self, host: &str) -> Result<Vec<String>> {
+        let mut broken = Vec::new();
+        for lock in [self.layout.refs_lock(), self.layout.gc_lock()] {
+            if let Some(process) = super::lock::break_claim(&self.media, &lock, host)? {
+                broken.push(format!("{}: process {} on {host}", lock.display(), process.pid));
+            }
+        }
+        Ok(broken)
+    }
+
     /// Tells whether processes of other machines may write: the store says so, or its file system.
     pub(super) fn is_shared(&self) -> bool {
         if let Some(shared) = self.shared.get() {

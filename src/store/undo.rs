@@ -2,13 +2,14 @@
 //!
 //! An undo is a move like any other: refs lead again where they led before the oldest move that is taken
 //! back, and the log says so. Undoing once more goes further back; a redo takes an undo back. Which moves
-//! belonged together, and what an undo took back, stand in the logs; nothing else is kept.
+//! belonged together, and what an undo took back, stand in the logs; nothing else is kept. Commits that only
+//! a log names are kept by the collector for as long as its rules say: an undo to one that is gone is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Result, StoreError};
 use super::move_id::MoveId;
-use super::moves::Moves;
+use super::moves::{Moves, Undoing};
 use super::reflog::LogEntry;
 use super::refs::{Expected, RefMove, RefName};
 use super::store::Store;
@@ -37,7 +38,9 @@ pub struct UndoPlan {
     /// Where the refs go, by name. Empty where they lead there already.
     pub moves: Vec<RefMove>,
     message: String,
-    undoes: MoveId,
+    oldest: MoveId,
+    /// How far the logs counted.
+    counts: BTreeMap<RefName, u64>,
 }
 
 impl Store {
@@ -95,26 +98,11 @@ impl Store {
         }
     }
 
-    /// Carries out a plan, as one move. A ref that has moved since the plan was made refuses all of it.
+    /// Carries out a plan, as one move. Where any ref has moved since the plan was made, nothing is done: it
+    /// would not be the last moves that go.
     pub fn undo(&self, job: &Job, plan: &UndoPlan) -> Result<Committed> {
-        let moves = Moves { moves: &plan.moves, message: &plan.message, undoes: Some(plan.undoes) };
-        self.begin(job).commit_as(&moves).map_err(|error| match error {
-            StoreError::Moved { name, .. } => {
-                let names = self.moved_since(plan).unwrap_or_default();
-                StoreError::MovedSince { names: if names.is_empty() { vec![name] } else { names } }
-            }
-            other => other,
-        })
-    }
-
-    fn moved_since(&self, plan: &UndoPlan) -> Result<Vec<RefName>> {
-        let mut names = Vec::new();
-        for wanted in &plan.moves {
-            if Expected::of(self.read_ref(&wanted.name)?.as_ref()) != wanted.expected {
-                names.push(wanted.name.clone());
-            }
-        }
-        Ok(names)
+        let undoes = Some(Undoing { oldest: plan.oldest, counts: &plan.counts });
+        self.begin(job).commit_as(&Moves { moves: &plan.moves, message: &plan.message, undoes })
     }
 }
 
@@ -154,5 +142,15 @@ fn plan(all: &[JointMove], oldest: MoveId, taken: Vec<JointMove>, message: Strin
         let moves = now.map(|value| value.commit) != new;
         moves.then(|| RefMove { name: name.clone(), expected: Expected::of(now.as_ref()), new })
     });
-    UndoPlan { moves: moves.collect(), taken, message, undoes: oldest }
+    UndoPlan { moves: moves.collect(), taken, message, oldest, counts: counts(all) }
+}
+
+/// Returns how far the log of each ref counts.
+fn counts(all: &[JointMove]) -> BTreeMap<RefName, u64> {
+    let mut counts = BTreeMap::new();
+    for (name, entry) in all.iter().flat_map(|joint| &joint.refs) {
+        let count = counts.entry(name.clone()).or_insert(0);
+        *count = entry.value.generation.max(*count);
+    }
+    counts
 }

@@ -311,3 +311,38 @@ fn bash_completes_verbs_options_refs_and_paths() {
     assert!(bash(&project, &elsewhere).is_empty(), "another store has other refs");
     assert!(!bash(&project, "mkimage ").contains(&"complete".to_owned()), "the hidden verb is hidden");
 }
+
+#[test]
+fn what_is_damaged_is_named_with_what_to_do_next() {
+    let project = Project::new();
+    let ids: Vec<String> = (1..=2).map(|version| project.compose(version, &[])).collect();
+    project.done(&["promote", "web", "env/prod"]);
+    let file = project.path("store/refs/env/prod");
+    let mut line = std::fs::read(&file).expect("read");
+    line[5] ^= 1;
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::write(&file, line).expect("written");
+    for arguments in [&["show", "env/prod"][..], &["log", "env/prod"], &["promote", "web", "env/prod"]] {
+        let said = project.refused(6, arguments);
+        assert!(said.contains("refs/env/prod") && said.contains("fsck"), "{arguments:?}: {said}");
+    }
+    assert_eq!(project.json(&["show", "web"])["commit"], ids[1], "another ref is not touched by it");
+    std::fs::remove_file(&file).expect("removed");
+    std::fs::remove_dir_all(project.path("store/packs")).expect("removed");
+    std::fs::create_dir(project.path("store/packs")).expect("made");
+    let log = project.done(&["log", "web"]);
+    assert!(log.contains("compose") && log.contains("what changed can't be told: commit"), "{log}");
+    let said = project.refused(5, &["diff", "web"]);
+    assert!(said.contains(&ids[0]) && said.contains("is not in the store") && said.contains("fsck"), "{said}");
+    let said = project.refused(5, &["promote", "web~1", "env/new"]);
+    assert!(said.contains("is not in the store"), "{said}");
+}
+
+#[test]
+fn rebuilding_nothing_new_moves_nothing_also_when_the_steps_are_forgotten() {
+    let project = Project::new();
+    let first = project.compose(1, &[]);
+    std::fs::remove_dir_all(project.path("store/memo")).expect("removed");
+    assert_eq!(project.compose(1, &[]), first, "a build took its ref's commit into its own");
+    assert_eq!(project.json(&["log", "web"]).as_array().map(Vec::len), Some(1));
+}

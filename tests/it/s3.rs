@@ -1,16 +1,20 @@
 //! Buckets: against moto, and against servers that don't keep S3's promises.
+#![allow(clippy::single_range_in_vec_init, reason = "a list of one range is what is meant")]
 
 mod hostile;
 
 use std::io::{BufRead, BufReader, Cursor};
-use std::process::{Child, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use hostile::{Hostile, Manners};
 use mkimage::base::Job;
 use mkimage::remote::{BucketSite, Created, Line, RemoteError, Replaced, TransferProblem, Transport};
+use mkimage::store::Store;
 
-use crate::tool::{self, root, succeed};
+use crate::store::{folder, job, name, open, publish};
+use crate::tool::{self, fail_with, mkimage, root, succeed};
 
 const BUCKET: &str = "mkimage-test";
 
@@ -79,7 +83,7 @@ fn a_file_is_created_once_and_replaced_by_who_knows_its_version() {
     assert_eq!(bucket.replace("new", None, b"six").expect("answered"), Replaced::Done);
     assert_eq!(bucket.replace("none", Some(&first), b"seven").expect("answered"), Replaced::Moved);
     assert_eq!(
-        boto3(&format!("print(s3.get_object(BucketSite='{BUCKET}', Key='files/one/index')['Body'].read())")),
+        boto3(&format!("print(s3.get_object(Bucket='{BUCKET}', Key='files/one/index')['Body'].read())")),
         "b'four'\n"
     );
     assert!(matches!(
@@ -95,7 +99,7 @@ fn a_large_file_goes_in_parts_and_its_ranges_come_back() {
     assert_eq!(create(&bucket, "bundles/a.bundle", &bytes).expect("created"), Created::New);
     assert_eq!(create(&bucket, "bundles/a.bundle", &bytes).expect("there"), Created::There);
     let judged = boto3(&format!(
-        "import hashlib\nb = s3.get_object(BucketSite='{BUCKET}', Key='large/bundles/a.bundle')['Body'].read()\n\
+        "import hashlib\nb = s3.get_object(Bucket='{BUCKET}', Key='large/bundles/a.bundle')['Body'].read()\n\
          print(len(b), hashlib.sha256(b).hexdigest())"
     ));
     use sha2::Digest;
@@ -120,7 +124,7 @@ fn a_large_file_goes_in_parts_and_its_ranges_come_back() {
 fn a_server_that_keeps_writers_apart_is_proven_to_and_nothing_stays_behind() {
     bucket(moto(), "proof").prove_conditional_writes().expect("moto keeps writers apart");
     assert_eq!(
-        boto3(&format!("print(s3.list_objects_v2(BucketSite='{BUCKET}', Prefix='proof').get('KeyCount'))")),
+        boto3(&format!("print(s3.list_objects_v2(Bucket='{BUCKET}', Prefix='proof').get('KeyCount'))")),
         "0\n"
     );
     let server = Hostile::start(Manners::Sound);
@@ -198,9 +202,112 @@ fn no_bucket_and_no_access_are_said() {
         matches!(error, RemoteError::Transfer { source: TransferProblem::Denied { status: 403 }, .. }),
         "{error:?}"
     );
+    let server = Hostile::start(Manners::Says(400));
+    let error = bucket(&server.address, "x").replace("index", None, b"x").expect_err("refused");
+    assert!(format!("{error:?}").contains("<Code>Odd</Code>"), "{error:?}");
     let error = bucket("http://127.0.0.1:1", "x").read("index", 100).expect_err("nobody listens");
     assert!(
         matches!(error, RemoteError::Transfer { source: TransferProblem::Connection(_), .. }),
         "{error:?}"
     );
+}
+
+/// Prepares a call of mkimage with a store, for a server.
+fn call(endpoint: &str, store: &Path, arguments: &[&str]) -> Command {
+    let mut command = mkimage(arguments);
+    command.env("MKIMAGE_STORE", store).env("AWS_ENDPOINT_URL", endpoint);
+    command.env("AWS_ACCESS_KEY_ID", "key").env("AWS_SECRET_ACCESS_KEY", "secret");
+    command
+}
+
+/// Makes a key; returns its file and that of its public half.
+fn key(folder: &Path) -> (String, String) {
+    let path = folder.join("key").to_str().expect("text").to_owned();
+    succeed(&mut mkimage(["key", "generate", &path]));
+    let public = format!("{path}.pub");
+    (path, public)
+}
+
+fn led_to(store: &Store, at: &str) -> mkimage::base::CommitId {
+    store.read_ref(&name(at)).expect("read").expect("a ref").commit
+}
+
+#[test]
+fn commits_go_through_a_bucket_from_store_to_store() {
+    let (here, there, keys) = (folder(), folder(), folder());
+    let (secret, public) = key(keys.path());
+    let site = format!("s3://{BUCKET}/end/to-end");
+    let first = publish(&open(here.path()), "hello", 1);
+    let (push, pull) = (["push", &site, "hello", "--key", &secret], ["pull", "origin", "hello"]);
+    succeed(&mut call(moto(), here.path(), &push));
+    succeed(&mut call(moto(), there.path(), &["remote", "add", "origin", &site, "--key", &public]));
+    succeed(&mut call(moto(), there.path(), &pull));
+    let store = open(there.path());
+    assert_eq!(led_to(&store, "hello"), first);
+    assert_eq!(store.check(&job()).expect("checked").faults, []);
+
+    let old = boto3(&format!(
+        "import base64; print(base64.b64encode(s3.get_object(Bucket='{BUCKET}', Key='end/to-end/index')['Body'].read()).decode())"
+    ));
+    let second = publish(&open(here.path()), "hello", 2);
+    succeed(&mut call(moto(), here.path(), &push));
+    succeed(&mut call(moto(), there.path(), &pull));
+    assert_eq!(led_to(&store, "hello"), second);
+
+    // Someone with the bucket's credentials, and without the key, shows what was true once.
+    boto3(&format!(
+        "import base64; s3.put_object(Bucket='{BUCKET}', Key='end/to-end/index', Body=base64.b64decode('{}'))",
+        old.trim()
+    ));
+    let said = fail_with(4, &mut call(moto(), there.path(), &pull));
+    assert!(said.contains("went back to version 1, after version 2 was seen"), "{said}");
+    assert_eq!(led_to(&store, "hello"), second);
+}
+
+#[test]
+fn publishers_that_meet_all_get_through() {
+    let keys = folder();
+    let (secret, public) = key(keys.path());
+    let site = format!("s3://{BUCKET}/meeting");
+    let stores: Vec<_> = (0..4).map(|_| folder()).collect();
+    let names: Vec<String> = (0..4).map(|at| format!("team-{at}")).collect();
+    let commits: Vec<_> = stores
+        .iter()
+        .zip(1..)
+        .zip(&names)
+        .map(|((store, at), name)| publish(&open(store.path()), name, at))
+        .collect();
+    let push = |store: &tempfile::TempDir, name: &String| {
+        let mut command =
+            call(moto(), store.path(), &["push", &site, name, "--site", "meeting", "--key", &secret]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("mkimage")
+    };
+    let running: Vec<Child> = stores.iter().zip(&names).map(|(store, name)| push(store, name)).collect();
+    for child in running {
+        let output = child.wait_with_output().expect("an end");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let there = folder();
+    succeed(&mut call(moto(), there.path(), &["remote", "add", "origin", &site, "--key", &public]));
+    let all: Vec<&str> = ["pull", "origin"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    succeed(&mut call(moto(), there.path(), &all));
+    let store = open(there.path());
+    let found: Vec<_> = names.iter().map(|name| led_to(&store, name)).collect();
+    assert_eq!(found, commits);
+}
+
+#[test]
+fn nothing_is_published_where_writers_are_not_kept_apart() {
+    let (here, keys) = (folder(), folder());
+    let (secret, _) = key(keys.path());
+    publish(&open(here.path()), "hello", 1);
+    let server = Hostile::start(Manners::LooksFirst);
+    let site = format!("s3://{BUCKET}/x");
+    let said =
+        fail_with(1, &mut call(&server.address, here.path(), &["push", &site, "hello", "--key", &secret]));
+    assert!(
+        said.contains("does not keep two writers apart") && said.contains("looks first and writes later"),
+        "{said}"
+    );
+    assert!(server.files().is_empty(), "{:?}", server.files().keys());
 }

@@ -3,11 +3,21 @@
 mod crash;
 mod damage;
 mod encoding;
+mod faults;
 mod fsck;
+mod gc;
 mod history;
+mod lease;
+mod model;
 mod objects;
+mod races;
 mod reading;
 mod refs;
+mod repack;
+mod scale;
+mod replay;
+mod simulation;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,6 +41,12 @@ pub fn folder() -> tempfile::TempDir {
 /// Lists the names in a directory.
 pub fn list(folder: impl AsRef<std::path::Path>) -> Vec<std::ffi::OsString> {
     mkimage::base::fs::list(folder.as_ref()).expect("listed")
+}
+
+/// Says a figure in the output of the test, which `--nocapture` shows.
+#[allow(clippy::disallowed_macros, reason = "a test may tell its figures")]
+pub fn tell(text: &str) {
+    println!("{text}");
 }
 
 pub fn job() -> Job {

@@ -112,6 +112,31 @@ fn a_key_of_openssh_signs_through_a_command_and_ssh_keygen_agrees() {
 }
 
 #[test]
+fn a_site_is_published_with_a_key_that_only_an_agent_has() {
+    let [folder, store, site] = [(); 3].map(|()| tempfile::tempdir().expect("a folder"));
+    let public = ssh_key(folder.path());
+    let (secret, public) = (folder.path().join("ssh"), public.to_str().expect("text"));
+    let commit = crate::store::publish(&crate::store::open(store.path()), "hello", 1);
+    let at = format!("dir:{}", site.path().display());
+    let push = mkimage(["push", &at, "hello", "--site", "agents", "--key", public]);
+    let push = push.get_args().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+    // The agent takes the secret key, and its file goes: whoever signs then asks the agent.
+    let script = format!(
+        "ssh-add -q {0} </dev/null && rm {0} && exec {1} {push} --signer 'ssh-keygen -Y sign -q -n mkimage -f {public}'",
+        secret.display(),
+        env!("CARGO_BIN_EXE_mkimage"),
+    );
+    succeed(tool::tool("ssh-agent", ["sh", "-c", &script]).env("MKIMAGE_STORE", store.path()));
+    assert!(!secret.exists());
+    let there = tempfile::tempdir().expect("a folder");
+    let pull = |arguments: &[&str]| succeed(mkimage(arguments).env("MKIMAGE_STORE", there.path()));
+    pull(&["pull", &at, "hello", "--key", public]);
+    let name = mkimage::store::RefName::new("hello").expect("a name");
+    let found = crate::store::open(there.path()).read_ref(&name).expect("read").expect("a ref");
+    assert_eq!(found.commit, commit);
+}
+
+#[test]
 fn signatures_that_ssh_keygen_made_for_other_uses_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let public = PublicKey::read(&ssh_key(folder.path())).expect("a key");

@@ -13,6 +13,8 @@ pub(super) struct Piece {
 
 /// A match must explain this many bytes more than the place before it goes on to.
 const BETTER_BY: usize = 8;
+/// Shorter pieces cost more than they tell. A reader takes none, which bounds their number.
+pub(super) const PIECE_BYTES_MIN: usize = 16;
 
 /// Returns pieces ascending in the new content, without overlap there.
 pub(super) fn align(old: &[u8], new: &[u8]) -> Vec<Piece> {
@@ -51,7 +53,7 @@ pub(super) fn align(old: &[u8], new: &[u8]) -> Vec<Piece> {
 
 /// Contents that are the same from end to end but for their middle need no suffix array.
 fn trivial(old: &[u8], new: &[u8]) -> Option<Vec<Piece>> {
-    if old.is_empty() || new.is_empty() {
+    if old.is_empty() || new.len() < PIECE_BYTES_MIN {
         return Some(Vec::new());
     }
     if old.len() != new.len() {
@@ -70,7 +72,7 @@ fn close(old: &[u8], new: &[u8], last: Piece, next: Piece, pieces: &mut Vec<Piec
     let room = if next.new < new.len() { room } else { 0 };
     let backward = best(room, |at| new[next.new - 1 - at] == old[next.old - 1 - at]);
     let (forward, backward) = part(old, new, last, next, forward, backward);
-    if forward > 0 {
+    if forward >= PIECE_BYTES_MIN {
         pieces.push(Piece { length: forward, ..last });
     }
     Piece { new: next.new - backward, old: next.old - backward, length: 0 }

@@ -7,7 +7,8 @@
 //! 2. From the old content alone both find the addresses in programs ([`address`]), and foretell what each of
 //!    them must be now: a function that grew moves all behind it, and changes every call to that; of all this
 //!    only the pieces travel.
-//! 3. Each byte is then told by a model ([`model`], [`mixer`]): first whether it is the foretold one, then,
+//! 3. Where `gzip -9n` packed a file, this is done with what is in it ([`gzip`]).
+//! 4. Each byte is then told by a model ([`model`], [`mixer`]): first whether it is the foretold one, then,
 //!    where it isn't, which. The bits go through an arithmetic coder ([`coder`]).
 //!
 //! Integers only, no clock, no threads: every machine decodes the same. All of it is part of the format.
@@ -15,10 +16,15 @@
 mod address;
 mod align;
 mod coder;
+mod deflate;
+mod gzip;
+mod huffman;
 mod mixer;
 mod model;
 mod stream;
 mod suffix;
+
+use std::borrow::Cow;
 
 use align::Piece;
 use coder::{Reader, Writer};
@@ -29,12 +35,33 @@ use stream::{Source, Stream};
 pub(super) struct Alignment {
     pieces: Vec<Piece>,
     shifts: Vec<i64>,
+    /// The new content is packed: what is in it is laid on what is in the old one.
+    packed: bool,
+}
+
+/// Longest content of a packed file that is unpacked, in bytes. Part of the format: a packed base that holds
+/// more is taken as it is.
+const PACKED_BYTES_MAX: usize = 32 << 20;
+/// Most bytes that a stream makes before they are packed.
+const STREAM_BYTES_MAX: usize = 128 << 20;
+
+fn opened(bytes: &[u8]) -> Cow<'_, [u8]> {
+    gzip::open(bytes, PACKED_BYTES_MAX).map_or(Cow::Borrowed(bytes), Cow::Owned)
 }
 
 impl Alignment {
     /// Compares two contents. Takes some microseconds a kilobyte, and memory for 16 times the old one.
     pub fn of(old: &[u8], new: &[u8]) -> Self {
-        Alignment { pieces: align::align(old, new), shifts: address::shifts(old, new) }
+        let open = gzip::open(new, PACKED_BYTES_MAX).filter(|plain| gzip::close(plain) == new);
+        match open {
+            Some(plain) => {
+                Alignment { pieces: align::align(&opened(old), &plain), shifts: Vec::new(), packed: true }
+            }
+            None => {
+                let (pieces, shifts) = (align::align(old, new), address::shifts(old, new));
+                Alignment { pieces, shifts, packed: false }
+            }
+        }
     }
 
     /// Returns how many bytes lie on some of the old content.
@@ -56,8 +83,13 @@ impl Encoder {
 
     /// Adds an object. The alignment must be that of these contents, or empty.
     pub fn object(&mut self, old: &[u8], new: &[u8], alignment: &Alignment) {
-        let source = Source { new, pieces: &alignment.pieces, shifts: &alignment.shifts };
-        let made = self.stream.object(&mut self.writer, old, new.len(), Some(&source));
+        let (old, new) = match alignment.packed {
+            true => (opened(old), opened(new)),
+            false => (Cow::Borrowed(old), Cow::Borrowed(new)),
+        };
+        let source = Source { new: &new, pieces: &alignment.pieces, shifts: &alignment.shifts };
+        self.stream.form(&mut self.writer, alignment.packed.then_some(new.len()));
+        let made = self.stream.object(&mut self.writer, &old, new.len(), Some(&source));
         debug_assert!(made.is_ok(), "what is written is inside by its making");
     }
 
@@ -80,6 +112,147 @@ impl<'a> Decoder<'a> {
 
     /// Makes the next object from its base; its size is known from the table.
     pub fn object(&mut self, old: &[u8], size: usize) -> Result<Vec<u8>, String> {
-        self.stream.object(&mut self.reader, old, size, None)
+        let packed = self.stream.form(&mut self.reader, None);
+        let plain = packed.unwrap_or(size);
+        let room = STREAM_BYTES_MAX.saturating_sub(self.stream.made());
+        if plain > room || packed.is_some_and(|plain| plain > PACKED_BYTES_MAX) {
+            return Err(format!("{plain} bytes, where {room} are possible"));
+        }
+        if packed.is_none() {
+            return self.stream.object(&mut self.reader, old, size, None);
+        }
+        let made = gzip::close(&self.stream.object(&mut self.reader, &opened(old), plain, None)?);
+        if made.len() == size {
+            Ok(made)
+        } else {
+            Err(format!("{} packed bytes, expected {size}", made.len()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    fn noise(seed: u64, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    fn encode(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+        let mut encoder = Encoder::new();
+        for (old, new) in pairs {
+            encoder.object(old, new, &Alignment::of(old, new));
+        }
+        encoder.finish()
+    }
+
+    fn gzip(plain: &[u8], arguments: &[&str]) -> Vec<u8> {
+        use std::io::Write;
+        use std::process::{Command, Stdio};
+        let mut child =
+            Command::new("gzip").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let child = child.as_mut().expect("gzip runs");
+        let mut input = child.stdin.take().expect("a pipe");
+        let plain = plain.to_vec();
+        let writer = std::thread::spawn(move || input.write_all(&plain));
+        let mut packed = Vec::new();
+        child.stdout.take().expect("a pipe").read_to_end(&mut packed).expect("read");
+        writer.join().expect("joined").expect("written");
+        assert!(child.wait().expect("ended").success());
+        packed
+    }
+
+    /// Two programs of the system that have much in common.
+    fn programs() -> [Vec<u8>; 2] {
+        ["/bin/true", "/bin/false"].map(|path| std::fs::read(path).expect("a program"))
+    }
+
+    fn pairs() -> Vec<(Vec<u8>, Vec<u8>)> {
+        let [yes, no] = programs();
+        let text: Vec<u8> =
+            (0..3000).flat_map(|n: u32| format!("line {} of many\n", n * n % 77).into_bytes()).collect();
+        let other = [&text[..5000], b"a new line\n", &text[5000..]].concat();
+        let inserted = [&noise(1, 3000)[..], b"x", &noise(1, 9000)[3000..]].concat();
+        vec![
+            (yes, no),
+            (gzip(&text, &["-9nc"]), gzip(&other, &["-9nc"])),
+            (text.clone(), gzip(&other, &["-9nc"])),
+            (gzip(&text, &["-9nc"]), gzip(&other, &["-1nc"])),
+            (noise(1, 9000), inserted),
+            (Vec::new(), text),
+            (noise(2, 100), Vec::new()),
+            (noise(3, 500), b"short".to_vec()),
+            (vec![0; 20_000], vec![0; 30_000]),
+        ]
+    }
+
+    #[test]
+    fn objects_come_back_one_after_the_other() {
+        let pairs = pairs();
+        let bytes = encode(&pairs);
+        let mut decoder = Decoder::new(&bytes);
+        for (old, new) in &pairs {
+            assert!(decoder.object(old, new.len()).as_ref() == Ok(new));
+        }
+        for (old, new) in pairs[..3].iter().chain(&pairs[4..5]) {
+            let bytes = encode(&[(old.clone(), new.clone())]);
+            assert!(bytes.len() < new.len() / 2, "{} bytes for {}", bytes.len(), new.len());
+        }
+        assert!(encode(&pairs[1..2]).len() < 60, "a packed text of which one line is new");
+    }
+
+    #[test]
+    fn what_gzip_packs_is_packed_again_to_the_same_bytes() {
+        let mixed =
+            [noise(1, 70_000), b"again and again ".repeat(9000), noise(2, 300), vec![0; 100_000]].concat();
+        let text: Vec<u8> =
+            (0..60_000u32).flat_map(|n| format!("{:x} ", n.wrapping_mul(n) % 7919).into_bytes()).collect();
+        for plain in [b"".to_vec(), b"a".to_vec(), b"abcabcabcabc".to_vec(), mixed, text] {
+            let packed = gzip(&plain, &["-9nc"]);
+            assert_eq!(gzip::open(&packed, plain.len()).as_ref(), Some(&plain));
+            assert_eq!(
+                gzip::open(&packed, plain.len().wrapping_sub(1).min(plain.len())).is_some(),
+                plain.is_empty()
+            );
+            assert!(gzip::close(&plain) == packed, "{} bytes", plain.len());
+            assert!(gzip::open(&[&packed[..], b"x"].concat(), 1 << 20).is_none());
+        }
+    }
+
+    #[test]
+    fn any_bytes_end_in_some_content_or_an_error() {
+        let pairs = pairs();
+        let sound = encode(&pairs);
+        for round in 0..300u64 {
+            let mut bytes = sound.clone();
+            let noise = noise(round, 16);
+            let at = usize::from(noise[0]) * usize::from(noise[1]) % bytes.len();
+            match round % 3 {
+                0 => bytes[at] ^= noise[2],
+                1 => bytes.truncate(at),
+                _ => bytes = [&noise[..], &bytes[at..]].concat(),
+            }
+            let mut decoder = Decoder::new(&bytes);
+            for (old, new) in &pairs[..5] {
+                match decoder.object(old, new.len()) {
+                    Ok(made) => assert_eq!(made.len(), new.len()),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_asks_for_too_much_is_refused() {
+        let zeros = vec![0; PACKED_BYTES_MAX + 1];
+        let mut writer = Writer::new();
+        let mut stream = Stream::new();
+        stream.form(&mut writer, Some(zeros.len()));
+        let bytes = writer.finish();
+        assert!(Decoder::new(&bytes).object(&[], 100).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! One stream: pieces, then bytes. Reader and writer run the same code.
 
 use super::address::{Foretold, Moves, Program};
-use super::align::Piece;
+use super::align::{PIECE_BYTES_MIN, Piece};
 use super::coder::Coder;
 use super::model::{ECHO, Expectation, Model, NUMBERS, PLACE};
 
@@ -24,13 +24,25 @@ const LENGTH: usize = 2;
 const JUMP: usize = 3;
 const SHIFTS: usize = 4;
 const SHIFT: usize = 5;
-const _: () = assert!(SHIFT < NUMBERS);
+const FORM: usize = 6;
+const _: () = assert!(FORM < NUMBERS);
 
 const SHIFTS_MAX: u64 = 64;
 
 impl Stream {
     pub fn new() -> Self {
         Stream { model: Model::new(), echoes: Echoes::new() }
+    }
+
+    /// Returns how many bytes this stream has made.
+    pub fn made(&self) -> usize {
+        self.echoes.history.len()
+    }
+
+    /// Codes whether the object is packed when it is made, and how long it is before.
+    pub fn form<C: Coder>(&mut self, coder: &mut C, packed: Option<usize>) -> Option<usize> {
+        let form = self.model.number(coder, FORM, packed.map_or(0, |length| length as u64 + 1));
+        form.checked_sub(1).map(|length| usize::try_from(length).unwrap_or(usize::MAX))
     }
 
     /// Codes an object of `size` bytes and returns its bytes.
@@ -82,8 +94,8 @@ impl Stream {
             let place = straight.checked_add_unsigned(gap).and_then(|place| place.checked_add(jump));
             let piece =
                 inside(new, length, size).zip(inside(place.and_then(|p| p.try_into().ok()), length, old));
-            let Some((new, old)) = piece.filter(|_| length > 0) else {
-                return Err(format!("a piece of {length} bytes lies outside"));
+            let Some((new, old)) = piece.filter(|_| length >= PIECE_BYTES_MIN as u64) else {
+                return Err(format!("a piece of {length} bytes lies outside, or is too short"));
             };
             last = Piece { new, old, length: length as usize };
             pieces.push(last);

@@ -42,6 +42,8 @@ pub struct Complete {
 const REVISIONS: [&str; 10] = ["A", "B", "BAD", "COMMIT", "FROM", "GOOD", "PREFIX", "REF", "REV", "TO"];
 /// The name of values that are paths inside the tree of the commit before them.
 const INSIDE: &str = "PATH";
+/// The name of values that are remotes.
+const REMOTE: &str = "REMOTE";
 
 pub fn script(context: &Context, arguments: &Completion) -> Done {
     let script = match arguments.shell {
@@ -188,12 +190,19 @@ impl<'a> Line<'a> {
                 |value: &PossibleValue| (format!("{before}{}", value.get_name()), help(value.get_help()));
             return fits.map(shown).collect();
         }
-        let name =
-            |name: &str| argument.get_value_names().is_some_and(|names| names.iter().any(|it| it == name));
+        // Of `REV[:NAME]` and `REF|ID` the first word says what it is.
+        let names = argument.get_value_names().unwrap_or_default();
+        let first = |name: &'_ str| name.split(|it: char| !it.is_ascii_alphabetic()).next().map(str::to_owned);
+        let words: Vec<String> = names.iter().filter_map(|name| first(name)).collect();
+        let is = |name: &str| words.iter().any(|word| word == name);
         let Some(store) = store else { return Vec::new() };
         match () {
-            () if REVISIONS.iter().any(|it| name(it)) => self.revisions(typed, before, store),
-            () if name(INSIDE) && argument.is_positional() => {
+            () if REVISIONS.iter().any(|name| is(name)) => self.revisions(typed, before, store),
+            () if is(REMOTE) => {
+                let names = store.remotes().unwrap_or_default().into_iter();
+                names.filter(|name| name.starts_with(typed)).map(|name| (format!("{before}{name}"), String::new())).collect()
+            }
+            () if is(INSIDE) && argument.is_positional() => {
                 let revision = self.positional.first().copied().unwrap_or_default();
                 paths(store, revision, typed).into_iter().map(|path| (path, String::new())).collect()
             }

@@ -8,6 +8,7 @@ pub(super) mod completion;
 pub(super) mod diff;
 mod format;
 mod fsck;
+pub(super) mod gc;
 mod inspect;
 mod key;
 mod lock;
@@ -22,6 +23,7 @@ pub(super) mod refs;
 mod remote;
 mod run;
 pub(super) mod show;
+pub(super) mod store;
 pub(super) mod tag;
 pub(super) mod undo;
 
@@ -72,6 +74,9 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Undo(arguments) => undo::undo(context, &arguments),
         Command::Redo(arguments) => undo::redo(context, &arguments),
         Command::Bisect(arguments) => bisect::run(context, &arguments),
+        Command::Gc(arguments) => gc::gc(context, &arguments),
+        Command::Repack => gc::repack(context),
+        Command::Store(command) => store::run(context, &command),
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),

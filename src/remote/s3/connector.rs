@@ -23,6 +23,7 @@ use ureq::{Agent, SendBody};
 use super::super::agent::{Patience, agent};
 use super::super::error::{RemoteError, TransferProblem};
 use super::super::transport::Line;
+use crate::base::Stopwatch;
 
 /// For the head of an answer, and between two pieces of its body: S3 may take a while to put the parts of a file
 /// together.
@@ -83,7 +84,8 @@ impl HttpService for Service {
         };
         let (head, body) = answer.map_err(failed)?.into_parts();
         let reader: Box<dyn Read + Send> = Box::new(body.into_reader());
-        let received = Received { reader: Mutex::new(reader), line: self.line.clone() };
+        let received =
+            Received { reader: Mutex::new(reader), line: self.line.clone(), window: Window::default() };
         Ok(HttpResponse::from_parts(head, HttpResponseBody::new(received)))
     }
 }
@@ -118,6 +120,33 @@ struct Received {
     /// Nobody waits for the lock: it is there because bodies must be shareable between threads.
     reader: Mutex<Box<dyn Read + Send>>,
     line: Line,
+    window: Window,
+}
+
+/// What came while the server was waited for: one that sends a byte now and then is left. Time that our own rate
+/// takes does not count.
+#[derive(Default)]
+struct Window {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Window {
+    /// Counts bytes; fails at the end of a window in which too few came.
+    fn count(&mut self, waited: Duration, bytes: usize) -> Result<(), HttpError> {
+        let least = Patience::default();
+        self.waited += waited;
+        self.bytes += bytes as u64;
+        if self.waited < least.window {
+            return Ok(());
+        }
+        let seen = std::mem::take(self);
+        if seen.bytes >= least.window_bytes {
+            return Ok(());
+        }
+        let slow = TransferProblem::Slow { bytes: seen.bytes, seconds: seen.waited.as_secs() };
+        Err(HttpError::new(HttpErrorKind::Interrupted, slow))
+    }
 }
 
 impl Body for Received {
@@ -131,12 +160,14 @@ impl Body for Received {
         let this = self.get_mut();
         let reader = this.reader.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut piece = vec![0; PIECE_BYTES];
+        let watch = Stopwatch::start();
         let read = reader.read(&mut piece).map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error));
         Poll::Ready(match read {
             Ok(0) => None,
             Ok(length) => {
                 piece.truncate(length);
-                let counted = this.line.received(length as u64).map_err(stopped);
+                let counted = this.window.count(watch.elapsed(), length);
+                let counted = counted.and_then(|()| this.line.received(length as u64).map_err(stopped));
                 Some(counted.map(|()| Frame::data(piece.into())))
             }
             Err(error) => Some(Err(error)),

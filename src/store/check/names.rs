@@ -241,7 +241,7 @@ pub fn read_log(store: &Store, name: &RefName) -> Result<(Vec<LogEntry>, Lines)>
     let mut entries = Vec::new();
     let mut lines = Lines::default();
     for (number, line) in (1..).zip(bytes.split(|&byte| byte == b'\n')) {
-        match std::str::from_utf8(line).ok().and_then(LogEntry::decode) {
+        match std::str::from_utf8(line).ok().and_then(|line| LogEntry::decode(line, None)) {
             Some(entry) => entries.push(entry),
             None if line.is_empty() => {}
             None if is_torn(line) => lines.torn += 1,

@@ -11,9 +11,11 @@
 //! ```text
 //! plan   G0  gc.lock, exclusive and without waiting: one collector or repacker
 //!        G1  now = time of the file server (the time of a file just touched)
-//!        G2  census: all packs, all ids. Leases: those that have expired are noted
-//!        G3  mark from refs, journals, reflogs younger than a limit, roots of living leases; then from memos
-//!            younger than a limit and from all members of packs younger than the grace
+//!        G2  roots are read: refs, journals, moves after a limit, roots of living leases. Leases that have
+//!            expired are noted. After that the census: all packs, all ids. In this order: what a root leads
+//!            to was in a pack before the root was there, and nobody else takes packs away
+//!        G3  mark from the roots; then from memos younger than a limit and from all members of packs
+//!            younger than the grace
 //!        G4  each pack: all dead → trash; some dead → its live members get a pack or an index of their own,
 //!            then → trash; none dead → stays
 //! run    G5  reachable objects that are in the trash only are copied into a pack; thinner packs are made
@@ -21,8 +23,9 @@
 //!        G6  roots and new packs are looked at again and marked from: first without the lock, then under the
 //!            lock of the refs, where nobody can publish or move. A new pack stays, with what it leads to
 //!        G7  still under the lock: expired leases are removed; generation := odd; each pack of G4 that is still
-//!            as dead as it was goes to trash/GENERATION/, index first; both directories are synced;
-//!            generation := even. The lock is given back
+//!            as dead as it was gets a second name in trash/GENERATION/, pack before index, which is synced; then
+//!            it loses its name in packs/, index before pack, which is synced (where there are no hard links,
+//!            it is renamed); generation := even. The lock is given back
 //!        G8  trash/N, the oldest first, is emptied if it is older than a limit, was there when the plan was
 //!            made, and no living lease has a generation ≤ N. The first that must stay ends it
 //! ```
@@ -78,6 +81,8 @@ pub struct GcRules {
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
+/// The grace of a store that several machines write to.
+const GRACE_SHARED_SECONDS: u64 = 7 * DAY;
 
 impl Default for GcRules {
     fn default() -> Self {

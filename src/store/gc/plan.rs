@@ -86,6 +86,13 @@ const COPY_FROM_DEAD_PART: u64 = 4;
 const COPY_BELOW_BYTES: u64 = 1 << 20;
 
 impl Store {
+    /// Returns the rules that suit this store: where several machines write, clocks and caches ask for more
+    /// patience.
+    pub fn gc_rules(&self) -> GcRules {
+        let grace_seconds = if self.is_shared() { super::GRACE_SHARED_SECONDS } else { super::DAY };
+        GcRules { grace_seconds, ..GcRules::default() }
+    }
+
     /// Computes what a collection would do, without changing anything but its own lock and the time of that.
     /// Fails with [`StoreError::GcDoubt`] where something can't be read or is unknown, and with
     /// [`StoreError::Collecting`] where another process collects or repacks.
@@ -101,10 +108,11 @@ impl Store {
         };
         let now = self.server_time(lock.is_some())?;
         let step = job.step("look for garbage", None, Unit::Items);
+        // Roots before packs: what a root leads to was in a pack before the root was there.
+        let found = self.gc_roots(self.cutoff(rules, now)?, now, rules.parents)?;
         let packs = self.packs.all()?;
         let orphans = self.orphans(&packs, now, rules)?;
         let census = Census::take(packs.to_vec(), job)?;
-        let found = self.gc_roots(self.cutoff(rules, now)?, now, rules.parents)?;
         let (memo_roots, memos) = self.memo_roots(now, Duration::from_secs(rules.memo_seconds))?;
         let young = self.young(&census, now, rules)?;
         let censuses = vec![census];
@@ -148,7 +156,7 @@ impl Store {
     }
 
     /// Takes the collectors' lock; `None` where nothing may be written.
-    fn lock_for_gc(&self) -> Result<Option<Lock>> {
+    pub(super) fn lock_for_gc(&self) -> Result<Option<Lock>> {
         match self.try_lock_gc() {
             Ok(Some(lock)) => Ok(Some(lock)),
             Ok(None) => Err(StoreError::Collecting { path: self.layout.root.clone() }),
@@ -175,7 +183,7 @@ impl Store {
         Ok(modified.map_err(crate::base::FileError::at("look at", &path))?)
     }
 
-    /// Returns since when moves of refs count, in seconds since 1970. A collection that went by a later time
+    /// Returns after which time moves of refs count, in seconds since 1970. A collection that went by a later time
     /// may have taken what older moves led to.
     pub(super) fn cutoff(&self, rules: &GcRules, now: SystemTime) -> Result<u64> {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -199,7 +207,11 @@ impl Store {
     fn orphans(&self, packs: &[Arc<Pack>], now: SystemTime, rules: &GcRules) -> Result<Vec<PathBuf>> {
         let mut orphans = Vec::new();
         let whole: std::collections::HashSet<Digest> = packs.iter().map(|pack| pack.name).collect();
-        for name in crate::base::fs::list(&self.layout.packs())? {
+        let names = match crate::base::fs::list(&self.layout.packs()) {
+            Err(error) if error.is_missing() => return Ok(orphans),
+            names => names?,
+        };
+        for name in names.into_iter().filter(|name| !format::is_noise(name)) {
             let path = self.layout.packs().join(&name);
             let id = name.to_str().and_then(|name| name.strip_suffix(".idx").or(name.strip_suffix(".pack")));
             let Some(id) = id.and_then(|id| id.parse::<Digest>().ok()) else {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::super::error::{Result, StoreError};
+use super::super::format::is_noise;
 use super::super::lease::Seen;
 use super::super::lock::CLAIM;
 use super::super::objects::Objects;
@@ -20,7 +21,7 @@ pub(super) struct Roots {
 }
 
 impl Store {
-    /// Reads all roots but memos. Moves since `cutoff` (seconds since 1970) count.
+    /// Reads all roots but memos. Moves after `cutoff` (seconds since 1970) count.
     pub(super) fn gc_roots(&self, cutoff: u64, now: SystemTime, parents: u32) -> Result<Roots> {
         self.refuse_strange_refs()?;
         let mut roots = Vec::new();
@@ -29,7 +30,7 @@ impl Store {
         }
         for name in self.logged_refs()? {
             for entry in self.log(&name).map_err(doubted)? {
-                if entry.value.seconds >= cutoff {
+                if entry.value.seconds > cutoff {
                     let from = format!("move {} of ref {name}", entry.value.generation);
                     roots.push(root(from, entry.value.commit, Strength::IfThere));
                 }
@@ -114,7 +115,7 @@ impl Store {
 
     fn memo_names(&self, key: &str) -> Option<Digest> {
         let key: StepKey = key.parse().ok()?;
-        let record = self.memo_get(&key)?;
+        let record = self.memo_peek(&key)?;
         Some(Digest(*record.first_chunk()?))
     }
 }
@@ -134,7 +135,7 @@ fn doubted(error: StoreError) -> StoreError {
 fn list(folder: &std::path::Path) -> Result<Vec<std::ffi::OsString>> {
     match crate::base::fs::list(folder) {
         Err(error) if error.is_missing() => Ok(Vec::new()),
-        names => Ok(names?),
+        names => Ok(names?.into_iter().filter(|name| !is_noise(name)).collect()),
     }
 }
 

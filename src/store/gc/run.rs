@@ -1,7 +1,7 @@
 //! The run: what the plan says, less what somebody came to need since.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,10 +40,14 @@ impl Store {
     /// sound as before, and a new plan finds what is left to do.
     pub fn run_gc(&self, mut plan: GcPlan, job: &Job) -> Result<GcOutcome> {
         if plan.lock.is_none() {
-            return match plan.censuses.is_empty() {
-                true => Ok(GcOutcome::default()),
-                false => Err(StoreError::doubt(self.layout.root.display(), "it may only be read")),
-            };
+            if plan.censuses.is_empty() {
+                return Ok(GcOutcome::default());
+            }
+            // The plan was made of a store that could not be written, and says why once more.
+            plan.lock = self.lock_for_gc()?;
+            if plan.lock.is_none() {
+                self.try_lock_gc()?;
+            }
         }
         let mut outcome = GcOutcome::default();
         let step = job.step("collect garbage", None, Unit::Items);
@@ -109,14 +113,15 @@ impl Store {
             .flat_map(|census| census.packs.iter().map(|pack| pack.name))
             .chain(made.iter().copied())
             .collect();
+        // Roots before packs, as in the plan.
+        let cutoff = self.cutoff(&plan.rules, plan.now)?;
+        let found = self.gc_roots(cutoff, self.server_time(true)?, plan.rules.parents)?;
         let packs = self.packs.all()?;
         let new: Vec<Arc<Pack>> = packs.iter().filter(|pack| !known.contains(&pack.name)).cloned().collect();
         let count = new.len();
         if count > 0 {
             plan.censuses.push(Census::take(new, job)?);
         }
-        let cutoff = self.cutoff(&plan.rules, plan.now)?;
-        let found = self.gc_roots(cutoff, self.server_time(true)?, plan.rules.parents)?;
         plan.expired = found.leases.into_iter().filter(|lease| lease.expired).collect();
         let marking = Marking::new(self, &plan.censuses, job);
         marking.mark(&found.roots)?;
@@ -157,18 +162,41 @@ impl Store {
         self.while_collecting(&lock, floor, |number| {
             let folder = self.layout.trash().join(number.to_string());
             self.media.create_directory(&folder)?;
-            for pack in &doomed {
-                let (pack, index) = pack.paths();
-                move_into(self, index, &folder)?;
-                move_into(self, pack, &folder)?;
-            }
-            for orphan in &plan.orphans {
-                move_into(self, orphan, &folder)?;
+            let halves = doomed.iter().flat_map(|pack| <[&Path; 2]>::from(pack.paths()));
+            let files: Vec<&Path> = halves.chain(plan.orphans.iter().map(PathBuf::as_path)).collect();
+            // The whole pack is in the trash before any of it leaves: readers always find it in one place.
+            for file in &files {
+                self.second_name(file, &in_folder(&folder, file))?;
             }
             self.media.sync_directory(&folder)?;
             self.media.sync_directory(&self.layout.trash())?;
+            // Indexes first: half a pack is none.
+            for file in files.iter().rev() {
+                self.take_away(file, &in_folder(&folder, file))?;
+            }
+            self.media.sync_directory(&folder)?;
             Ok(self.media.sync_directory(&self.layout.packs())?)
         })
+    }
+
+    /// Gives a file a second name, where the file system gives such.
+    fn second_name(&self, file: &Path, name: &Path) -> Result<()> {
+        match self.media.link(file, name) {
+            Err(error) if error.is_missing() || rewrite::is_refused(&error) => Ok(()),
+            done => Ok(done.map(drop)?),
+        }
+    }
+
+    /// Takes the first name of a file away; one that got no second one is renamed.
+    fn take_away(&self, file: &Path, name: &Path) -> Result<()> {
+        if name.exists() {
+            return Ok(self.media.remove_file(file)?);
+        }
+        match self.media.rename(file, name) {
+            // Half of it went with an earlier run.
+            Err(error) if error.is_missing() => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     /// Empties what the plan says, as far as no lease came to need it.
@@ -230,16 +258,11 @@ fn newest(census: &Census, packs: &[u32]) -> Result<std::time::SystemTime> {
     rewrite::newest(packs.iter().map(|pack| &census.packs[*pack as usize]))
 }
 
-fn other_half(path: &Path) -> std::path::PathBuf {
+fn other_half(path: &Path) -> PathBuf {
     let is_index = path.extension().is_some_and(|extension| extension == "idx");
     path.with_extension(if is_index { "pack" } else { "idx" })
 }
 
-fn move_into(store: &Store, path: &Path, folder: &Path) -> Result<()> {
-    let name = path.file_name().expect("because a pack's file has a name");
-    match store.media.rename(path, &folder.join(name)) {
-        // Half of it went with an earlier run.
-        Err(error) if error.is_missing() => Ok(()),
-        done => Ok(done?),
-    }
+fn in_folder(folder: &Path, file: &Path) -> PathBuf {
+    folder.join(file.file_name().expect("because a pack's file has a name"))
 }

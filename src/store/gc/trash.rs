@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::super::error::{Result, StoreError};
+use super::super::format::is_noise;
 use super::super::lease::Seen;
 use super::super::store::Store;
 use crate::base::FileError;
@@ -45,7 +46,7 @@ impl Store {
             names => names?,
         };
         let mut folders = Vec::new();
-        for name in names {
+        for name in names.into_iter().filter(|name| !is_noise(name)) {
             let path = trash.join(&name);
             let number = name.to_str().and_then(|name| name.parse().ok());
             let number = number.ok_or_else(|| StoreError::doubt(path.display(), "it is no trash of ours"))?;
@@ -63,7 +64,11 @@ impl Store {
         for name in names {
             self.media.remove_file(&folder.path.join(name))?;
         }
-        self.media.remove_directory(&folder.path)?;
+        match self.media.remove_directory(&folder.path) {
+            // A reader of this machine still has something open there, on NFS: a later run removes it.
+            Err(error) if error.source.kind() == std::io::ErrorKind::DirectoryNotEmpty => {}
+            done => done?,
+        }
         Ok(self.media.sync_directory(&self.layout.trash())?)
     }
 }
@@ -71,7 +76,7 @@ impl Store {
 fn look(number: u64, path: PathBuf, now: SystemTime) -> Result<Folder> {
     let age = super::roots::age(&path, now)?;
     let (mut packs, mut bytes) = (0, 0);
-    for name in crate::base::fs::list(&path)? {
+    for name in crate::base::fs::list(&path)?.into_iter().filter(|name| !is_noise(name)) {
         let file = path.join(&name);
         let known = name.to_str().is_some_and(|name| name.ends_with(".idx") || name.ends_with(".pack"));
         if !known {

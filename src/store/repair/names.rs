@@ -104,7 +104,7 @@ impl Store {
         let Ok((_, lines)) = read_log(self, name) else { return Ok(None) };
         let mut text = Vec::new();
         for line in self.reflog_bytes(name)?.split(|&byte| byte == b'\n') {
-            if std::str::from_utf8(line).ok().and_then(LogEntry::decode).is_some() {
+            if std::str::from_utf8(line).ok().and_then(|line| LogEntry::decode(line, None)).is_some() {
                 text.extend_from_slice(line);
                 text.push(b'\n');
             }

@@ -9,6 +9,7 @@
 mod archive;
 mod boot;
 mod build;
+mod bundle;
 mod device;
 mod elf;
 mod ext4;
@@ -180,6 +181,8 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "commit", run: store::commit, seeds: store::commit_seeds, words: &[], rounds: 4000 },
     Target { name: "ostree", run: ostree::objects, seeds: ostree::seeds, words: ostree::WORDS, rounds: 3000 },
+    Target { name: "bundle", run: bundle::file, seeds: bundle::file_seeds, words: &[], rounds: 1500 },
+    Target { name: "delta", run: bundle::delta, seeds: bundle::delta_seeds, words: &[], rounds: 150 },
     Target { name: "names", run: store::names, seeds: store::name_seeds, words: store::WORDS, rounds: 3000 },
     Target {
         name: "envelope",

@@ -28,6 +28,8 @@ pub enum Manners {
     CutsBodies(u32),
     /// Denies everything.
     Denies,
+    /// Answers everything with a status.
+    Says(u16),
 }
 
 /// A server on a port of this machine. It stays until the test process ends.
@@ -96,6 +98,10 @@ impl Shared {
         match request.method.as_str() {
             _ if self.manners == Manners::Denies => {
                 Some(status(403, "<Error><Code>AccessDenied</Code></Error>"))
+            }
+            _ if matches!(self.manners, Manners::Says(_)) => {
+                let Manners::Says(code) = self.manners else { return None };
+                Some(status(code, "<Error><Code>Odd</Code></Error>"))
             }
             "PUT" => match self.manners {
                 Manners::Busy(times) if self.goes_wrong(times) => {

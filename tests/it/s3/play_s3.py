@@ -3,11 +3,13 @@
 Prints its address once it serves. The bucket that the first argument names is there.
 """
 
+import logging
 import sys
 
 import boto3
 from moto.server import ThreadedMotoServer
 
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 address = "http://%s:%d" % server.get_host_and_port()

@@ -287,6 +287,58 @@ fn parents_are_named_by_their_number() {
     assert!(matches!(store.resolve("child^^"), Err(StoreError::NoSuchParent { parents: 0, .. })));
 }
 
+#[test]
+fn undo_among_writers_takes_back_whole_moves_or_is_refused() {
+    let folder = folder();
+    let store = open(folder.path());
+    let commits: Vec<CommitId> =
+        (0..4).map(|version| publish(&store, &format!("seed/{version}"), version)).collect();
+    let writers = Job::quiet(4);
+    writers.workers.map((0..4usize).collect(), |writer| {
+        let store = open(folder.path());
+        for round in 0..15 {
+            let new = commits[(writer + round) % 4];
+            if writer == 3 {
+                match store.plan_undo(1).and_then(|plan| store.undo(&job(), &plan)) {
+                    Ok(_) | Err(StoreError::NothingToUndo { .. }) => {}
+                    Err(StoreError::MovedSince { names }) => assert!(!names.is_empty()),
+                    Err(error) => panic!("{error}"),
+                }
+            } else {
+                let both = [update("pair/a", new), update("pair/b", new)];
+                store.begin(&job()).commit(&both, "both").expect("moved");
+            }
+        }
+    });
+    let [a, b] = ["pair/a", "pair/b"].map(|at| store.log(&name(at)).expect("read"));
+    let story = |log: &[LogEntry]| {
+        log.iter().map(|it| (it.transaction, it.removed, it.value.commit)).collect::<Vec<_>>()
+    };
+    assert_eq!(story(&a), story(&b), "half of a pair was taken back");
+    for pair in a.windows(2) {
+        assert_eq!(pair[0].value.generation, pair[1].value.generation + 1);
+        assert!(pair[0].transaction > pair[1].transaction);
+    }
+    assert_eq!(leads(&store, "pair/a"), leads(&store, "pair/b"));
+}
+
+#[test]
+fn an_undo_to_what_is_gone_from_the_store_is_refused_and_moves_nothing() {
+    let folder = folder();
+    let store = open(folder.path());
+    let one = publish(&store, "main", 1);
+    publish(&store, "main", 2);
+    let plan = store.plan_undo(1).expect("a plan");
+    std::fs::remove_dir_all(folder.path().join("packs")).expect("removed");
+    std::fs::create_dir(folder.path().join("packs")).expect("made");
+    let store = open(folder.path());
+    match store.undo(&job(), &plan) {
+        Err(StoreError::Missing { id, .. }) => assert_eq!(id, one.0),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.log(&name("main")).expect("read").len(), 2);
+}
+
 /// Copies the store before every change that is made to it: each copy is what a kill at that point leaves.
 struct Copies {
     from: std::path::PathBuf,

@@ -95,9 +95,8 @@ fn a_torn_line_of_the_reflog_is_written_again_before_the_next() {
     let generations = |log: &[LogEntry]| log.iter().map(|entry| entry.value.generation).collect::<Vec<_>>();
     assert_eq!(generations(&log), [2, 1]);
     publish(&store, "main", 3);
-    let log = store.log(&name("main")).expect("read");
-    assert_eq!(generations(&log), [3, 2, 1]);
-    assert_eq!((&*log[0].message, &*log[1].message), ("a test", ""));
+    // The move that was torn is told by the ref, and the next writer logs it again.
+    assert_eq!(generations(&store.log(&name("main")).expect("read")), [3, 2, 1]);
 }
 
 #[test]
