@@ -10,7 +10,6 @@ mod web;
 use std::path::{Path, PathBuf};
 
 use mkimage::base::CommitId;
-use mkimage::base::job::Job;
 use mkimage::remote::{
     self, Line, Outcome, Publishing, Pushed, Remote, RemoteError, RemoteSettings, Rules, Want, Wants,
 };

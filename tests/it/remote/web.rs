@@ -201,6 +201,6 @@ fn ranges_that_lie_close_are_asked_for_together() {
         assert!(whole[range.start as usize..range.end as usize] == **got, "{range:?}");
     }
     assert_eq!(line.traffic().requests, 2);
-    let short = site.read_ranges("file", &[999_990..1_000_010], &mut |_, _| Ok(()));
+    let short = site.read_ranges("file", std::slice::from_ref(&(999_990..1_000_010)), &mut |_, _| Ok(()));
     assert!(told(&short.expect_err("too short")).contains("ended after"));
 }
