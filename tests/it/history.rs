@@ -333,7 +333,10 @@ fn what_is_damaged_is_named_with_what_to_do_next() {
     let log = project.done(&["log", "web"]);
     assert!(log.contains("compose") && log.contains("what changed can't be told: commit"), "{log}");
     let said = project.refused(5, &["diff", "web"]);
-    assert!(said.contains(&ids[0]) && said.contains("is not in the store") && said.contains("fsck"), "{said}");
+    assert!(
+        said.contains(&ids[0]) && said.contains("is not in the store") && said.contains("fsck"),
+        "{said}"
+    );
     let said = project.refused(5, &["promote", "web~1", "env/new"]);
     assert!(said.contains("is not in the store"), "{said}");
 }

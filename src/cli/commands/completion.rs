@@ -192,7 +192,8 @@ impl<'a> Line<'a> {
         }
         // Of `REV[:NAME]` and `REF|ID` the first word says what it is.
         let names = argument.get_value_names().unwrap_or_default();
-        let first = |name: &'_ str| name.split(|it: char| !it.is_ascii_alphabetic()).next().map(str::to_owned);
+        let first =
+            |name: &'_ str| name.split(|it: char| !it.is_ascii_alphabetic()).next().map(str::to_owned);
         let words: Vec<String> = names.iter().filter_map(|name| first(name)).collect();
         let is = |name: &str| words.iter().any(|word| word == name);
         let Some(store) = store else { return Vec::new() };
@@ -200,7 +201,10 @@ impl<'a> Line<'a> {
             () if REVISIONS.iter().any(|name| is(name)) => self.revisions(typed, before, store),
             () if is(REMOTE) => {
                 let names = store.remotes().unwrap_or_default().into_iter();
-                names.filter(|name| name.starts_with(typed)).map(|name| (format!("{before}{name}"), String::new())).collect()
+                names
+                    .filter(|name| name.starts_with(typed))
+                    .map(|name| (format!("{before}{name}"), String::new()))
+                    .collect()
             }
             () if is(INSIDE) && argument.is_positional() => {
                 let revision = self.positional.first().copied().unwrap_or_default();

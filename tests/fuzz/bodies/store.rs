@@ -10,8 +10,21 @@ use mkimage::store::{
 };
 use mkimage::tree::{Content, Device, DeviceKind, File, Metadata, Node, Symlink};
 
-pub const WORDS: &[&str] =
-    &["/", "..", ".lock", "./", "//", "MiB", "KiB", "18446744073709551615", "g1+3-0.efi", "-", "~1", "^", ":/"];
+pub const WORDS: &[&str] = &[
+    "/",
+    "..",
+    ".lock",
+    "./",
+    "//",
+    "MiB",
+    "KiB",
+    "18446744073709551615",
+    "g1+3-0.efi",
+    "-",
+    "~1",
+    "^",
+    ":/",
+];
 
 /// What decodes has one encoding: the bytes that it was decoded from.
 pub fn directory(bytes: &[u8]) {
@@ -117,6 +130,17 @@ pub fn names(bytes: &[u8]) {
 
 pub fn name_seeds() -> Vec<Vec<u8>> {
     let id = Digest::of(b"x").to_string();
-    let texts = ["hello", "env/prod~2^3:/etc/x", "00000000000000010000002a", "a/b/c.d-e_f", "/usr/bin/x", "./a/b/", "64MiB", "g7+2-1.efi", "inactive.bin", &id];
+    let texts = [
+        "hello",
+        "env/prod~2^3:/etc/x",
+        "00000000000000010000002a",
+        "a/b/c.d-e_f",
+        "/usr/bin/x",
+        "./a/b/",
+        "64MiB",
+        "g7+2-1.efi",
+        "inactive.bin",
+        &id,
+    ];
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }
