@@ -4,7 +4,7 @@
 //! the `journal` first. The order of a removal: journal, line of the log, file; so the log always knows how
 //! far the generations counted, and a ref that is made again counts on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::{Result, StoreError};
@@ -37,8 +37,8 @@ pub(super) struct Moves<'a> {
 pub(super) struct Undoing<'a> {
     /// The oldest move that is taken back.
     pub oldest: MoveId,
-    /// How far the log of every ref counted when the undo was planned: it must still do.
-    pub counts: &'a BTreeMap<RefName, u64>,
+    /// The last move of every ref when the undo was planned: it must still be.
+    pub tips: &'a BTreeMap<RefName, MoveId>,
 }
 
 /// A ref as it was found, and its new state where it has to move.
@@ -78,7 +78,7 @@ impl Store {
         self.clear_temporaries()?;
         self.roll_forward()?;
         if let Some(undoing) = &asked.undoes {
-            self.refuse_moved(undoing.counts)?;
+            self.refuse_moved(undoing.tips)?;
         }
         let published = publish()?;
         let weigh = |wanted| self.weigh(wanted, asked.undoes.is_some());
@@ -106,20 +106,6 @@ impl Store {
             }
         }
         Ok(Some(unmoved))
-    }
-
-    /// Refuses an undo where any ref has moved since it was planned. The caller holds the lock.
-    fn refuse_moved(&self, counts: &BTreeMap<RefName, u64>) -> Result<()> {
-        let logged: BTreeSet<RefName> =
-            self.logged_refs()?.into_iter().chain(self.refs()?.into_keys()).collect();
-        let mut names = Vec::new();
-        for name in logged {
-            let found = self.read_ref_file(&name)?.map_or(0, |value| value.generation);
-            if found.max(self.last_generation(&name)?) != counts.get(&name).copied().unwrap_or(0) {
-                names.push(name);
-            }
-        }
-        if names.is_empty() { Ok(()) } else { Err(StoreError::MovedSince { names }) }
     }
 
     /// Holds a wish against what is there.

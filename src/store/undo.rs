@@ -39,8 +39,8 @@ pub struct UndoPlan {
     pub moves: Vec<RefMove>,
     message: String,
     oldest: MoveId,
-    /// How far the logs counted.
-    counts: BTreeMap<RefName, u64>,
+    /// The last move of every ref.
+    tips: BTreeMap<RefName, MoveId>,
 }
 
 impl Store {
@@ -101,8 +101,21 @@ impl Store {
     /// Carries out a plan, as one move. Where any ref has moved since the plan was made, nothing is done: it
     /// would not be the last moves that go.
     pub fn undo(&self, job: &Job, plan: &UndoPlan) -> Result<Committed> {
-        let undoes = Some(Undoing { oldest: plan.oldest, counts: &plan.counts });
+        let undoes = Some(Undoing { oldest: plan.oldest, tips: &plan.tips });
         self.begin(job).commit_as(&Moves { moves: &plan.moves, message: &plan.message, undoes })
+    }
+
+    /// Refuses an undo where any ref has moved since it was planned. It may have been planned amid a move,
+    /// when some of its refs had it in their logs and others not yet: that shows here too. The caller holds
+    /// the lock, and journals are finished.
+    pub(super) fn refuse_moved(&self, planned: &BTreeMap<RefName, MoveId>) -> Result<()> {
+        let now = tips(&self.joint_moves()?);
+        let all: BTreeSet<&RefName> = now.keys().chain(planned.keys()).collect();
+        let moved = all.into_iter().filter(|name| now.get(*name) != planned.get(*name));
+        match moved.cloned().collect::<Vec<_>>() {
+            names if names.is_empty() => Ok(()),
+            names => Err(StoreError::MovedSince { names }),
+        }
     }
 }
 
@@ -142,15 +155,16 @@ fn plan(all: &[JointMove], oldest: MoveId, taken: Vec<JointMove>, message: Strin
         let moves = now.map(|value| value.commit) != new;
         moves.then(|| RefMove { name: name.clone(), expected: Expected::of(now.as_ref()), new })
     });
-    UndoPlan { moves: moves.collect(), taken, message, oldest, counts: counts(all) }
+    UndoPlan { moves: moves.collect(), taken, message, oldest, tips: tips(all) }
 }
 
-/// Returns how far the log of each ref counts.
-fn counts(all: &[JointMove]) -> BTreeMap<RefName, u64> {
-    let mut counts = BTreeMap::new();
-    for (name, entry) in all.iter().flat_map(|joint| &joint.refs) {
-        let count = counts.entry(name.clone()).or_insert(0);
-        *count = entry.value.generation.max(*count);
+/// Returns the last move of each ref.
+fn tips(all: &[JointMove]) -> BTreeMap<RefName, MoveId> {
+    let mut tips = BTreeMap::new();
+    for joint in all {
+        for (name, _) in &joint.refs {
+            tips.entry(name.clone()).or_insert(joint.id);
+        }
     }
-    counts
+    tips
 }

@@ -172,7 +172,6 @@ mod tests {
     }
 
     fn gzip(plain: &[u8], arguments: &[&str]) -> Vec<u8> {
-<<<<<<< Updated upstream
         let mut input = tempfile::tempfile().expect("a file");
         input.write_all(plain).expect("written");
         input.rewind().expect("rewound");
@@ -180,23 +179,6 @@ mod tests {
         let output = output.expect("gzip runs");
         assert!(output.status.success());
         output.stdout
-=======
-        use std::io::Write;
-        use std::process::{Command, Stdio};
-        let mut child =
-            Command::new("gzip").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let child = child.as_mut().expect("gzip runs");
-        let mut input = child.stdin.take().expect("a pipe");
-        let plain = plain.to_vec();
-        let mut output = child.stdout.take().expect("a pipe");
-        let mut packed = Vec::new();
-        let write = move || input.write_all(&plain);
-        let (written, read) =
-            crate::base::parallel::Workers::new(2).join(write, || output.read_to_end(&mut packed));
-        written.and(read).expect("written and read");
-        assert!(child.wait().expect("ended").success());
-        packed
->>>>>>> Stashed changes
     }
 
     /// Two programs of the system that have much in common.
