@@ -25,11 +25,12 @@ DEMO_PACKAGES := qemu-system-x86 ovmf debian-archive-keyring ca-certificates
 OSTREE_PACKAGES := libostree-dev pkg-config
 TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
 	attr acl libcap2-bin cpio binutils xz-utils zstd bzip2 python3 python3-venv mmdebstrap strace kmod openssh-client openssl \
-	procps rpm createrepo-c libsolv-tools gnupg $(OSTREE_PACKAGES) ostree nginx-light
+	procps rpm createrepo-c libsolv-tools gnupg nginx-light $(OSTREE_PACKAGES) ostree mount xfsprogs btrfs-progs \
+	qemu-system-common
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
 BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup ostree restic nginx-light
 
-.PHONY: all demo test nightly ostree recipes lint bench fuzz install-demo install-test install-nightly \
+.PHONY: all demo test nightly power-loss ostree recipes lint bench fuzz install-demo install-test install-nightly \
 	install-ostree install-bench hello clean help
 
 help: ## Say what there is to make
@@ -56,6 +57,9 @@ nightly: install-nightly $(SMALL)/mkimage-init ## Run the tests that take too lo
 
 ostree: install-ostree all $(HELPER) ## Build mkimage-ostree, for OSTree repositories, beside mkimage
 	cp $(HELPER) $(RELEASE)/mkimage-ostree
+
+power-loss: install-test ## Cut the power of real ext4, xfs and btrfs disks, 240 times each (as root: loop devices, FUSE)
+	$(CARGO) test --locked --test it -- --ignored --nocapture store::replay::nightly::
 
 recipes: install-nightly all ## Build the image of every recipe into target/
 	for name in $(RECIPES); do \

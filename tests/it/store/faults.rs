@@ -77,7 +77,7 @@ impl Site {
     fn traced(&self, inject: Option<&str>) -> (Output, String) {
         let all = FAULTS.iter().flat_map(|(calls, _)| *calls).copied().collect::<Vec<_>>().join(",");
         let (calls, trace) = (self.path("calls"), format!("trace={all}"));
-        let mut command = tool("strace", ["-f", "-y", "-qq", "-e", &trace]);
+        let mut command = tool("timeout", ["60", "strace", "-f", "-y", "-qq", "-e", &trace]);
         if let Some(inject) = inject {
             command.args(["-e", inject]);
         }
@@ -145,6 +145,7 @@ fn judge(site: &Site, fault: &Fault, expected: &str) -> Result<(), String> {
         return Err(format!("it panics: {said}"));
     }
     let clean = match (fault.error, code) {
+        (_, Some(124)) => return Err(format!("it hangs: {said}")),
         (_, Some(0)) => true,
         (None, code) => code.is_none(),
         // The call of the same number in another thread: one that opens the recipe, or a library.
