@@ -25,10 +25,10 @@ fn main() {
         let (store, chunks, archive) = (at("store"), at("casync"), at("borg"));
         reset_peak();
         let before = processor_seconds();
-        ours.push(seconds(|| ingest(&store, &tree)));
+        ours.push(seconds(|| _ = ingest(&store, &tree)));
         processor[0] = processor_seconds() - before;
         peak = peak.max(peak_kib());
-        again.push(seconds(|| ingest(&store, &tree)));
+        again.push(seconds(|| _ = ingest(&store, &tree)));
         let before = processor_seconds();
         casync.push(seconds(|| {
             let index = at("index").with_extension("caidx");
