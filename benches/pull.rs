@@ -178,8 +178,8 @@ fn install(site: &Site, package: &str, version: &str, tree: &Path) {
     let folder = site.path("deb");
     fs::create_dir_all(&folder).expect("made");
     run(Command::new("apt-get").args(["download", &format!("{package}={version}")]).current_dir(&folder));
-    let mut files = fs::read_dir(&folder).expect("read");
-    let file = files.next().expect("a file").expect("read").path();
+    let files = mkimage::base::fs::list(&folder).expect("listed");
+    let file = folder.join(files.first().expect("one file"));
     run(Command::new("dpkg-deb").arg("-x").arg(&file).arg(tree));
     let control = folder.join("control");
     run(Command::new("dpkg-deb").arg("-e").arg(&file).arg(&control));
