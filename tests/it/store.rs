@@ -46,6 +46,12 @@ pub fn list(folder: impl AsRef<std::path::Path>) -> Vec<std::ffi::OsString> {
     mkimage::base::fs::list(folder.as_ref()).expect("listed")
 }
 
+/// Returns a time of the past, to give a file another age.
+pub fn seconds_ago(seconds: u64) -> std::time::SystemTime {
+    let now = mkimage::base::clock::unix_seconds();
+    std::time::UNIX_EPOCH + std::time::Duration::from_secs(now - seconds)
+}
+
 /// Says a figure in the output of the test, which `--nocapture` shows.
 #[allow(clippy::disallowed_macros, reason = "a test may tell its figures")]
 pub fn tell(text: &str) {

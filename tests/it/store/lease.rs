@@ -72,7 +72,7 @@ fn a_torn_lease_is_no_doubt_and_keeps_the_trash() {
     assert!(collect(&store, &GcRules::strict()).expect("collected").packs_trashed > 0);
     assert_eq!(collect(&store, &GcRules::strict()).expect("collected").bytes_emptied, 0);
     let file = std::fs::File::open(&torn).expect("opened");
-    file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3700)).expect("set");
+    file.set_modified(seconds_ago(3700)).expect("set");
     let done = collect(&store, &GcRules::strict()).expect("collected");
     assert!(done.leases_expired == 1 && done.bytes_emptied > 0, "{done:?}");
 }
@@ -89,13 +89,13 @@ fn writer() {
         transaction.put(b"what nobody had").expect("put");
         let commit = put_version(&transaction, 1);
         if attempt == 1 {
-            println!("\nready");
+            tell("\nready");
             lines.next();
         }
         match transaction.commit(&[update("written", commit)], "") {
-            Ok(_) => return println!("\ncommitted at attempt {attempt}"),
+            Ok(_) => return tell(&format!("\ncommitted at attempt {attempt}")),
             Err(StoreError::Expired) => {}
-            Err(error) => return println!("\nfailed: {error}"),
+            Err(error) => return tell(&format!("\nfailed: {error}")),
         }
     }
 }

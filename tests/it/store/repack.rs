@@ -57,7 +57,7 @@ fn a_pack_keeps_its_age_so_that_grace_ends() {
     }
     for name in list(folder.path().join("packs")) {
         let file = std::fs::File::open(folder.path().join("packs").join(name)).expect("opened");
-        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(1000)).expect("set");
+        file.set_modified(seconds_ago(1000)).expect("set");
     }
     store.repack(&job()).expect("repacked");
     let rules = GcRules { grace_seconds: 900, ..strict() };
