@@ -22,7 +22,7 @@ use super::workloads::{ALL, Workload};
 /// Names the state that is to be looked at alone: the last line of a failure.
 const STATE: &str = "MKIMAGE_CRASH_STATE";
 
-const QUICK: Bounds = Bounds { outcomes: 16, samples: 4, rerun_of: 8 };
+const QUICK: Bounds = Bounds { outcomes: 8, samples: 2, rerun_of: 16 };
 const THOROUGH: Bounds = Bounds { outcomes: 1024, samples: 100, rerun_of: 4 };
 
 fn workload(name: &str) -> &'static Workload {
@@ -74,7 +74,7 @@ fn no_power_cut_while_packs_are_put_together_loses_anything() {
 #[test]
 fn no_power_cut_during_a_push_loses_anything() {
     simulate(workload("push"), &QUICK);
-    simulate(workload("publish"), &Bounds { outcomes: 8, ..QUICK });
+    simulate(workload("publish"), &QUICK);
 }
 
 #[test]
@@ -89,22 +89,36 @@ enum Why {
     /// The same is synced twice; without both something is lost. The second one is for those who come after
     /// a writer that was killed in between, and a test below holds that against the record.
     Twice,
-    /// There is nothing to be synced unless a writer was killed before.
-    NothingToDo,
+    /// Nothing is ever lost, for this reason.
+    Never(&'static str),
 }
+
+const MADE_BEFORE: Why =
+    Why::Never("the directory was made and synced before: this is for one that a kill left");
+const GARBAGE: Why =
+    Why::Never("what is in the trash is garbage; where it is lost, it is gone or not yet there");
+const ONE_BOOT: Why = Why::Never("it says something to processes that live, and a power cut takes them all");
 
 /// Syncs of which no single one is missed, by workload. A row that is not true any more fails.
 const SPARE: &[(&str, &str, Why)] = &[
     ("commit", "sync directory .", Why::Twice),
-    ("commit", "sync directory store", Why::Twice),
-    // The store's own directories were made and synced before: this is for one that was not.
-    ("commit-of-several-refs", "sync directory .", Why::NothingToDo),
-    ("commit-of-several-refs", "sync directory store", Why::NothingToDo),
+    ("commit-of-several-refs", "sync directory .", MADE_BEFORE),
+    ("commit-of-several-refs", "sync directory store", MADE_BEFORE),
     ("commit-of-several-refs", "sync directory store/reflog", Why::Twice),
+    ("gc", "sync directory store", ONE_BOOT),
+    ("gc", "sync directory store/trash", GARBAGE),
+    ("gc", "sync directory store/trash/1", GARBAGE),
+    ("gc", "sync directory store/trash/3", GARBAGE),
+    ("push", "sync store/leases/.tmp-UNIQUE", ONE_BOOT),
 ];
 
 /// Leaves out each sync in turn: something must be lost, unless [`SPARE`] says why not.
 fn expect_each_sync_to_matter(workload: &Workload) {
+    let wrong = wrong_about_syncs(workload);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn wrong_about_syncs(workload: &Workload) -> Vec<String> {
     let recording = Recording::of(workload);
     let kinds = kinds(&recording);
     let (mut wrong, mut told) = (Vec::new(), Vec::new());
@@ -112,14 +126,15 @@ fn expect_each_sync_to_matter(workload: &Workload) {
         let lose =
             positions.iter().filter(|at| lost_without(workload, &recording, &[**at], 0).is_some()).count();
         let together = lose > 0 || lost_without(workload, &recording, positions, 0).is_some();
-        let found = match (lose, together) {
-            (0, true) => Some(Why::Twice),
-            (0, false) => Some(Why::NothingToDo),
-            _ => None,
-        };
         let spare = SPARE.iter().find(|(name, label, _)| *name == workload.name && label == kind);
-        if found != spare.map(|(_, _, why)| *why) {
-            wrong.push(format!("{kind}: {lose} of {} matter, together: {together}", positions.len()));
+        let right = match spare {
+            None => lose > 0,
+            Some((_, _, Why::Twice)) => lose == 0 && together,
+            Some((_, _, Why::Never(_))) => !together,
+        };
+        if !right {
+            let (name, count) = (workload.name, positions.len());
+            wrong.push(format!("{name}: {kind}: {lose} of {count} matter, together: {together}"));
         }
         told.push(format!(
             "    {kind}: {lose} of {}{}",
@@ -127,8 +142,9 @@ fn expect_each_sync_to_matter(workload: &Workload) {
             if together { "" } else { ", never" }
         ));
     }
-    assert!(kinds.len() > 1 && wrong.is_empty(), "{}:\n{}", workload.name, wrong.join("\n"));
+    assert!(kinds.len() > 1, "{}: {kinds:?}", workload.name);
     tell(&format!("{}: without one sync something is lost:\n{}", workload.name, told.join("\n")));
+    wrong
 }
 
 #[test]
@@ -153,9 +169,8 @@ fn a_sync_left_out_while_packs_are_put_together_loses_something() {
 
 #[test]
 fn a_sync_left_out_of_a_push_or_pull_loses_something() {
-    for name in ["push", "pull", "publish", "pull-from-a-site"] {
-        expect_each_sync_to_matter(workload(name));
-    }
+    let wrong: Vec<String> = ["push", "pull"].map(workload).into_iter().flat_map(wrong_about_syncs).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// What one run synced may still be missing when it was killed before: there is a kill after which each of
@@ -186,7 +201,7 @@ fn a_sync_left_out_after_a_kill_loses_something() {
 fn no_power_cut_after_a_rerun_loses_what_it_acknowledged() {
     for workload in [workload("commit"), workload("commit-of-several-refs")] {
         let steps = Recording::of(workload).steps.len();
-        for position in (1..steps).step_by(if workload.name == "commit" { 5 } else { 17 }) {
+        for position in (1..steps).step_by(if workload.name == "commit" { 9 } else { 31 }) {
             let recording = Recording::after_kill(workload, position);
             let bounds = Bounds { outcomes: 4, samples: 2, rerun_of: u64::MAX };
             every_state_from(workload, &recording, &bounds, recording.acknowledged_at[0])
@@ -197,6 +212,14 @@ fn no_power_cut_after_a_rerun_loses_what_it_acknowledged() {
 
 mod nightly {
     use super::*;
+
+    #[test]
+    #[ignore = "some minutes: make nightly"]
+    fn a_sync_left_out_of_a_push_to_a_site_or_a_pull_from_one_loses_something() {
+        let workloads = ["publish", "pull-from-a-site"].map(workload);
+        let wrong: Vec<String> = workloads.into_iter().flat_map(wrong_about_syncs).collect();
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
 
     #[test]
     #[ignore = "some minutes: make nightly"]

@@ -167,6 +167,8 @@ impl Disk {
                 let Node::File(file) = &self.nodes[number] else { return None };
                 (!file.dirty.is_empty()).then_some(Protected::File(number))
             }
+            // What lies around is somebody else's.
+            Step::SyncDirectory(path) if !path.starts_with(&self.base) => None,
             Step::SyncDirectory(path) => {
                 let Some(directory) = self.find(path) else { panic!("{path:?} is synced and not there") };
                 let inside = |place: &Place| place.0 == directory;
