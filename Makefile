@@ -10,20 +10,28 @@ MAKEFLAGS += --no-builtin-rules
 TARGET   := target/x86_64-unknown-linux-gnu
 RELEASE  := $(TARGET)/release
 SMALL    := $(TARGET)/small
+# libostree can't be linked into static programs: what needs it is built with other flags, beside all else.
+DYNAMIC  := target/dynamic
+DYNAMIC_FLAGS := -C target-feature=-crt-static
+HELPER   := $(DYNAMIC)/x86_64-unknown-linux-gnu/helper/mkimage-ostree
+BUILD_HELPER := --locked --profile helper --no-default-features --features ostree --bin mkimage-ostree \
+	--target-dir $(DYNAMIC)
 HELLO    := recipes/hello
 RECIPES  := nginx python java node minimal debian-server
 CARGO    ?= cargo
 FUZZ_SECONDS ?= 60
 
 DEMO_PACKAGES := qemu-system-x86 ovmf debian-archive-keyring ca-certificates
+OSTREE_PACKAGES := libostree-dev pkg-config
 TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
-	attr acl libcap2-bin cpio binutils xz-utils zstd bzip2 python3 mmdebstrap strace kmod openssh-client openssl \
-	procps rpm createrepo-c libsolv-tools gnupg
+	attr acl libcap2-bin cpio binutils xz-utils zstd bzip2 python3 python3-venv mmdebstrap strace kmod openssh-client openssl \
+	procps rpm createrepo-c libsolv-tools gnupg nginx-light $(OSTREE_PACKAGES) ostree mount xfsprogs btrfs-progs \
+	qemu-system-common
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
 BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup ostree restic nginx-light
 
-.PHONY: all demo test nightly recipes lint bench fuzz install-demo install-test install-nightly install-bench hello \
-	clean help
+.PHONY: all demo test nightly power-loss ostree recipes lint bench fuzz install-demo install-test install-nightly \
+	install-ostree install-bench hello clean help
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -40,21 +48,29 @@ demo: install-demo all hello ## Build the hello image, boot it under UEFI firmwa
 	echo "demo: image built in $$(( (built - started) / 1000000 )) ms (packages fetched on the first run), booted and fetched in $$(( (fetched - built) / 1000000 )) ms"; \
 	echo "demo: target/hello.img holds $$(( $$(stat -c %b target/hello.img) / 2048 )) MiB on disk; run it with $(RELEASE)/mkimage run target/hello.img"
 
-test: install-test $(SMALL)/mkimage-init hello lint ## Run every test but the nightly ones
-	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked -- --include-ignored --skip nightly::
+test: install-test $(SMALL)/mkimage-init $(HELPER) hello lint ## Run every test but the nightly ones
+	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init MKIMAGE_OSTREE=$(CURDIR)/$(HELPER) \
+		$(CARGO) test --locked -- --include-ignored --skip nightly::
 
 nightly: install-nightly $(SMALL)/mkimage-init ## Run the tests that take too long for each change
 	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked --test it -- --ignored nightly::
+
+ostree: install-ostree all $(HELPER) ## Build mkimage-ostree, for OSTree repositories, beside mkimage
+	cp $(HELPER) $(RELEASE)/mkimage-ostree
+
+power-loss: install-test ## Cut the power of real ext4, xfs and btrfs disks, 240 times each (as root: loop devices, FUSE)
+	$(CARGO) test --locked --test it -- --ignored --nocapture store::replay::nightly::
 
 recipes: install-nightly all ## Build the image of every recipe into target/
 	for name in $(RECIPES); do \
 		if [ -e recipes/$$name/Makefile ]; then $(MAKE) --silent -C recipes/$$name; fi; \
 		$(RELEASE)/mkimage build recipes/$$name/$$name.hcl -o target/$$name.img; done
 
-lint: ## Check format, lints and documentation
+lint: install-ostree ## Check format, lints and documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --bin mkimage-init -- -D warnings
+	RUSTFLAGS="$(DYNAMIC_FLAGS)" $(CARGO) clippy $(BUILD_HELPER) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --quiet
 
 bench: install-bench $(SMALL)/mkimage-init hello ## Compare with the peers on the same input in the same run
@@ -65,12 +81,15 @@ fuzz: ## Run every fuzz target for a minute (needs cargo-fuzz and a nightly tool
 		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --debug-assertions $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10; done
 
 # Cargo knows best what is out of date: these are asked every time.
-.PHONY: $(RELEASE)/mkimage $(SMALL)/mkimage-init
+.PHONY: $(RELEASE)/mkimage $(SMALL)/mkimage-init $(HELPER)
 $(RELEASE)/mkimage:
 	$(CARGO) build --locked --release --bin mkimage
 
 $(SMALL)/mkimage-init:
 	$(CARGO) build --locked --profile small --no-default-features --bin mkimage-init
+
+$(HELPER):
+	RUSTFLAGS="$(DYNAMIC_FLAGS)" $(CARGO) build $(BUILD_HELPER)
 
 # Beside mkimage, where it looks first.
 $(RELEASE)/mkimage-init: $(SMALL)/mkimage-init $(RELEASE)/mkimage
@@ -81,9 +100,10 @@ hello: ## Build the demo's app
 
 install-demo: PACKAGES = $(DEMO_PACKAGES)
 install-test: PACKAGES = $(TEST_PACKAGES)
+install-ostree: PACKAGES = $(OSTREE_PACKAGES)
 install-nightly: PACKAGES = $(NIGHTLY_PACKAGES)
 install-bench: PACKAGES = $(BENCH_PACKAGES)
-install-demo install-test install-nightly install-bench:
+install-demo install-test install-ostree install-nightly install-bench:
 	@.ci/install $(PACKAGES)
 
 clean: ## Remove what was built

@@ -20,6 +20,7 @@
 //! | [`tree`] | the filesystem as a value; merging, sealing, diffing |
 //! | [`archive`] | tar, ar and compressed streams, parsed strictly into trees, never unpacked onto the host |
 //! | [`store`] | objects, packs, trees, commits, refs: content-addressed, durable, git-like |
+//! | [`trust`] | keys, signed envelopes, the index of a site, the order of the checks |
 //! | [`bundle`] | what travels between stores: objects in frames, and deltas to what the receiver has |
 //! | [`packages`] | names become verified, locked, unpacked packages |
 //! | [`elf`] | what a dynamic program needs |
@@ -28,9 +29,14 @@
 //! | [`compose`] | the parts of a recipe become trees, each under the digest of all that it reads |
 //! | [`disk`] | bytes of block images: GPT, FAT32, ext4, dm-verity |
 //! | [`boot`] | what firmware, loader and PID 1 see: UKI, initrd, slot sector, service description |
+//! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
+//! | [`remote`] | push, pull, clone, mirror: commits from store to store |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
+//!
+//! What links with libostree is a binary of its own, `mkimage-ostree` (`src/ostree/libostree/`, feature
+//! `ostree`), which [`ostree`] starts.
 //!
 //! PID 1 of app images is the binary `mkimage-init` (`src/init/`). It is built without the feature
 //! `tool` and shares [`base`] and parts of [`boot`].
@@ -57,6 +63,8 @@ pub mod elf;
 pub mod finalize;
 #[cfg(feature = "tool")]
 pub mod machine;
+#[cfg(any(feature = "tool", feature = "ostree"))]
+pub mod ostree;
 #[cfg(feature = "tool")]
 pub mod packages;
 #[cfg(feature = "tool")]
@@ -64,6 +72,10 @@ pub mod pipeline;
 #[cfg(feature = "tool")]
 pub mod recipe;
 #[cfg(feature = "tool")]
+pub mod remote;
+#[cfg(feature = "tool")]
 pub mod sandbox;
 #[cfg(feature = "tool")]
 pub mod store;
+#[cfg(feature = "tool")]
+pub mod trust;

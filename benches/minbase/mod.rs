@@ -1,63 +1,26 @@
 //! What the benches of the store share: a Debian minbase tree, its ingest, and a watch.
 
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 
+use mkimage::archive::{Limits, scan};
 use mkimage::base::job::Job;
-use mkimage::base::{CommitId, ImagePath, Name, Stopwatch};
-use mkimage::store::{
-    Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store, Transaction,
-};
-use mkimage::tree::{Directory, File, Metadata, Node, Symlink};
+use mkimage::base::{CommitId, Stopwatch};
+use mkimage::store::{Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store};
 
 /// Walks, puts in parallel, commits: everything between the start of a process and a durable ref.
 pub fn ingest(store: &Path, tree: &Path) -> CommitId {
     let job = Job::quiet(0);
     let store = Store::open(store).expect("opened");
     let transaction = store.begin(&job);
-    let root = scan(&transaction, &job, tree).seal().expect("sealed");
+    let (root, _) = scan(tree, &Limits::default(), &transaction, &job).expect("read");
+    let root = root.seal().expect("sealed");
     let tree = transaction.put_tree(&job, &root).expect("put");
     let commit = transaction.put_commit(&commit_of(tree)).expect("put");
     let name = RefName::new("bench").expect("a name");
     let update = RefUpdate { name, expected: Expected::Any, new: commit };
     transaction.commit(&[update], "bench").expect("committed");
     commit
-}
-
-/// Walks on one worker while the others put: whoever is free takes the next file.
-fn scan(transaction: &Transaction<'_>, job: &Job, tree: &Path) -> Directory {
-    let root = Mutex::new(Directory::default());
-    let add = |path: &ImagePath, node| {
-        root.lock().expect("a lock").insert(path, node).expect("inserted");
-    };
-    let walk = walkdir::WalkDir::new(tree).min_depth(1).sort_by_file_name();
-    let files = walk.into_iter().filter_map(|entry| {
-        let entry = entry.expect("walked");
-        let path = image_path(entry.path().strip_prefix(tree).expect("below"));
-        let kind = entry.file_type();
-        if kind.is_dir() {
-            add(&path, Node::Directory(Directory::default()));
-        } else if kind.is_symlink() {
-            let target = std::fs::read_link(entry.path()).expect("read").as_os_str().as_bytes().into();
-            add(&path, Node::Symlink(Symlink { metadata: Metadata::root(0o777), target }));
-        }
-        kind.is_file().then(|| (entry.into_path(), path))
-    });
-    let put = |(file, path): (PathBuf, ImagePath)| {
-        let mut file = std::fs::File::open(file).expect("opened");
-        let content = transaction.put_file(&mut file).expect("put");
-        add(&path, Node::File(File { metadata: Metadata::root(0o644), content }));
-        Ok::<_, std::convert::Infallible>(())
-    };
-    let Ok(()) = job.workers.for_each(files, put);
-    root.into_inner().expect("a lock")
-}
-
-fn image_path(path: &Path) -> ImagePath {
-    path.components()
-        .fold(ImagePath::root(), |at, part| at.join(&Name::new(part.as_os_str().as_bytes()).expect("a name")))
 }
 
 fn commit_of(tree: mkimage::store::TreeRef) -> Commit {
@@ -99,6 +62,13 @@ pub fn tree() -> PathBuf {
         let suite =
             release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
         run(Command::new("mmdebstrap").args(["--variant=minbase", suite]).arg(&tree));
+    }
+    // What the kernel fills at boot: device nodes of the host belong into no image.
+    for name in mkimage::base::fs::list(&tree.join("dev")).expect("listed") {
+        let node = tree.join("dev").join(name);
+        let removed =
+            if node.is_dir() { std::fs::remove_dir_all(&node) } else { std::fs::remove_file(&node) };
+        removed.expect("removed");
     }
     tree
 }

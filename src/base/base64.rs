@@ -26,6 +26,21 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Encodes bytes as base64 with padding.
+pub fn encode(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits =
+            group.iter().enumerate().fold(0, |bits, (at, &byte)| bits | u32::from(byte) << (16 - 8 * at));
+        for at in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * at) & 63) as usize];
+            text.push(if at <= group.len() { letter as char } else { '=' });
+        }
+    }
+    text
+}
+
 fn sextet(letter: u8) -> Option<u32> {
     let value = match letter {
         b'A'..=b'Z' => letter - b'A',
@@ -40,7 +55,7 @@ fn sextet(letter: u8) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::decode;
+    use super::{decode, encode};
 
     #[test]
     fn padding_is_optional_and_spelling_is_one() {
@@ -50,5 +65,16 @@ mod tests {
         for wrong in [&b"aGl"[..], b"a", b"aGk==", b"a Gk", b"aG-_"] {
             assert_eq!(decode(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_is_encoded_decodes_to_itself() {
+        // RFC 4648 §10.
+        let vectors = ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"];
+        for (length, vector) in vectors.iter().enumerate() {
+            assert_eq!(encode(&b"foobar"[..length]), *vector);
+        }
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(decode(encode(&all).as_bytes()), Some(all));
     }
 }

@@ -21,3 +21,9 @@ impl Stopwatch {
 pub fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
+
+/// Returns nanoseconds since 1970-01-01 UTC, 0 where the clock is set before that. For logs only.
+pub fn unix_nanoseconds() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    u64::try_from(since).unwrap_or(u64::MAX)
+}

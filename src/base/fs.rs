@@ -43,8 +43,16 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(FileError::at("read", path))
 }
 
-/// Reads a whole file of at most `limit` bytes. A larger one is an error before it is in memory.
+/// Reads a whole file of at most `limit` bytes. A larger one is an error before it is in memory. What a file
+/// server forgot because it was replaced (ESTALE) is opened once more.
 pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    match read_once(path, limit) {
+        Err(error) if error.source.kind() == io::ErrorKind::StaleNetworkFileHandle => read_once(path, limit),
+        bytes => bytes,
+    }
+}
+
+fn read_once(path: &Path, limit: u64) -> Result<Vec<u8>> {
     use std::io::Read;
     let file = open(path)?;
     let mut bytes = Vec::new();

@@ -5,12 +5,23 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::commands::bisect::Bisect;
+use super::commands::completion::{Complete, Completion};
+use super::commands::diff::Diff;
+use super::commands::log::Log;
+use super::commands::promote::Promote;
+use super::commands::refs::Refs;
+use super::commands::show::Show;
+use super::commands::tag::Tag;
+use super::commands::undo::{Redo, Undo};
+
 /// Turns an app and a recipe into a bootable, reproducible disk image with two atomic slots.
 #[derive(Parser, Debug)]
 #[command(name = "mkimage", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(
     after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the recipe is wrong, 4 an input is wrong, \
-    5 not found, 6 damaged data, 7 network or mirror, 8 no space left, 130 interrupted."
+    5 not found, 6 damaged data, 7 network or mirror, 8 no space left, 9 was damaged and is whole again, \
+    130 interrupted."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -71,18 +82,57 @@ pub enum Command {
     Run(Run),
     /// Show what an image holds: partitions, slots, filesystems, hashes
     Inspect(Inspect),
-    /// List the refs of the store
-    Refs,
-    /// Show the history of a ref
+    /// List the refs of the store, or remove some
+    Refs(Refs),
+    /// Show the moves of a ref, and what changed at each
     Log(Log),
     /// Show a commit
     Show(Show),
+    /// Show what differs between two commits: files, packages, settings
+    Diff(Diff),
+    /// Give a commit a name that never moves
+    Tag(Tag),
+    /// Have a ref lead where another one does: from test to production
+    Promote(Promote),
+    /// Take the last moves back, of all refs
+    Undo(Undo),
+    /// Take the last undo back
+    Redo(Redo),
+    /// Find the move of a ref that broke something
+    Bisect(Bisect),
+    /// Take what nothing leads to out of the store
+    Gc(super::commands::gc::Gc),
+    /// Put the packs of the store together, so that there are few
+    Repack,
+    /// Make a store, or say how it is shared
+    #[command(subcommand)]
+    Store(super::commands::store::StoreCommand),
     /// List a directory of a commit
     Ls(List),
     /// Print a file of a commit
     Cat(Cat),
     /// Write the tree of a commit into a new directory of this machine
     Checkout(Checkout),
+    /// Print a completion script for a shell
+    Completion(Completion),
+    #[command(hide = true)]
+    Complete(Complete),
+    /// Make and show the keys that sign what a site holds
+    Key(super::commands::Key),
+    /// Move refs of another store or site to commits of this one, after all that these lead to
+    Push(super::commands::Push),
+    /// Bring refs and commits of another store or site here
+    Pull(super::commands::Pull),
+    /// Make a store that has the refs of another store or site
+    Clone(super::commands::Clone),
+    /// Make the refs of this store the same as those of another store or site
+    Mirror(super::commands::Mirror),
+    /// Name other stores and sites, and ask them for their refs
+    Remote(super::commands::RemoteVerbs),
+    /// Check all that the store holds, name what a damage touches, and repair it
+    Fsck(super::commands::Fsck),
+    /// Exchange commits with OSTree repositories
+    Ostree(super::commands::ostree::Ostree),
 }
 
 #[derive(Args, Debug, Clone)]
@@ -123,6 +173,9 @@ pub struct Build {
     /// PID 1 of app images [default: mkimage-init beside this program]
     #[arg(long, value_name = "FILE", env = "MKIMAGE_INIT", hide_env_values = true)]
     pub init: Option<PathBuf>,
+    /// Note something in the commit, such as who built it; no byte of the image depends on it
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub annotate: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -134,6 +187,9 @@ pub struct Compose {
     /// PID 1 of app images [default: mkimage-init beside this program]
     #[arg(long, value_name = "FILE", env = "MKIMAGE_INIT", hide_env_values = true)]
     pub init: Option<PathBuf>,
+    /// Note something in the commit, such as who built it; no byte of the image depends on it
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub annotate: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -242,27 +298,13 @@ pub struct Inspect {
 }
 
 #[derive(Args, Debug)]
-pub struct Log {
-    /// Ref
-    #[arg(value_name = "REF")]
-    pub reference: String,
-}
-
-#[derive(Args, Debug)]
-pub struct Show {
-    /// Ref, commit id, or an unambiguous beginning of one
-    #[arg(value_name = "COMMIT")]
-    pub commit: String,
-}
-
-#[derive(Args, Debug)]
 pub struct List {
-    /// Ref or commit id
+    /// Ref, REF~N, id of a commit or tree; with :PATH what stands there
     #[arg(value_name = "COMMIT")]
     pub commit: String,
-    /// Path inside the tree
-    #[arg(value_name = "PATH", default_value = "/")]
-    pub path: String,
+    /// Path inside the tree [default: /]
+    #[arg(value_name = "PATH")]
+    pub path: Option<String>,
     /// List what lies below, too
     #[arg(long, short)]
     pub recursive: bool,
@@ -270,17 +312,17 @@ pub struct List {
 
 #[derive(Args, Debug)]
 pub struct Cat {
-    /// Ref or commit id
+    /// Ref, REF~N or id, with :PATH or PATH behind it; or the id of a file
     #[arg(value_name = "COMMIT")]
     pub commit: String,
     /// Path inside the tree
     #[arg(value_name = "PATH")]
-    pub path: String,
+    pub path: Option<String>,
 }
 
 #[derive(Args, Debug)]
 pub struct Checkout {
-    /// Ref or commit id
+    /// Ref, REF~N or id; with :PATH only what lies there
     #[arg(value_name = "COMMIT")]
     pub commit: String,
     /// Directory to make

@@ -10,6 +10,7 @@ use crate::pipeline::{self, PipelineError};
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
+use crate::trust::TrustError;
 
 /// What kind of failure it is. The codes are documented and stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +132,16 @@ impl Failure {
                 self.message = error.to_string();
                 self.causes.clear();
             }
+            // Streams wrap what went wrong in an error of theirs.
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let inner = inner.and_then(|inner| inner.downcast_ref::<ContentError>());
+            let content = error.downcast_ref::<ContentError>().or(inner);
+            let store = error.downcast_ref::<StoreError>();
+            if matches!(content, Some(ContentError::Damaged { .. } | ContentError::Missing { .. }))
+                || matches!(store, Some(StoreError::Malformed { .. } | StoreError::DamagedRef { .. }))
+            {
+                self.hint.get_or_insert_with(|| DAMAGE_HINT.into());
+            }
             let io = error.downcast_ref::<std::io::Error>();
             match io.map(std::io::Error::kind) {
                 Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => {
@@ -150,6 +161,9 @@ impl Failure {
     }
 }
 
+const DAMAGE_HINT: &str = "`mkimage fsck` says what else is damaged, and what that touches; `mkimage fsck --repair \
+    --from STORE` heals it";
+
 impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         let kind = if error.is_missing() { Kind::NotFound } else { Kind::Failed };
@@ -162,8 +176,36 @@ impl From<StoreError> for Failure {
         let failure = Failure::of(store_kind(&error), &error);
         match &error {
             StoreError::Unknown { .. } => failure.hint("`mkimage refs` lists the refs of the store"),
+            StoreError::Removed { .. } => failure.hint("`mkimage undo` takes the last moves back"),
+            StoreError::TagMoves { name, .. } => {
+                failure.hint(format!("take another name, or remove it first: mkimage refs --delete {name}"))
+            }
+            StoreError::NoSuchMove { name, .. } => {
+                failure.hint(format!("`mkimage log {name}` lists its moves"))
+            }
+            StoreError::NoSuchParent { .. } => failure
+                .hint("a build records no parents: the log of its ref is its history, and REF~N goes back"),
+            StoreError::Moved { .. } | StoreError::MovedSince { .. } => {
+                failure.hint("nothing was moved; `mkimage log --all` shows who was faster")
+            }
+            StoreError::NothingToUndo { .. } | StoreError::NothingToRedo => {
+                failure.hint("`mkimage log --all` shows all moves")
+            }
+            StoreError::Missing { .. } => {
+                failure.hint("`mkimage fsck` says what else is missing, and heals it from another store")
+            }
+            StoreError::DamagedRef { .. } => {
+                failure.hint("`mkimage fsck` says what is damaged, and `--repair` heals it")
+            }
             StoreError::NotAStore { .. } => {
                 failure.hint("name another place with --store DIR or MKIMAGE_STORE")
+            }
+            StoreError::Expired => failure.hint("run the same command again: it puts what is missing"),
+            StoreError::GcDoubt { .. } => {
+                failure.hint("`mkimage fsck` says what is wrong with the store; nothing was removed")
+            }
+            StoreError::Collecting { .. } => {
+                failure.hint("wait until it is done, then run the command again")
             }
             StoreError::NotEmpty { .. } => failure.hint("name a directory that isn't there yet"),
             _ => failure,
@@ -171,15 +213,64 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::File(error) => error.into(),
+            error => {
+                let failure = Failure::of(trust_kind(&error), &error);
+                match trust_hint(&error) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                }
+            }
+        }
+    }
+}
+
+fn trust_kind(error: &TrustError) -> Kind {
+    match error {
+        TrustError::Threshold { .. } => Kind::Usage,
+        TrustError::KeyExists { .. } | TrustError::Random { .. } | TrustError::Signer { .. } => Kind::Failed,
+        _ => Kind::Input,
+    }
+}
+
+fn trust_hint(error: &TrustError) -> Option<String> {
+    let hint = match error {
+        TrustError::LooseMode { path, .. } => return Some(format!("chmod 600 {}", path.display())),
+        TrustError::KeyExists { .. } => "name another file: a key that is written over is lost",
+        TrustError::NotSigned { .. } => {
+            "compare the ids with the one that the publisher shows with `mkimage key show`"
+        }
+        TrustError::Rollback { .. } => {
+            "a mirror that lags behind looks the same: try another one, or try later"
+        }
+        TrustError::Equivocation { .. } => "ask the publisher; until then nothing of it is taken over",
+        TrustError::Expired { .. } => {
+            "the publisher renews it with every push; is this machine's clock right?"
+        }
+        TrustError::FromTheFuture { .. } => "is this machine's clock right?",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
 fn store_kind(error: &StoreError) -> Kind {
     match error {
         StoreError::Unknown { .. }
         | StoreError::Missing { .. }
+        | StoreError::Removed { .. }
         | StoreError::NoSuchMove { .. }
+        | StoreError::NoSuchParent { .. }
+        | StoreError::NothingToUndo { .. }
+        | StoreError::NothingToRedo
         | StoreError::Ambiguous { .. }
         | StoreError::Path { .. } => Kind::NotFound,
-        StoreError::RefName(_) => Kind::Usage,
-        StoreError::Malformed { .. } | StoreError::DamagedRef { .. } => Kind::Damaged,
+        StoreError::RefName(_) | StoreError::Revision(_) | StoreError::OtherKind { .. } => Kind::Usage,
+        StoreError::Malformed { .. } | StoreError::DamagedRef { .. } | StoreError::GcDoubt { .. } => {
+            Kind::Damaged
+        }
         StoreError::Content(error) => content_kind(error),
         StoreError::Cancelled(_) => Kind::Interrupted,
         _ => Kind::Failed,
@@ -242,13 +333,16 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Init { .. }
         | PipelineError::InputChanged { .. }
         | PipelineError::Lock { .. } => Kind::Input,
+        PipelineError::Base { source, .. } => store_kind(source),
         PipelineError::Scripts(error) => sandbox_kind(error),
         PipelineError::Run { source, .. } => sandbox_kind(source),
         PipelineError::Image { source, .. } => pipeline_kind(source),
         // What was to be written was right: the host did not take it.
         PipelineError::Writing { source, .. } if comes_from_host(&**source) => Kind::Failed,
         PipelineError::Writing { source, .. } => pipeline_kind(source),
-        PipelineError::Output { .. } | PipelineError::Epoch { .. } => Kind::Usage,
+        PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
+            Kind::Usage
+        }
         PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
         PipelineError::NotAnImage { .. }
         | PipelineError::NotBootable { .. }

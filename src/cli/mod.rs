@@ -18,6 +18,8 @@ mod commands;
 mod failure;
 mod printer;
 mod progress;
+mod remote_failure;
+mod text;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -95,7 +95,9 @@ impl Bars {
 
     fn bar(total: Option<u64>, unit: Unit) -> ProgressBar {
         let template = match (total, unit) {
-            (Some(_), Unit::Bytes) => "{msg:32!} {bar:24} {binary_bytes}/{binary_total_bytes}",
+            (Some(_), Unit::Bytes) => {
+                "{msg:32!} {bar:24} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}"
+            }
             (Some(_), Unit::Items) => "{msg:32!} {bar:24} {human_pos}/{human_len}",
             (None, Unit::Bytes) => "{msg:32!} {spinner} {binary_bytes}",
             (None, Unit::Items) => "{msg:32!} {spinner}",

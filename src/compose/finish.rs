@@ -8,7 +8,7 @@ use super::error::{ComposeError, Problem};
 use super::lookup::{make_directory, real_path, resolve};
 use crate::base::ImagePath;
 use crate::recipe::plan::{AppPlan, Part, Plan};
-use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node, Symlink};
+use crate::tree::{Content, ContentSink, ContentSource, Directory, File, Metadata, Node, Symlink};
 
 /// Mount points, with the modes that they have before anything is mounted.
 const PLACES: [(&str, u16); 5] =
@@ -76,9 +76,10 @@ fn add_files(tree: &mut Directory, plan: &Plan, sink: &dyn ContentSink) -> Resul
     if plan.image.init.is_some() {
         return Ok(());
     }
-    add(tree, "/etc/hostname", || file(format!("{}\n", plan.image.name)))?;
+    let (name, version) = (&plan.image.name, plan.image.version.as_deref());
+    add(tree, "/etc/hostname", || file(host_name(name)))?;
     if resolve(tree, &path_of("/usr/lib/os-release")).is_none() {
-        add(tree, "/etc/os-release", || file(os_release(plan)))?;
+        add(tree, "/etc/os-release", || file(os_release(name, version)))?;
     }
     Ok(())
 }
@@ -96,16 +97,32 @@ fn add(
     Ok(())
 }
 
+/// Takes away what [`finish`] wrote for an image of this name and version, so that an image which stands on its
+/// tree gets its own.
+pub fn forget_name(tree: &mut Directory, name: &str, version: Option<&str>) {
+    let texts = [("/etc/hostname", host_name(name)), ("/etc/os-release", os_release(name, version))];
+    for (path, text) in texts {
+        let content = Content::of(text.as_bytes());
+        let written = Node::File(File { metadata: Metadata::root(0o644), content });
+        if tree.get(&path_of(path)) == Some(&written) {
+            tree.remove(&path_of(path));
+        }
+    }
+}
+
+fn host_name(name: &str) -> String {
+    format!("{name}\n")
+}
+
 /// Writes os-release(5). Values are in double quotes, with what a shell would read escaped.
-fn os_release(plan: &Plan) -> String {
-    let name = &plan.image.name;
+fn os_release(name: &str, version: Option<&str>) -> String {
     let mut text = format!("ID={name}\nNAME={}\n", quoted(name));
-    let pretty = match &plan.image.version {
+    let pretty = match version {
         Some(version) => {
             let _ = writeln!(text, "VERSION_ID={}", quoted(version));
             format!("{name} {version}")
         }
-        None => name.clone(),
+        None => name.to_owned(),
     };
     let _ = writeln!(text, "PRETTY_NAME={}", quoted(&pretty));
     text

@@ -45,6 +45,6 @@ pub use accounts::{APP_ID, APP_USER, Accounts};
 pub use closure::{Along, Taken};
 pub use contribute::{Context, contribute, remembered};
 pub use error::{ComposeError, Problem};
-pub use finish::{check_closures, finish};
+pub use finish::{check_closures, finish, forget_name};
 pub use step::{Prepared, prepare, prepare_all};
 pub use users::{Identities, Identity, write_accounts};

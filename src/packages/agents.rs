@@ -12,9 +12,9 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use super::error::{FetchProblem, PackagesError};
-use super::proxy::{AbsoluteForm, base64, split_credentials};
+use super::proxy::{AbsoluteForm, split_credentials};
 use super::settings::Settings;
-use crate::base::fs;
+use crate::base::{base64, fs};
 
 /// Largest file of CA certificates that is read, in bytes.
 const CERTIFICATES_BYTES_MAX: u64 = 16 << 20;
@@ -95,7 +95,7 @@ impl Agents {
         let lookups = OneLookup { instead: Some(uri), ..self.lookups.clone() };
         let config = config(&self.settings, RootCerts::PlatformVerifier, None);
         let agent = Agent::with_parts(config, AbsoluteForm::default(), lookups);
-        let basic = |credentials: String| format!("Basic {}", base64(credentials.as_bytes()));
+        let basic = |credentials: String| format!("Basic {}", base64::encode(credentials.as_bytes()));
         Ok(Way { agent, credentials: credentials.map(basic) })
     }
 

@@ -62,7 +62,10 @@ pub use error::{Ending, FetchProblem, PackagesError, SuiteProblem};
 pub use fetch::{Fetched, Fetcher};
 pub use http::Patience;
 pub use keyring::Keyring;
-pub use lock::{Lock, LockError, LockedPackage, LockedRequest, LockedSource, Wanted};
+pub use lock::{
+    Change as LockChange, ChangeKind as LockChangeKind, Lock, LockError, LockedPackage, LockedRequest,
+    LockedSource, Wanted,
+};
 pub use mirror::MirrorRule;
 pub use proxy::Proxies;
 pub use request::{DEFAULT_PRIORITY, Request, Root, Rules, SourceRequest};

@@ -184,9 +184,8 @@ impl Resolving<'_> {
             let package = match kept.bare(name) {
                 Some(kept) => LockedPackage { why: [reason].into(), ..kept.clone() },
                 None => {
-                    let id = universe.bare(name).map_err(|problem| PackagesError::Bare {
-                        distribution: self.request.distribution.clone(),
-                        problem,
+                    let id = universe.bare(name, &self.request.rules.pins).map_err(|problem| {
+                        PackagesError::Bare { distribution: self.request.distribution.clone(), problem }
                     })?;
                     self.locked(universe, id, reason)
                 }

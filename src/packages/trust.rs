@@ -11,9 +11,7 @@
 
 use std::ops::Deref;
 
-use pgp::composed::{
-    CleartextSignedMessage, Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
-};
+use pgp::composed::{Deserializable, DetachedSignature, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType, SignatureVersion, Subpacket, SubpacketData};
 use pgp::types::{KeyDetails, PublicParams, Tag, Timestamp};
@@ -77,9 +75,9 @@ pub fn verify_cleartext(
     keyring: &Keyring,
     now_seconds: u64,
 ) -> Result<Verified<String>, SignatureProblem> {
-    let message = parse(bytes).map_err(SignatureProblem::Form)?;
-    let text = message.signed_text();
-    let signer = one_good(message.signatures(), text.as_bytes(), keyring, now_seconds)?;
+    let (text, armour) = parse(bytes).map_err(SignatureProblem::Form)?;
+    let signatures = parse_signatures(armour.as_bytes()).map_err(SignatureProblem::Form)?;
+    let signer = one_good(&signatures, text.as_bytes(), keyring, now_seconds)?;
     Ok(Verified { value: text.replace("\r\n", "\n"), signer })
 }
 
@@ -149,9 +147,9 @@ fn plain_text(bytes: &[u8]) -> Result<&str, String> {
     }
 }
 
-/// Reads the message, after seeing that the file is exactly one block: what stands outside of the armour is
-/// anybody's.
-fn parse(bytes: &[u8]) -> Result<CleartextSignedMessage, String> {
+/// Parts the message, after seeing that the file is exactly one block: what stands outside of the armour is
+/// anybody's. Returns what is signed, with CR LF at the line ends, and the armoured signatures.
+fn parse(bytes: &[u8]) -> Result<(String, &str), String> {
     const START: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
     const MIDDLE: &str = "-----BEGIN PGP SIGNATURE-----";
     const END: &str = "-----END PGP SIGNATURE-----";
@@ -164,13 +162,39 @@ fn parse(bytes: &[u8]) -> Result<CleartextSignedMessage, String> {
             armour.len()
         ));
     }
-    if text.lines().next().map(str::trim_end) != Some(START) {
+    let mut lines = text.lines();
+    if lines.next().map(str::trim_end) != Some(START) {
         return Err("text stands before the signed block".to_owned());
     }
     if text.trim_end().lines().next_back() != Some(END) {
         return Err("text stands behind the signed block".to_owned());
     }
-    CleartextSignedMessage::from_string(text).map(|parsed| parsed.0).map_err(|error| error.to_string())
+    if let Some(header) =
+        lines.by_ref().take_while(|line| !line.trim_end().is_empty()).find(|line| !is_hash(line))
+    {
+        return Err(format!("expected the header \"Hash: …\", then an empty line, found {header:?}"));
+    }
+    let signed =
+        lines.take_while(|line| line.trim_end() != MIDDLE).map(unescaped).collect::<Result<Vec<_>, _>>()?;
+    let (_, signatures) =
+        text.split_once(&format!("\n{MIDDLE}")).ok_or("the signature does not begin a line")?;
+    let start = text.len() - signatures.len() - MIDDLE.len();
+    Ok((signed.join("\r\n"), &text[start..]))
+}
+
+/// Tells whether a line is the only armour header that may stand there (RFC 9580, section 7).
+fn is_hash(line: &str) -> bool {
+    line.strip_prefix("Hash: ").is_some_and(|names| !names.trim().is_empty())
+}
+
+/// Undoes the escape of dashes, and takes white space from the end: it is not signed (RFC 9580, section 7.2).
+fn unescaped(line: &str) -> Result<&str, String> {
+    match line.strip_prefix("- ") {
+        None if line.starts_with('-') => {
+            Err(format!("a line that begins with a dash is not escaped: {line:?}"))
+        }
+        rest => Ok(rest.unwrap_or(line).trim_end_matches([' ', '\t'])),
+    }
 }
 
 /// Checks one signature; returns the signer's fingerprint, or why it is no good.

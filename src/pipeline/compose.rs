@@ -18,10 +18,10 @@ use crate::base::job::Unit;
 use crate::base::{CommitId, Digest, Job, StepKey};
 use crate::compose::{self, Accounts, Context, Identities, Prepared};
 use crate::packages::{Lock, Request, Settings, Update};
-use crate::recipe::plan::{self, Architecture, PackagesPlan, Part, Plan};
+use crate::recipe::plan::{self, Architecture, BasePlan, PackagesPlan, Part, Plan};
 use crate::store::{
-    self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefName, RefUpdate, Store, Transaction,
-    TreeRef,
+    self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefChange, RefName, RefUpdate, Store,
+    Transaction, TreeRef,
 };
 use crate::tree::{ContentSink, Contribution, Merging};
 
@@ -44,6 +44,8 @@ pub struct Options {
     pub epoch: Option<u64>,
     /// A folder in which the sandbox may lay out a tree that is too large for memory.
     pub scratch: PathBuf,
+    /// Notes that go into the commit. They change its id, and no byte of an image.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Options {
@@ -78,6 +80,46 @@ pub struct Composed {
 
 /// Composes a plan into a commit, stores it, and moves the image's ref to it.
 pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Composed> {
+    let reference = RefName::new(&plan.image.name).map_err(store::StoreError::from)?;
+    let (commit, changes, inputs) = make(plan, options, store, Some(&reference), job)?;
+    let moved = changes.iter().any(|change| change.moved);
+    Ok(Composed { commit, reference, moved, inputs })
+}
+
+/// Composes a plan again, so that the store holds what it makes; no ref moves.
+pub fn recompose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<CommitId> {
+    Ok(make(plan, options, store, None, job)?.0)
+}
+
+/// What an attempt made: the commit, the move, and what was read.
+type Made = (CommitId, Vec<RefChange>, Vec<PathBuf>);
+
+/// Makes the commit of a plan and moves a ref to it. Where garbage was collected meanwhile, something may have
+/// gone that the work had found in the store: then it is done once more.
+fn make(
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+    reference: Option<&RefName>,
+    job: &Job,
+) -> Result<Made> {
+    let before = store.collections();
+    match attempt(plan, options, store, reference, job) {
+        Err(_) if store.collections() != before && job.check().is_ok() => {
+            job.note("garbage was collected in the store meanwhile: composing once more");
+            attempt(plan, options, store, reference, job)
+        }
+        result => result,
+    }
+}
+
+fn attempt(
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+    reference: Option<&RefName>,
+    job: &Job,
+) -> Result<Made> {
     let lock = lock(plan, options, store, job)?;
     let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
     let limits = Limits::default();
@@ -86,12 +128,14 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
         compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
     };
     let stepped = digest_steps(plan, job)?;
+    let base = plan.base.as_ref().map(|base| self::base(base, store)).transpose()?;
     let requests = requests(plan);
     let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
     let memo = Memo::new(store);
     let unpacking = Unpacking { store, memo: &memo, lock: &lock, settings: &options.packages };
     let work = Work {
         plan,
+        base,
         options,
         job,
         lock: &lock,
@@ -115,15 +159,13 @@ pub fn compose(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Resu
     };
     let inputs = work.host_paths();
     drop(work);
-    let reference = RefName::new(&plan.image.name).map_err(store::StoreError::from)?;
-    let update = RefUpdate { name: reference.clone(), expected: Expected::Any, new: id };
-    let committed = transaction.commit(&[update], "compose")?;
+    let updates = reference.map(|name| RefUpdate { name: name.clone(), expected: Expected::Any, new: id });
+    let committed = transaction.commit(updates.as_slice(), "compose")?;
     // The commit is in the store for good, and its ref leads to it: what is lost is time, the next time.
     if let Err(error) = memo.write() {
         job.warn(format!("the store can't remember the steps of this build: {}", whole(&error)));
     }
-    let moved = committed.refs.iter().any(|change| change.moved);
-    Ok(Composed { commit: id, reference, moved, inputs })
+    Ok((id, committed.refs, inputs))
 }
 
 /// Returns the lock that the build goes by. Where there is none beside the recipe, one is written.
@@ -148,6 +190,8 @@ pub(super) fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> 
 /// One run of composing.
 struct Work<'a> {
     plan: &'a Plan,
+    /// What lies under all parts.
+    base: Option<Base>,
     options: &'a Options,
     job: &'a Job,
     lock: &'a Lock,
@@ -160,6 +204,24 @@ struct Work<'a> {
     /// PID 1 of app images; empty where the recipe has no kernel.
     init: Vec<u8>,
     unpacking: Unpacking<'a>,
+}
+
+/// The commit that an image stands on.
+struct Base {
+    id: CommitId,
+    commit: Commit,
+    origin: String,
+}
+
+/// Finds what a ref leads to now: from here on, the commit counts.
+fn base(plan: &BasePlan, store: &Store) -> Result<Base> {
+    let failed = |source| {
+        let (origin, source) = (plan.origin.clone(), Box::new(source));
+        PipelineError::Base { origin, source }
+    };
+    let id = store.resolve(&plan.commit).map_err(failed)?;
+    let commit = store.read_commit(&id).map_err(failed)?;
+    Ok(Base { id, commit, origin: plan.origin.to_string() })
 }
 
 /// Digests what the steps of a plan read of the host.
@@ -180,6 +242,9 @@ impl Work<'_> {
         let plan = self.plan;
         key.bytes("tool", env!("CARGO_PKG_VERSION").as_bytes());
         key.bytes("plan", format!("{plan:?}").as_bytes());
+        if let Some(base) = &self.base {
+            key.bytes("base", base.id.as_bytes());
+        }
         key.bytes("folder", self.options.name_of(&self.options.recipe).as_bytes());
         for prepared in &self.prepared {
             let digest = prepared.inputs.as_ref().map(Inputs::digest);
@@ -193,6 +258,10 @@ impl Work<'_> {
         }
         key.bytes("lock", self.lock.to_string().as_bytes());
         key.bytes("epoch", &self.epoch().to_le_bytes());
+        for (name, value) in &self.options.annotations {
+            key.bytes("annotation", name.as_bytes());
+            key.bytes("says", value.as_bytes());
+        }
         if plan.kernel.is_some() {
             key.bytes("init", &self.init);
             for digest in boot_files::host_digests(plan, self.job)? {
@@ -216,7 +285,14 @@ impl Work<'_> {
         let contributions = self.contributions(transaction)?;
         let step = self.job.step("merge", None, Unit::Items);
         let steps = Steps { memo: self.unpacking.memo, epoch: self.epoch(), scratch: &self.options.scratch };
-        let mut merging = Merging::default();
+        let mut merging = match &self.base {
+            Some(Base { commit, origin, .. }) => {
+                let mut tree = transaction.read_tree(self.job, &commit.tree)?;
+                compose::forget_name(&mut tree, &commit.name, commit.version.as_deref());
+                Merging::on(tree, origin)
+            }
+            None => Merging::default(),
+        };
         for (index, contributions) in contributions.into_iter().enumerate() {
             if let Part::Run(plan) = &self.plan.parts[index] {
                 let tree = merging.so_far().map_err(PipelineError::Tree)?;
@@ -356,13 +432,15 @@ impl Work<'_> {
             variables: plan.variables.clone(),
             lock,
             inputs: self.inputs()?,
+            // The same inputs make the same commit, wherever its ref led before: the log of the ref is the
+            // history of builds. Parents are for who imports commits of a system that has them.
             parents: Vec::new(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            annotations: annotations(plan),
+            annotations: annotations(plan, &self.options.annotations)?,
         })
     }
 
-    /// Lists what was read: host files and folders, packages, PID 1.
+    /// Lists what was read: host files and folders, packages, the base, PID 1.
     fn inputs(&self) -> Result<Vec<Input>> {
         let host = self.host_inputs().map(|inputs| Input {
             name: self.options.name_of(&inputs.root),
@@ -377,6 +455,10 @@ impl Work<'_> {
                 digest,
                 size: wanted.package.size_bytes,
             });
+        }
+        if let Some((base, plan)) = self.base.as_ref().zip(self.plan.base.as_ref()) {
+            let (name, size) = (format!("base {}", plan.commit), base.commit.encode().len() as u64);
+            all.push(Input { name, digest: InputDigest::Blake3(base.id.0), size });
         }
         if self.plan.kernel.is_some() {
             let digest = InputDigest::Blake3(Digest::of(&self.init));
@@ -414,7 +496,7 @@ fn digest_of(inputs: &Inputs) -> Digest {
 }
 
 /// What is good to know of a commit and reaches no byte but its own.
-fn annotations(plan: &Plan) -> BTreeMap<String, String> {
+fn annotations(plan: &Plan, added: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let mut annotations = BTreeMap::new();
     if let Some(text) = &plan.image.description {
         annotations.insert("description".to_owned(), text.clone());
@@ -427,7 +509,12 @@ fn annotations(plan: &Plan) -> BTreeMap<String, String> {
         let ports: Vec<String> = app.ports.iter().map(ToString::to_string).collect();
         annotations.insert(PORTS.to_owned(), ports.join(" "));
     }
-    annotations
+    for (name, value) in added {
+        if let Some(recipe) = annotations.insert(name.clone(), value.clone()) {
+            return Err(PipelineError::Annotated { name: name.clone(), recipe, value: value.clone() });
+        }
+    }
+    Ok(annotations)
 }
 
 fn disk_spec(plan: &Plan) -> DiskSpec {

@@ -46,7 +46,11 @@ pub enum PipelineError {
     #[error("the scripts of packages")]
     Scripts(#[from] SandboxError),
     #[error("{origin}")]
+    Base { origin: Origin, source: Box<StoreError> },
+    #[error("{origin}")]
     Run { origin: Origin, source: Box<SandboxError> },
+    #[error("the recipe says {name} = {recipe:?}, so it can't be annotated as {value:?}")]
+    Annotated { name: String, recipe: String, value: String },
     #[error("{origin}: {} changed while it was read: build again", path.display())]
     InputChanged { path: PathBuf, origin: Origin },
     #[error("{origin}: {pattern:?} in `outputs` is no glob of paths: {problem}")]

@@ -8,6 +8,7 @@
 //! compose  the parts, side by side, merged in order    → trees, a commit     (compose, archive, store)
 //! write    the commit, and nothing else                → an image            (disk, boot)
 //! inspect  an image, whoever made it                   → what it says it is
+//! compare  two commits                                 → what differs
 //! ```
 //!
 //! Always true
@@ -22,10 +23,12 @@
 #![forbid(unsafe_code)]
 
 mod boot_files;
+mod compare;
 mod compose;
 mod error;
 mod image;
 mod inspect;
+mod installed;
 mod load;
 mod numbers;
 mod output;
@@ -40,7 +43,8 @@ mod system;
 
 use std::path::Path;
 
-pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path};
+pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDifference, compare};
+pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use error::{PipelineError, whole};
 pub use image::{Written, write};
 pub use inspect::{Inspection, SlotFacts, dump, inspect, open as open_image};
@@ -68,9 +72,22 @@ pub fn build(
         return Err(PipelineError::NoKernel);
     }
     output::check(output)?;
-    let composed = compose(plan, options, store, job)?;
-    let written = write(store, composed.commit, output, job)?;
-    Ok((composed, written))
+    let make = || {
+        let composed = compose(plan, options, store, job)?;
+        let written = write(store, composed.commit, output, job)?;
+        Ok((composed, written))
+    };
+    let mut known = store.known_losses();
+    loop {
+        match make() {
+            // What was met just now is marked: composing again puts it again, from the same inputs.
+            Err(_) if store.known_losses() > known && job.check().is_ok() => {
+                known = store.known_losses();
+                job.warn("the store holds damaged objects, so that the image is composed again; `mkimage fsck --repair` looks for more");
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Pins the packages of a plan beside its recipe; with `write` off, only tells what would change.

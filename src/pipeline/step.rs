@@ -38,20 +38,22 @@ impl KeyBuilder {
 }
 
 /// Remembers the trees that steps made. What a running build made is written down once its objects are
-/// in the store for good.
+/// in the store for good. Where the store knows of lost objects, nothing is remembered: what a step made may
+/// lead to one, and making it again puts what is lost.
 pub struct Memo<'a> {
     store: &'a Store,
+    trusted: bool,
     later: Mutex<Vec<(StepKey, Vec<u8>)>>,
 }
 
 impl<'a> Memo<'a> {
     pub fn new(store: &'a Store) -> Self {
-        Memo { store, later: Mutex::default() }
+        Memo { store, trusted: store.known_losses() == 0, later: Mutex::default() }
     }
 
     /// Returns the tree that a step made before, if it is still there.
     pub fn tree(&self, key: &StepKey) -> Option<TreeRef> {
-        let record = self.store.memo_get(key)?;
+        let record = self.record(key)?;
         let (id, size) = record.split_first_chunk::<32>()?;
         let tree = TreeRef { id: (*id).into(), size: u64::from_le_bytes(size.try_into().ok()?) };
         self.store.has(&tree.id.0).then_some(tree)
@@ -59,10 +61,14 @@ impl<'a> Memo<'a> {
 
     /// Returns the commit that composing made before, if it is still there with its trees.
     pub fn commit(&self, key: &StepKey) -> Option<CommitId> {
-        let id = CommitId::from(<[u8; 32]>::try_from(self.store.memo_get(key)?).ok()?);
+        let id = CommitId::from(<[u8; 32]>::try_from(self.record(key)?).ok()?);
         let commit = self.store.read_commit(&id).ok()?;
         let trees = [Some(commit.tree), commit.boot].into_iter().flatten();
         trees.into_iter().all(|tree| self.store.has(&tree.id.0)).then_some(id)
+    }
+
+    fn record(&self, key: &StepKey) -> Option<Vec<u8>> {
+        if self.trusted { self.store.memo_get(key) } else { None }
     }
 
     /// Notes the tree that a step made.

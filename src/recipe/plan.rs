@@ -12,6 +12,8 @@ use crate::base::{Bytes, ImagePath};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub image: ImagePlan,
+    /// What lies under all parts.
+    pub base: Option<BasePlan>,
     /// Parts that bring files, in recipe order: later ones are laid over earlier ones.
     pub parts: Vec<Part>,
     pub users: Vec<UserPlan>,
@@ -55,6 +57,14 @@ pub struct ImagePlan {
     pub epoch: Option<u64>,
     /// The tree's own init, for images that are a whole system. `None`: our PID 1 runs the app.
     pub init: Option<ImagePath>,
+    pub origin: Origin,
+}
+
+/// `base { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct BasePlan {
+    /// A ref of the store or the beginning of an id, as written.
+    pub commit: String,
     pub origin: Origin,
 }
 

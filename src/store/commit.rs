@@ -27,7 +27,7 @@ use crate::base::{BlobId, CommitId, Digest, ImagePath, TreeId};
 use crate::tree::Content;
 
 const MAGIC: &[u8; 8] = b"MKICOMM\x01";
-const CONTEXT: &str = "mkimage 2026 commit v1";
+pub(super) const CONTEXT: &str = "mkimage 2026 commit v1";
 /// Domain of [`Commit::identity`]. Changing it changes every GUID, serial and salt: a format break.
 const IDENTITY_CONTEXT: &str = "mkimage 2026 image identity v1";
 

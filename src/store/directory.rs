@@ -27,7 +27,7 @@ use crate::tree::node::SYMLINK_BYTES_MAX;
 use crate::tree::{Content, Device, DeviceKind, Directory, File, Metadata, Node, Symlink, Xattrs};
 
 const MAGIC: &[u8; 8] = b"MKITREE\x01";
-const CONTEXT: &str = "mkimage 2026 tree v1";
+pub(super) const CONTEXT: &str = "mkimage 2026 tree v1";
 
 /// Longest encoding of one directory, in bytes: some three million entries.
 pub const DIRECTORY_BYTES_MAX: u64 = 256 << 20;

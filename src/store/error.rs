@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::encode::Malformed;
 use super::refs::{Expected, RefName, RefNameError, RefValue};
+use super::revision::RevisionError;
 use crate::base::{Cancelled, CommitId, Digest, FileError, ImagePath};
 use crate::tree::ContentError;
 
@@ -38,12 +39,36 @@ pub enum StoreError {
     DamagedRef { path: PathBuf, problem: String },
     #[error(transparent)]
     RefName(#[from] RefNameError),
-    #[error("nothing is called {name:?}: neither a ref nor the first digits (4 or more) of a commit")]
-    Unknown { name: String },
+    #[error("nothing is called {name:?}: neither a ref nor the first digits (4 or more) of an id{}", near.as_ref().map_or(String::new(), |near| format!("; did you mean {near:?}?")))]
+    Unknown { name: String, near: Option<String> },
+    #[error("ref {name} was removed; {name}~1 is where it led before")]
+    Removed { name: RefName },
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
     #[error("ref {name} has moved {moves} times, so there is no {name}~{asked}")]
     NoSuchMove { name: RefName, moves: usize, asked: usize },
-    #[error("{name:?} begins the names of {} commits: {}", found.len(), list(found))]
-    Ambiguous { name: String, found: Vec<CommitId> },
+    #[error(
+        "garbage was collected meanwhile, and with it something that this transaction relied on; nothing was published"
+    )]
+    Expired,
+    #[error("nothing was collected: {what}: {problem}")]
+    GcDoubt { what: String, problem: String },
+    #[error("{} is being collected or repacked by another process", path.display())]
+    Collecting { path: PathBuf },
+    #[error("commit {commit} has {parents} parents, so there is no {commit}^{asked}")]
+    NoSuchParent { commit: CommitId, parents: usize, asked: usize },
+    #[error("{name:?} begins the names of {} objects:\n  {}", found.len(), found.join("\n  "))]
+    Ambiguous { name: String, found: Vec<String> },
+    #[error("{name:?} names {found}, and {expected} is asked for here")]
+    OtherKind { name: String, found: String, expected: &'static str },
+    #[error("tag {name} leads to {commit}, and tags never move")]
+    TagMoves { name: RefName, commit: CommitId },
+    #[error("nothing was taken back: {} moved since that was planned", list(names))]
+    MovedSince { names: Vec<RefName> },
+    #[error("{asked} moves were to be taken back, and {there} can be")]
+    NothingToUndo { asked: usize, there: usize },
+    #[error("the last move took nothing back, so there is nothing to do again")]
+    NothingToRedo,
     #[error("{} is not empty; a checkout goes into a directory of its own", path.display())]
     NotEmpty { path: PathBuf },
     #[error(transparent)]
@@ -55,6 +80,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Makes the error that ends a collection: what could not be trusted, and why.
+    pub(super) fn doubt(what: impl std::fmt::Display, problem: impl std::fmt::Display) -> Self {
+        StoreError::GcDoubt { what: what.to_string(), problem: problem.to_string() }
+    }
+
     /// Tells whether the file system is full or over quota. What was there before is unharmed, and the
     /// same call succeeds once there is room.
     pub fn is_full(&self) -> bool {
@@ -75,12 +105,13 @@ impl StoreError {
     }
 }
 
-fn list(commits: &[CommitId]) -> String {
-    commits.iter().map(CommitId::to_string).collect::<Vec<_>>().join(", ")
+fn list(names: &[RefName]) -> String {
+    names.iter().map(RefName::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What an object is. The numbers are part of the index format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum Kind {
     Blob = 1,

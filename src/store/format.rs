@@ -5,14 +5,25 @@
 //! packs/ID.pack     frames of objects, see `pack`           ID: the digest that ends ID.idx
 //! packs/ID.idx      index of ID.pack; published after it: a pack without an index is not there
 //! refs/NAME         one line, see `refs`; refs/.lock serialises all moves
-//! reflog/NAME       one line a move
+//! reflog/NAME@      one line a move, see `reflog`; stays when the ref goes
 //! journal/UNIQUE    refs that move together, while they move
 //! memo/XX/KEY       results of steps, see `memo`: may vanish or rot at any time
+//! remotes/NAME      other stores and sites, see `remotes`; remotes/.partial/ID: what came of a cut pull
 //! tmp/UNIQUE/       a transaction in the making; its `lock` is held while its process lives
+//! state/damaged/    marks of objects that did not verify, see `state`: may vanish at any time
+//! quarantine/       files that a repair took away because they are damaged; nobody reads them
+//! leases/UNIQUE     who is at work, see `lease`
+//! gc-generation     counts collections, see `generation`
+//! gc.lock           held by the one collector or repacker
+//! trash/NUMBER/     packs that were collected, see `gc`
 //! ```
 //!
+//! The lines of `format`: `mkimage-store 1`, `hash blake3`, then in any order `gc-protocol 2`, `critical` with
+//! what a writer must know, and `feature` with what it may use. `feature shared` says that processes of
+//! several machines write: they claim locks by name, see `lock`. A store of protocol 1, which knew no
+//! collector, becomes one of protocol 2 at its first write: older programs only read it from then on.
+//!
 //! Directories have mode 0755; packs, indexes and refs 0444: nothing that was published is ever changed.
-//! The names `leases`, `trash`, `state` are kept for garbage collection.
 
 use std::path::{Path, PathBuf};
 
@@ -26,14 +37,18 @@ const VERSION: &str = "1";
 const HASH: &str = "blake3";
 /// Version of the rules by which writers and garbage collectors of one store live together. Tools with
 /// another one must not write: a collector with other rules deletes what a writer relies on.
-const GC_PROTOCOL: &str = "1";
+const GC_PROTOCOL: u32 = 2;
+/// What processes of several machines make of a store.
+const SHARED: &str = "shared";
 /// What a writer must know to keep the store sound.
 const CRITICAL: [&str; 1] = ["packs-1"];
 
 const FORMAT_BYTES_MAX: u64 = 4096;
-const DIRECTORIES: [&str; 6] = ["packs", "refs", "reflog", "journal", "memo", "tmp"];
+const DIRECTORIES: [&str; 8] = ["packs", "refs", "reflog", "journal", "memo", "tmp", "leases", "trash"];
+/// No name of a ref has it: the log of `a` never stands in the way of the log of `a/b`.
+pub(super) const REFLOG_SUFFIX: char = '@';
 const TEMPORARY_FORMAT: &str = ".format.";
-const RESERVED: [&str; 3] = ["leases", "trash", "state"];
+const RESERVED: [&str; 5] = ["gc-generation", "gc.lock", "quarantine", "remotes", "state"];
 
 /// Knows where things lie.
 #[derive(Clone, Debug)]
@@ -75,6 +90,11 @@ impl Layout {
     }
 
     pub fn reflog(&self, name: &RefName) -> PathBuf {
+        self.reflogs().join(format!("{name}{REFLOG_SUFFIX}"))
+    }
+
+    /// Returns where the log of a ref lay before removed refs kept theirs.
+    pub fn old_reflog(&self, name: &RefName) -> PathBuf {
         self.reflogs().join(name.as_str())
     }
 
@@ -84,11 +104,57 @@ impl Layout {
 
     pub fn memo(&self, key: &StepKey) -> PathBuf {
         let name = key.to_string();
-        self.root.join("memo").join(&name[..2]).join(&name)
+        self.memos().join(&name[..2]).join(&name)
+    }
+
+    pub fn memos(&self) -> PathBuf {
+        self.root.join("memo")
+    }
+
+    pub fn remotes(&self) -> PathBuf {
+        self.root.join("remotes")
     }
 
     pub fn temporary(&self) -> PathBuf {
         self.root.join("tmp")
+    }
+
+    pub fn damaged(&self) -> PathBuf {
+        self.root.join("state").join("damaged")
+    }
+
+    pub fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    pub fn leases(&self) -> PathBuf {
+        self.root.join("leases")
+    }
+
+    pub fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    pub fn generation(&self) -> PathBuf {
+        self.root.join("gc-generation")
+    }
+
+    pub fn gc_lock(&self) -> PathBuf {
+        self.root.join("gc.lock")
+    }
+}
+
+/// What a store that may be written asks of its writers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    pub protocol: u32,
+    pub shared: bool,
+}
+
+impl Rules {
+    /// Tells whether the store is still one of an older protocol.
+    pub fn is_old(self) -> bool {
+        self.protocol < GC_PROTOCOL
     }
 }
 
@@ -97,16 +163,15 @@ impl Layout {
 pub(super) enum Access {
     /// There is no store yet: reading finds nothing, the first write makes it.
     Absent,
-    Full,
+    Full(Rules),
     /// Reading is safe. Holds what its writers must know and we don't.
     ReadOnly(String),
 }
 
-fn text() -> String {
-    format!(
-        "mkimage-store {VERSION}\nhash {HASH}\ngc-protocol {GC_PROTOCOL}\ncritical {}\n",
-        CRITICAL.join(" ")
-    )
+pub(super) fn text(shared: bool) -> String {
+    let critical = CRITICAL.join(" ");
+    let feature = if shared { format!("feature {SHARED}\n") } else { String::new() };
+    format!("mkimage-store {VERSION}\nhash {HASH}\ngc-protocol {GC_PROTOCOL}\ncritical {critical}\n{feature}")
 }
 
 /// Reads what the file `format` allows.
@@ -118,6 +183,7 @@ pub(super) fn access(layout: &Layout) -> Result<Access> {
     };
     let text = String::from_utf8_lossy(&bytes);
     let mut unknown = None;
+    let mut rules = Rules { protocol: 0, shared: false };
     let mut lines = text.lines();
     let expect = |found: Option<&str>, known: String| match found {
         Some(line) if line == known => Ok(()),
@@ -130,21 +196,43 @@ pub(super) fn access(layout: &Layout) -> Result<Access> {
     expect(lines.next(), format!("hash {HASH}"))?;
     for line in lines {
         let known = match line.split_once(' ') {
-            Some(("gc-protocol", version)) => version == GC_PROTOCOL,
+            Some(("gc-protocol", version)) => {
+                rules.protocol = version.parse().unwrap_or(0);
+                (1..=GC_PROTOCOL).contains(&rules.protocol)
+            }
             Some(("critical", features)) => features.split(' ').all(|feature| CRITICAL.contains(&feature)),
-            Some(("feature", _)) => true,
+            Some(("feature", features)) => {
+                rules.shared |= features.split(' ').any(|feature| feature == SHARED);
+                true
+            }
             _ => false,
         };
         if !known {
             unknown.get_or_insert_with(|| line.to_owned());
         }
     }
-    Ok(unknown.map_or(Access::Full, Access::ReadOnly))
+    Ok(unknown.map_or(Access::Full(rules), Access::ReadOnly))
+}
+
+/// Tells whether a file is a format file of some version, known or not: then nobody may replace it.
+pub(super) fn is_well_formed(bytes: &[u8]) -> bool {
+    let Some(text) = std::str::from_utf8(bytes).ok().and_then(|text| text.strip_suffix('\n')) else {
+        return false;
+    };
+    let mut lines = text.split('\n').map(|line| line.split_once(' '));
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && word.bytes().all(|byte| byte.is_ascii_lowercase() || b"0123456789-".contains(&byte))
+    };
+    let first = lines.next().flatten();
+    first.is_some_and(|(name, version)| name == "mkimage-store" && version.parse::<u32>().is_ok())
+        && lines.next().flatten().is_some_and(|(name, hash)| name == "hash" && is_word(hash))
+        && lines.all(|line| line.is_some_and(|(name, words)| is_word(name) && words.split(' ').all(is_word)))
 }
 
 /// Makes the store if there is none, and directories that a power cut took from one that was just made.
 /// `format` comes last, so that a store that was half made is made to the end by the next writer.
-pub(super) fn create(media: &Media, layout: &Layout, access: &Access) -> Result<()> {
+pub(super) fn create(media: &Media, layout: &Layout, access: &Access, shared: bool) -> Result<()> {
     if *access == Access::Absent {
         refuse_foreign(&layout.root)?;
         create_durably(media, &layout.root)?;
@@ -154,7 +242,7 @@ pub(super) fn create(media: &Media, layout: &Layout, access: &Access) -> Result<
         created |= media.create_directory(&layout.root.join(name))?;
     }
     if *access == Access::Absent {
-        created |= create_format(media, layout)?;
+        created |= create_format(media, layout, shared)?;
     }
     if created {
         media.sync_directory(&layout.root)?;
@@ -162,21 +250,53 @@ pub(super) fn create(media: &Media, layout: &Layout, access: &Access) -> Result<
     Ok(())
 }
 
-fn create_format(media: &Media, layout: &Layout) -> Result<bool> {
-    let temporary = layout.root.join(format!("{TEMPORARY_FORMAT}{}", publish::unique()));
-    let file = media.create_file(&temporary, 0o444)?;
-    let done = media
-        .write_at(&file, &temporary, 0, text().as_bytes())
-        .and_then(|()| media.sync(&file, &temporary))
-        .and_then(|()| media.rename_new(&temporary, &layout.format()));
-    if !matches!(done, Ok(true)) {
-        let _ = media.remove_file(&temporary);
-    }
+fn create_format(media: &Media, layout: &Layout, shared: bool) -> Result<bool> {
+    let done = write_format(media, layout, shared, |temporary| media.rename_new(temporary, &layout.format()));
     match done {
         // Another process made the store in the meantime and cleared away what it had no use for.
         Err(error) if error.is_missing() && layout.format().exists() => Ok(true),
         done => Ok(done.map(|_| true)?),
     }
+}
+
+/// Puts the rules of today in place of older ones, durably. The caller holds the lock of the refs.
+pub(super) fn upgrade(media: &Media, layout: &Layout, shared: bool) -> Result<()> {
+    write_format(media, layout, shared, |temporary| {
+        media.rename(temporary, &layout.format()).map(|()| true)
+    })?;
+    Ok(media.sync_directory(&layout.root)?)
+}
+
+/// Writes the file and has `name` give it its name; what did not get one goes.
+fn write_format(
+    media: &Media,
+    layout: &Layout,
+    shared: bool,
+    name: impl FnOnce(&Path) -> std::result::Result<bool, FileError>,
+) -> std::result::Result<bool, FileError> {
+    let temporary = layout.root.join(format!("{TEMPORARY_FORMAT}{}", publish::unique()));
+    let file = media.create_file(&temporary, 0o444)?;
+    let done = media
+        .write_at(&file, &temporary, 0, text(shared).as_bytes())
+        .and_then(|()| media.sync(&file, &temporary))
+        .and_then(|()| name(&temporary));
+    if !matches!(done, Ok(true)) {
+        let _ = media.remove_file(&temporary);
+    }
+    done
+}
+
+/// Tells whether a name is one that an NFS client gives to what was removed while it was open: it goes by
+/// itself.
+pub(super) fn is_noise(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".nfs")
+}
+
+/// Tells whether a directory lies on a file system that several machines may have mounted.
+pub(super) fn is_network(path: &Path) -> bool {
+    /// NFS, SMB 1, SMB 2 and 3, FUSE (sshfs and kin), Ceph, 9P.
+    const MAGICS: [u32; 6] = [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x00c3_6400, 0x0102_1997];
+    rustix::fs::statfs(path).is_ok_and(|found| MAGICS.contains(&(found.f_type as u32)))
 }
 
 /// Refuses to make a store of a directory that holds something else.
@@ -213,9 +333,9 @@ fn create_durably(media: &Media, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what transactions left whose process died. A directory whose lock is held is let alone; what
-/// can't be removed stays for the next writer.
-pub(super) fn clean(media: &Media, layout: &Layout) -> Result<()> {
+/// Removes what transactions left whose process died. A directory whose lock is held is let alone, and on a
+/// shared store one whose lease is there; what can't be removed stays for the next writer.
+pub(super) fn clean(media: &Media, layout: &Layout, shared: bool) -> Result<()> {
     for name in crate::base::fs::list(&layout.root)? {
         if name.as_encoded_bytes().starts_with(TEMPORARY_FORMAT.as_bytes()) {
             let _ = media.remove_file(&layout.root.join(name));
@@ -223,10 +343,10 @@ pub(super) fn clean(media: &Media, layout: &Layout) -> Result<()> {
     }
     for name in crate::base::fs::list(&layout.temporary())? {
         let path = layout.temporary().join(&name);
-        if !path.is_dir() {
+        if !path.is_dir() || shared && layout.leases().join(&name).exists() {
             continue;
         }
-        if let Ok(Some(_lock)) = super::lock::Lock::attempt(media, &path.join("lock")) {
+        if let Ok(Some(_lock)) = super::lock::Lock::attempt(media, &path.join("lock"), false) {
             let _ = remove_directory(media, &path);
         }
     }
@@ -246,5 +366,5 @@ pub(super) fn remove_directory(media: &Media, path: &Path) -> std::result::Resul
 /// Serialises the making and cleaning of transactions' directories, so that none is taken for a dead one
 /// before its lock is held.
 pub(super) fn lock_temporary(media: &Media, layout: &Layout, job: &Job) -> Result<super::lock::Lock> {
-    super::lock::Lock::wait(media, &layout.temporary().join(".lock"), job)
+    super::lock::Lock::wait(media, &layout.temporary().join(".lock"), false, job)
 }

@@ -15,7 +15,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -30,40 +30,93 @@ const MAGIC: &[u8; 8] = b"MKINDEX\x01";
 pub(super) const PACK_MAGIC: &[u8; 8] = b"MKIPACK\x01";
 const ROW_BYTES: u64 = 44;
 const HEAD_BYTES: u64 = 8 + 8 + 8 + 256 * 24 + 32;
-const NAME_BYTES: u64 = 32;
+pub(super) const NAME_BYTES: u64 = 32;
 
 /// Writes the index of a pack. Objects come in any order; returns the bytes and the pack's name.
 pub(super) fn build(mut objects: Vec<(Digest, Arc<Record>)>, pack_bytes: u64) -> (Vec<u8>, Digest) {
     objects.sort_unstable_by_key(|object| object.0);
-    let mut rows = Vec::with_capacity(objects.len() * ROW_BYTES as usize);
-    let mut records = Vec::new();
-    let mut ends = [0u64; 256];
-    let records_start = HEAD_BYTES + objects.len() as u64 * ROW_BYTES;
-    for (position, (id, record)) in objects.iter().enumerate() {
-        let bytes = record.encode(id);
-        rows.extend_from_slice(id.as_bytes());
-        rows.extend_from_slice(&(records_start + records.len() as u64).to_le_bytes());
-        rows.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        records.extend_from_slice(&bytes);
-        ends[usize::from(id.0[0])] = position as u64 + 1;
-    }
-    let mut out = Encoder::new(MAGIC);
-    out.u64(objects.len() as u64);
-    out.u64(pack_bytes);
-    let mut start = 0;
-    for end in ends {
-        let end = end.max(start);
-        out.u64(end);
-        out.raw(&check(&rows[(start * ROW_BYTES) as usize..(end * ROW_BYTES) as usize]));
-        start = end;
-    }
-    let mut bytes = out.finish();
-    bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
-    bytes.extend_from_slice(&rows);
-    bytes.extend_from_slice(&records);
-    let name = Digest::of(&bytes);
-    bytes.extend_from_slice(name.as_bytes());
+    let records: Vec<Vec<u8>> = objects.iter().map(|(id, record)| record.encode(id)).collect();
+    let rows: Vec<(Digest, u32)> =
+        objects.iter().zip(&records).map(|(object, record)| (object.0, record.len() as u32)).collect();
+    let mut bytes = Vec::new();
+    let name = write(
+        &rows,
+        pack_bytes,
+        |position, out| {
+            out.extend_from_slice(&records[position]);
+            Ok::<(), std::convert::Infallible>(())
+        },
+        |part| {
+            bytes.extend_from_slice(part);
+            Ok(())
+        },
+    );
+    let Ok(name) = name;
     (bytes, name)
+}
+
+/// Bytes that are handed on at a time.
+const PART_BYTES: usize = 1 << 20;
+
+/// Writes the index of a pack part by part: `rows` are ids, strictly ascending, with the lengths of their
+/// records; `record` appends the record at a position, they are asked for in order. Memory does not grow
+/// with the records. Returns the pack's name.
+pub(super) fn write<E>(
+    rows: &[(Digest, u32)],
+    pack_bytes: u64,
+    mut record: impl FnMut(usize, &mut Vec<u8>) -> Result<(), E>,
+    mut out: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Digest, E> {
+    let ascend = rows.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    assert!(ascend, "because whoever writes an index sorts its rows and names each object once");
+    let mut head = Encoder::new(MAGIC);
+    head.u64(rows.len() as u64);
+    head.u64(pack_bytes);
+    let mut offset = HEAD_BYTES + rows.len() as u64 * ROW_BYTES;
+    let mut end = 0;
+    for first in 0..=255u8 {
+        let bucket = rows[end..].partition_point(|row| row.0.0[0] == first);
+        let encoded = encode_rows(&rows[end..end + bucket], &mut offset);
+        end += bucket;
+        head.u64(end as u64);
+        head.raw(&check(&encoded));
+    }
+    let mut part = head.finish();
+    part.extend_from_slice(blake3::hash(&part).as_bytes());
+    let mut hasher = blake3::Hasher::new();
+    let mut flush = |part: &mut Vec<u8>, limit: usize| {
+        if part.len() > limit {
+            hasher.update(part);
+            out(part)?;
+            part.clear();
+        }
+        Ok(())
+    };
+    let mut offset = HEAD_BYTES + rows.len() as u64 * ROW_BYTES;
+    for rows in rows.chunks(PART_BYTES / ROW_BYTES as usize) {
+        part.extend_from_slice(&encode_rows(rows, &mut offset));
+        flush(&mut part, PART_BYTES)?;
+    }
+    for position in 0..rows.len() {
+        record(position, &mut part)?;
+        flush(&mut part, PART_BYTES)?;
+    }
+    flush(&mut part, 0)?;
+    let name = Digest(*hasher.finalize().as_bytes());
+    out(name.as_bytes())?;
+    Ok(name)
+}
+
+/// Encodes rows whose records follow each other from an offset on, which is moved behind them.
+fn encode_rows(rows: &[(Digest, u32)], offset: &mut u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rows.len() * ROW_BYTES as usize);
+    for (id, length) in rows {
+        bytes.extend_from_slice(id.as_bytes());
+        bytes.extend_from_slice(&offset.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        *offset += u64::from(*length);
+    }
+    bytes
 }
 
 fn check(rows: &[u8]) -> [u8; 16] {
@@ -77,6 +130,8 @@ fn check(rows: &[u8]) -> [u8; 16] {
 pub(super) enum Problem {
     File(FileError),
     Damaged(String),
+    /// The copy is sound, but not what was asked for: whoever names it is wrong.
+    Unexpected(String),
 }
 
 impl Problem {
@@ -84,7 +139,9 @@ impl Problem {
     pub fn of(self, id: &Digest) -> ContentError {
         match self {
             Problem::File(error) => ContentError::File(error),
-            Problem::Damaged(problem) => ContentError::Damaged { id: BlobId(*id), problem },
+            Problem::Damaged(problem) | Problem::Unexpected(problem) => {
+                ContentError::Damaged { id: BlobId(*id), problem }
+            }
         }
     }
 }
@@ -110,25 +167,31 @@ pub(super) struct Pack {
     buckets: Box<[OnceLock<Box<[Row]>>]>,
 }
 
-struct Head {
+pub(super) struct Head {
     pack_bytes: u64,
     index_bytes: u64,
     buckets: Vec<(u64, [u8; 16])>,
 }
 
+/// Where the record of an object lies in the index.
 #[derive(Clone, Copy)]
-struct Row {
-    id: Digest,
-    offset: u64,
-    length: u32,
+pub(super) struct Row {
+    pub id: Digest,
+    pub offset: u64,
+    pub length: u32,
 }
 
 impl Pack {
     pub fn new(layout: &Layout, name: Digest, opened: Arc<AtomicUsize>) -> Self {
+        Self::within(&layout.packs(), name, opened)
+    }
+
+    /// Names a pack in a directory: `packs/`, or one of the trash.
+    pub fn within(folder: &Path, name: Digest, opened: Arc<AtomicUsize>) -> Self {
         Pack {
             name,
-            index_path: layout.index(&name),
-            pack_path: layout.pack(&name),
+            index_path: folder.join(format!("{name}.idx")),
+            pack_path: folder.join(format!("{name}.pack")),
             index: Mutex::default(),
             pack: Mutex::default(),
             opened,
@@ -145,19 +208,50 @@ impl Pack {
     /// Returns the record of an object; `None` where the pack doesn't hold it.
     pub fn record(&self, id: &Digest) -> Result<Option<Record>, Problem> {
         let Some(row) = self.row(id)? else { return Ok(None) };
+        self.record_of(&row).map(Some)
+    }
+
+    /// Returns where the record of an object lies; `None` where the pack doesn't hold it.
+    pub fn find_row(&self, id: &Digest) -> Result<Option<Row>, Problem> {
+        self.row(id)
+    }
+
+    /// Reads the record that a row leads to.
+    pub fn record_of(&self, row: &Row) -> Result<Record, Problem> {
         let head = self.head()?;
-        let fits = row.offset >= HEAD_BYTES
-            && row
-                .offset
-                .checked_add(u64::from(row.length))
-                .is_some_and(|end| end <= head.index_bytes - NAME_BYTES);
-        if !fits {
-            return Err(self.damaged(format!("{} bytes at {} are outside", row.length, row.offset)));
-        }
+        self.bounds(head, row)?;
         let mut bytes = vec![0; row.length as usize];
         self.read_index(row.offset, &mut bytes)?;
-        let record = Record::decode(id, &bytes, head.pack_bytes);
-        record.map(Some).map_err(|error| self.damaged(format!("record at {}: {error}", row.offset)))
+        self.decode(head, row, &bytes)
+    }
+
+    pub(super) fn bounds(&self, head: &Head, row: &Row) -> Result<(), Problem> {
+        let end = row.offset.checked_add(u64::from(row.length));
+        if row.offset < HEAD_BYTES || end.is_none_or(|end| end > head.index_bytes - NAME_BYTES) {
+            return Err(self.damaged(format!("{} bytes at {} are outside", row.length, row.offset)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn decode(&self, head: &Head, row: &Row, bytes: &[u8]) -> Result<Record, Problem> {
+        let record = Record::decode(&row.id, bytes, head.pack_bytes);
+        record.map_err(|error| self.damaged(format!("record at {}: {error}", row.offset)))
+    }
+
+    /// Returns how many objects the index names, and how long the pack is.
+    pub fn extent(&self) -> Result<(u64, u64), Problem> {
+        let head = self.head()?;
+        Ok((head.buckets[255].0, head.pack_bytes))
+    }
+
+    /// Returns how long the pack is, in bytes, as its index says and as it is.
+    pub fn bytes(&self) -> Result<u64, Problem> {
+        Ok(self.head()?.pack_bytes)
+    }
+
+    /// Returns where the pack and its index lie.
+    pub fn paths(&self) -> (&Path, &Path) {
+        (&self.pack_path, &self.index_path)
     }
 
     /// Returns all ids that begin with these bytes' first byte.
@@ -167,8 +261,7 @@ impl Pack {
 
     /// Reads bytes of the pack.
     pub fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Problem> {
-        let file = self.open(&self.pack, &self.pack_path)?;
-        self.exactly(file.read_exact_at(buffer, offset), &self.pack_path, offset)
+        self.read_file(&self.pack, &self.pack_path, offset, buffer)
     }
 
     /// Says that bytes of the pack are not what they should be.
@@ -176,23 +269,12 @@ impl Pack {
         Problem::Damaged(format!("{} at offset {offset}: {problem}", self.pack_path.display()))
     }
 
-    /// Holds the whole index against its name.
-    pub fn check_index(&self) -> Result<(), Problem> {
-        let bytes = crate::base::fs::read(&self.index_path)?;
-        let body = bytes.len().saturating_sub(NAME_BYTES as usize);
-        let found = Digest::of(&bytes[..body]);
-        if bytes[body..] != found.0 || found != self.name {
-            return Err(self.damaged(format!("its digest is {found}")));
-        }
-        Ok(())
-    }
-
     fn row(&self, id: &Digest) -> Result<Option<Row>, Problem> {
         let rows = self.bucket(id.0[0])?;
         Ok(rows.binary_search_by_key(id, |row| row.id).ok().map(|index| rows[index]))
     }
 
-    fn head(&self) -> Result<&Head, Problem> {
+    pub(super) fn head(&self) -> Result<&Head, Problem> {
         if self.head.get().is_none() {
             let head = self.read_head()?;
             let _ = self.head.set(head);
@@ -222,7 +304,8 @@ impl Pack {
         Ok(slot.get().expect("because it was set just now"))
     }
 
-    fn read_bucket(&self, first: u8) -> Result<Box<[Row]>, Problem> {
+    /// Reads the rows of the ids that begin with this byte. They are not kept.
+    pub fn read_bucket(&self, first: u8) -> Result<Box<[Row]>, Problem> {
         let head = self.head()?;
         let (end, expected) = head.buckets[usize::from(first)];
         let start = if first == 0 { 0 } else { head.buckets[usize::from(first) - 1].0 };
@@ -239,12 +322,11 @@ impl Pack {
         Ok(rows)
     }
 
-    fn read_index(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Problem> {
-        let file = self.open(&self.index, &self.index_path)?;
-        self.exactly(file.read_exact_at(buffer, offset), &self.index_path, offset)
+    pub(super) fn read_index(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Problem> {
+        self.read_file(&self.index, &self.index_path, offset, buffer)
     }
 
-    fn exactly(&self, read: std::io::Result<()>, path: &std::path::Path, offset: u64) -> Result<(), Problem> {
+    fn exactly(&self, read: std::io::Result<()>, path: &Path, offset: u64) -> Result<(), Problem> {
         match read {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Err(Problem::Damaged(format!("{} at offset {offset}: it ends too early", path.display())))
@@ -253,12 +335,22 @@ impl Pack {
         }
     }
 
-    fn length(&self, slot: &Mutex<Option<Arc<File>>>, path: &std::path::Path) -> Result<u64, Problem> {
+    /// Returns how long the pack's file is, whatever the index says.
+    pub fn file_bytes(&self) -> Result<u64, Problem> {
+        self.length(&self.pack, &self.pack_path)
+    }
+
+    /// Returns how long the index is.
+    pub(super) fn index_bytes(&self) -> Result<u64, Problem> {
+        self.length(&self.index, &self.index_path)
+    }
+
+    fn length(&self, slot: &Mutex<Option<Arc<File>>>, path: &Path) -> Result<u64, Problem> {
         let file = self.open(slot, path)?;
         Ok(file.metadata().map_err(FileError::at("read the length of", path))?.len())
     }
 
-    fn open(&self, slot: &Mutex<Option<Arc<File>>>, path: &std::path::Path) -> Result<Arc<File>, Problem> {
+    fn open(&self, slot: &Mutex<Option<Arc<File>>>, path: &Path) -> Result<Arc<File>, Problem> {
         let mut kept = slot.lock().expect("because opening a file does not panic");
         if let Some(file) = &*kept {
             return Ok(file.clone());
@@ -266,17 +358,49 @@ impl Pack {
         let file = Arc::new(open_plain(path)?);
         if self.opened.fetch_add(1, Ordering::Relaxed) < OPEN_FILES_MAX {
             *kept = Some(file.clone());
+        } else {
+            self.opened.fetch_sub(1, Ordering::Relaxed);
         }
         Ok(file)
     }
 
-    fn damaged(&self, problem: String) -> Problem {
+    /// Reads at an offset. A file server may forget a file that was open (ESTALE): then it is opened once more.
+    fn read_file(
+        &self,
+        slot: &Mutex<Option<Arc<File>>>,
+        path: &Path,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), Problem> {
+        let mut read = self.open(slot, path)?.read_exact_at(buffer, offset);
+        if read.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StaleNetworkFileHandle) {
+            self.forget(slot);
+            read = self.open(slot, path)?.read_exact_at(buffer, offset);
+        }
+        self.exactly(read, path, offset)
+    }
+
+    /// Closes a file that was kept open.
+    fn forget(&self, slot: &Mutex<Option<Arc<File>>>) {
+        if slot.lock().expect("because opening a file does not panic").take().is_some() {
+            self.opened.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn damaged(&self, problem: String) -> Problem {
         Problem::Damaged(format!("{}: {problem}", self.index_path.display()))
     }
 }
 
+impl Drop for Pack {
+    fn drop(&mut self) {
+        self.forget(&self.index);
+        self.forget(&self.pack);
+    }
+}
+
 /// Opens a file for reading; a symbolic link is refused.
-fn open_plain(path: &std::path::Path) -> Result<File, FileError> {
+fn open_plain(path: &Path) -> Result<File, FileError> {
     use std::os::unix::fs::OpenOptionsExt;
     let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
     let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);

@@ -34,12 +34,19 @@ pub enum Change<'a> {
         from: &'a Path,
         to: &'a Path,
     },
+    /// A second name for a file.
+    Link {
+        from: &'a Path,
+        to: &'a Path,
+    },
+    /// The time of a file's last change is set.
+    Touch(&'a Path),
     Remove(&'a Path),
     RemoveDirectory(&'a Path),
 }
 
 impl Change<'_> {
-    /// Returns the path that is changed; of a rename, the new one.
+    /// Returns the path that is changed; of a rename or link, the new one.
     pub fn path(&self) -> &Path {
         match self {
             Change::CreateDirectory(path)
@@ -48,9 +55,10 @@ impl Change<'_> {
             | Change::Discard { path, .. }
             | Change::Sync(path)
             | Change::SyncDirectory(path)
+            | Change::Touch(path)
             | Change::Remove(path)
             | Change::RemoveDirectory(path) => path,
-            Change::Rename { to, .. } => to,
+            Change::Rename { to, .. } | Change::Link { to, .. } => to,
         }
     }
 }
@@ -62,7 +70,7 @@ pub trait Watcher: Send + Sync {
 
 /// Makes the changes. Without a watcher it is the file system and nothing else.
 #[derive(Clone, Default)]
-pub(super) struct Media {
+pub struct Media {
     watcher: Option<Arc<dyn Watcher>>,
 }
 
@@ -174,6 +182,29 @@ impl Media {
                 Err(error) => Err(error.into()),
             }
         })
+    }
+
+    /// Gives a file a second name where nothing stands yet; returns whether it did.
+    pub fn link(&self, from: &Path, to: &Path) -> Result<bool> {
+        self.change("link to", Change::Link { from, to }, || match std::fs::hard_link(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            result => result.map(|()| true),
+        })
+    }
+
+    /// Sets the time of a file's last change to that of the file server.
+    pub fn touch(&self, path: &Path) -> Result<()> {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        self.change("set the time of", Change::Touch(path), || {
+            Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        })
+    }
+
+    /// Sets the time of a file's last change.
+    pub fn set_modified(&self, file: &File, path: &Path, time: std::time::SystemTime) -> Result<()> {
+        self.change("set the time of", Change::Touch(path), || file.set_modified(time))
     }
 
     /// Removes a file; one that is not there is no error.

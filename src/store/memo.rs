@@ -6,13 +6,22 @@
 //! ```
 //!
 //! Records are not synced: a power cut may leave an empty or torn one, which counts as none.
+//!
+//! A record that names an object begins with its id, 32 bytes. Garbage collection keeps what it names, with all
+//! that leads to, while the record's file was used of late: reading one sets its time anew once a day. What else
+//! a record may begin with is no id of an object, other than by a collision of BLAKE3.
+
+use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use super::error::Result;
 use super::store::Store;
-use crate::base::{Digest, StepKey};
+use crate::base::{Digest, StepKey, clock};
 
 const MAGIC: &[u8; 8] = b"MKIMEMO\x01";
 const CONTEXT: &str = "mkimage 2026 memo v1";
+/// A record's time is set anew when it is used and was not for a day.
+const USED_SECONDS: u64 = 86_400;
 /// Longest record, in bytes: a result names objects, it doesn't hold them.
 pub const MEMO_BYTES_MAX: usize = 4 << 20;
 
@@ -20,10 +29,27 @@ impl Store {
     /// Returns the record of a step. `None` where there is none or where it is torn. What it names may be
     /// gone: ask [`super::Objects::has`] before relying on it.
     pub fn memo_get(&self, key: &StepKey) -> Option<Vec<u8>> {
+        let record = self.memo_peek(key)?;
+        self.memo_used(&self.layout.memo(key));
+        Some(record)
+    }
+
+    /// Returns the record of a step without counting that as use.
+    pub(super) fn memo_peek(&self, key: &StepKey) -> Option<Vec<u8>> {
         let limit = (MEMO_BYTES_MAX + MAGIC.len() + 32) as u64;
         let bytes = crate::base::fs::read_at_most(&self.layout.memo(key), limit).ok()?;
         let (record, sum) = bytes.strip_prefix(MAGIC)?.split_last_chunk::<32>()?;
         (check(key, record).0 == *sum).then(|| record.to_vec())
+    }
+
+    /// Says that a record was used, at most once a day, so that garbage collection lets it be. A store that may
+    /// not be written is no worse for it.
+    fn memo_used(&self, path: &Path) {
+        let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+        let seconds = modified.ok().and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
+        if seconds.is_some_and(|since| since.as_secs() + USED_SECONDS < clock::unix_seconds()) {
+            let _ = self.media.touch(path);
+        }
     }
 
     /// Remembers the record of a step. One that is there already stays if it is the same.

@@ -1,5 +1,6 @@
 //! Reading objects: the same for a store and for a transaction, which sees what it staged as well.
 
+use super::chunk::Chunk;
 use super::commit::{COMMIT_BYTES_MAX, Commit};
 use super::directory::{DIRECTORY_BYTES_MAX, StoredDirectory, TreeRef};
 use super::error::{Kind, Result, StoreError};
@@ -132,14 +133,15 @@ fn expect(
     kind: Kind,
     size: u64,
 ) -> std::result::Result<(), Problem> {
-    if record.kind != kind {
-        return Err(damage(source, record, &format!("it is a {}, expected a {kind}", record.kind)));
+    let problem = match () {
+        () if record.kind != kind => format!("it is a {}, expected a {kind}", record.kind),
+        () if record.size != size => format!("it has {} bytes, expected {size}", record.size),
+        () => return Ok(()),
+    };
+    match damage(source, record, &problem) {
+        Problem::Damaged(problem) => Err(Problem::Unexpected(problem)),
+        other => Err(other),
     }
-    if record.size != size {
-        let problem = format!("it has {} bytes, expected {size}", record.size);
-        return Err(damage(source, record, &problem));
-    }
-    Ok(())
 }
 
 fn other_bytes(source: &dyn ChunkSource, record: &Record) -> Problem {
@@ -148,6 +150,22 @@ fn other_bytes(source: &dyn ChunkSource, record: &Record) -> Problem {
 
 pub(super) fn damage(source: &dyn ChunkSource, record: &Record, problem: &str) -> Problem {
     source.damage(record.chunks.first().map_or(0, |chunk| chunk.offset), problem)
+}
+
+/// Reads the bytes of a chunk as they are in the pack, held against their digest.
+pub(super) fn read_frame(
+    source: &dyn ChunkSource,
+    chunk: &Chunk,
+    frame: &mut Vec<u8>,
+) -> std::result::Result<(), Problem> {
+    frame.resize(chunk.length as usize, 0);
+    source.read(chunk.offset, frame)?;
+    let found = Digest::of(frame);
+    if found != chunk.frame {
+        let problem = format!("its frame's digest is {found}, expected {}", chunk.frame);
+        return Err(source.damage(chunk.offset, &problem));
+    }
+    Ok(())
 }
 
 /// Reads a whole object into memory, which must be there for it.

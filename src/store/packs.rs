@@ -1,21 +1,30 @@
 //! All packs of a store, and reading objects out of them.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::chunk::{self, CHUNK_BYTES, Chunk};
 use super::format::Layout;
+use super::generation;
 use super::index::{Pack, Problem};
+use super::media::Media;
 use super::record::Record;
+use super::state::Marks;
 use crate::base::{BlobId, Digest, FileError};
 use crate::tree::ContentError;
 
 /// The packs that were there when the directory was last listed.
 pub(super) struct Packs {
     layout: Layout,
+    /// Copies of objects that are known to be damaged: nothing that is put relies on one.
+    pub marks: Marks,
     packs: RwLock<Arc<Vec<Arc<Pack>>>>,
     listed: AtomicBool,
+    /// The generation of the store that was read before the list was made.
+    generation: AtomicU64,
     /// Where the last object was found: the next one is likely there too.
     last: AtomicUsize,
     opened: Arc<AtomicUsize>,
@@ -31,24 +40,60 @@ struct Found {
 }
 
 impl Packs {
-    pub fn new(layout: Layout) -> Self {
+    pub fn new(layout: Layout, media: Media) -> Self {
         Packs {
+            marks: Marks::new(&layout, media),
             layout,
             packs: RwLock::default(),
             listed: AtomicBool::new(false),
+            generation: AtomicU64::new(generation::UNKNOWN),
             last: AtomicUsize::new(0),
             opened: Arc::default(),
             records: (0..256).map(|_| Mutex::default()).collect(),
         }
     }
 
-    /// Tells whether the object is there, as far as indexes tell. One that can't be read is not.
+    /// Tells whether the object is there, as far as indexes tell. One that can't be read is not, nor one
+    /// whose only copies are marked as damaged.
     pub fn has(&self, id: &Digest) -> bool {
-        self.list().is_ok() && self.any(|pack| pack.has(id).unwrap_or(false))
+        self.has_where(id, |pack| !self.marks.holds(id, &pack.name))
+    }
+
+    /// Tells whether a pack holds the object that is one of those meant.
+    pub fn has_where(&self, id: &Digest, meant: impl Fn(&Pack) -> bool) -> bool {
+        self.list().is_ok() && self.any(|pack| pack.has(id).unwrap_or(false) && meant(pack))
+    }
+
+    /// Forgets what is known of packs: their files were replaced.
+    pub fn forget(&self) {
+        *self.packs.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        self.records.iter().for_each(|slot| *slot.lock().unwrap_or_else(PoisonError::into_inner) = None);
+        self.listed.store(false, Ordering::Release);
+    }
+
+    /// Returns the record of an object that is in `packs/`, as the list stands.
+    pub fn find(&self, id: &Digest) -> Result<Option<Arc<Record>>, Problem> {
+        let mut found = None;
+        let mut failure = None;
+        self.any(|pack| match self.record(pack, id) {
+            Ok(record) => {
+                found = record;
+                found.is_some()
+            }
+            Err(problem) => {
+                failure.get_or_insert(problem);
+                false
+            }
+        });
+        match (found, failure) {
+            (None, Some(problem)) => Err(problem),
+            (found, _) => Ok(found),
+        }
     }
 
     /// Reads an object in the first pack that gives it undamaged. The directory is listed again before an
-    /// object counts as missing: another process may just have brought it.
+    /// object counts as missing: another process may just have brought it, or put a pack together with others.
+    /// What was collected is read from the trash as long as it is there.
     pub fn with<T>(
         &self,
         id: &Digest,
@@ -61,6 +106,11 @@ impl Packs {
         }
         self.list()?;
         let mut failure = None;
+        let damaged = |pack: &Pack, problem: &Problem| {
+            if matches!(problem, Problem::Damaged(_)) && pack.has(id).unwrap_or(false) {
+                self.marks.add((*id, Some(pack.name)));
+            }
+        };
         for _ in 0..2 {
             let mut result = None;
             self.any(|pack| {
@@ -71,6 +121,7 @@ impl Packs {
                         true
                     }
                     Err(problem) => {
+                        damaged(pack, &problem);
                         failure.get_or_insert(problem);
                         false
                     }
@@ -82,6 +133,13 @@ impl Packs {
                 None => {}
             }
         }
+        for pack in self.trashed() {
+            if let Ok(Some(record)) = pack.record(id)
+                && let Ok(value) = read(&pack, &record)
+            {
+                return Ok(value);
+            }
+        }
         Err(failure.map_or(ContentError::Missing { id: BlobId(*id) }, |problem| problem.of(id)))
     }
 
@@ -91,30 +149,68 @@ impl Packs {
         Ok(self.packs.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// Lists the directory again; returns whether there are packs that weren't there before. A pack
-    /// without its index, or the reverse, is not there.
+    /// Returns a pack by its name, whether it is listed or not.
+    pub fn at(&self, name: &Digest) -> Arc<Pack> {
+        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let listed = packs.iter().find(|pack| pack.name == *name).cloned();
+        listed.unwrap_or_else(|| Arc::new(Pack::new(&self.layout, *name, self.opened.clone())))
+    }
+
+    /// Returns the names of packs that have no index.
+    pub fn orphans(&self) -> Result<Vec<Digest>, FileError> {
+        let names = crate::base::fs::list(&self.layout.packs())?;
+        let packs = names.iter().filter_map(|name| name.to_str()?.strip_suffix(".pack")?.parse().ok());
+        Ok(packs.filter(|pack| self.layout.index(pack).symlink_metadata().is_err()).collect())
+    }
+
+    /// Returns all packs as they were listed last.
+    pub fn list_now(&self) -> Result<Arc<Vec<Arc<Pack>>>, FileError> {
+        self.list()?;
+        Ok(self.packs.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Counts the packs that were listed last.
+    pub fn count(&self) -> usize {
+        self.packs.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Returns the packs in the trash.
+    pub fn trashed(&self) -> Vec<Arc<Pack>> {
+        let folder = self.layout.trash();
+        let numbers = crate::base::fs::list(&folder).unwrap_or_default();
+        let packs = numbers.iter().flat_map(|number| {
+            let folder = folder.join(number);
+            let names = list_packs(&folder).unwrap_or_default();
+            names.into_iter().map(move |name| Arc::new(Pack::within(&folder, name, self.opened.clone())))
+        });
+        packs.collect()
+    }
+
+    /// Lists the directory again unless it was listed in this generation, which was read before.
+    pub fn freshen(&self, generation: u64) -> Result<(), FileError> {
+        let known = self.generation.load(Ordering::Acquire);
+        if !self.listed.load(Ordering::Acquire) || known != generation || generation == generation::UNKNOWN {
+            self.scan()?;
+            self.generation.store(generation, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Lists the directory again; returns whether there are packs that weren't there before, or others no
+    /// more. A pack without its index, or the reverse, is not there.
     pub fn scan(&self) -> Result<bool, FileError> {
-        let names = match crate::base::fs::list(&self.layout.packs()) {
-            Err(error) if error.is_missing() => Vec::new(),
-            result => result?,
-        };
-        let with = |suffix: &str| {
-            let names = names.iter().filter_map(|name| name.to_str()?.strip_suffix(suffix)?.parse().ok());
-            names.collect::<std::collections::BTreeSet<Digest>>()
-        };
-        let there: Vec<Digest> = with(".idx").intersection(&with(".pack")).copied().collect();
+        let there = list_packs(&self.layout.packs())?;
         let mut current = self.packs.write().unwrap_or_else(PoisonError::into_inner);
         let mut packs = current.to_vec();
         let known = packs.len();
-        packs.retain(|pack| there.binary_search(&pack.name).is_ok());
-        let kept = packs.len();
-        for name in there {
-            if !packs[..kept].iter().any(|pack| pack.name == name) {
-                packs.push(Arc::new(Pack::new(&self.layout, name, self.opened.clone())));
-            }
+        packs.retain(|pack| there.contains(&pack.name));
+        let kept: HashSet<Digest> = packs.iter().map(|pack| pack.name).collect();
+        for name in there.into_iter().filter(|name| !kept.contains(name)) {
+            packs.push(Arc::new(Pack::new(&self.layout, name, self.opened.clone())));
         }
-        let changed = packs.len() > kept || kept < known;
+        let changed = packs.len() > kept.len() || kept.len() < known;
         *current = Arc::new(packs);
+        self.marks.load();
         self.listed.store(true, Ordering::Release);
         Ok(changed)
     }
@@ -151,6 +247,19 @@ impl Packs {
         *self.records[usize::from(id.0[1])].lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         Ok(Some(record))
     }
+}
+
+/// Lists the packs of a directory that are whole: those with an index.
+fn list_packs(folder: &Path) -> Result<BTreeSet<Digest>, FileError> {
+    let names = match crate::base::fs::list(folder) {
+        Err(error) if error.is_missing() => Vec::new(),
+        result => result?,
+    };
+    let with = |suffix: &str| {
+        let names = names.iter().filter_map(|name| name.to_str()?.strip_suffix(suffix)?.parse().ok());
+        names.collect::<BTreeSet<Digest>>()
+    };
+    Ok(with(".idx").intersection(&with(".pack")).copied().collect())
 }
 
 thread_local! {

@@ -4,21 +4,25 @@
 //! refs/NAME = "1 GENERATION COMMIT PREVIOUS SECONDS CHECK\n"
 //! ```
 //!
-//! The generation counts the moves, from 1; PREVIOUS is the commit before the move, or `-`; SECONDS is the
-//! time of the move since 1970 (for people, never for an image); CHECK is BLAKE3 of the line before it, in
-//! derive-key mode, context `mkimage 2026 ref v1`.
+//! The generation counts the moves, from 1, and goes on after a removal; PREVIOUS is the commit before the
+//! move, or `-`; SECONDS is the time of the move since 1970 (for people, never for an image); CHECK is BLAKE3
+//! of the line before it, in derive-key mode, context `mkimage 2026 ref v1`. In a journal COMMIT may be `-`:
+//! then the ref goes. Refs below `tag/` never move: they are made and removed.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use super::error::{Result, StoreError};
+use super::line;
 use super::store::Store;
 use crate::base::{CommitId, Digest};
 
 const CONTEXT: &str = "mkimage 2026 ref v1";
 const REF_BYTES_MAX: u64 = 1024;
 const COMPONENTS_MAX: usize = 8;
+/// What the names of tags begin with.
+pub const TAGS: &str = "tag/";
 
 /// Holds the name of a ref: one to eight components of 1 to 64 characters `a-z`, `0-9`, `.`, `_`, `-`,
 /// with `/` between them. Each begins with a letter or digit, none holds "..", ends in ".lock" or looks
@@ -50,6 +54,11 @@ impl RefName {
 
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Tells whether it is the name of a tag: below `tag/`. Tags never move.
+    pub fn is_tag(&self) -> bool {
+        self.0.starts_with(TAGS)
     }
 
     /// Tells whether one of the names is a directory of the other.
@@ -122,44 +131,77 @@ impl RefValue {
     }
 
     pub(super) fn encode(&self) -> String {
-        let previous = self.previous.map_or("-".to_owned(), |previous| previous.to_string());
-        with_check(format!("1 {} {} {previous} {} ", self.generation, self.commit, self.seconds))
+        RefState { value: *self, removed: false }.encode()
     }
 
     pub(super) fn decode(line: &str) -> std::result::Result<Self, String> {
+        let state = RefState::decode(line)?;
+        state.there().ok_or_else(|| "it leads nowhere".to_owned())
+    }
+}
+
+/// A ref after a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RefState {
+    /// Of a ref that was removed: `commit` is where it led before, like `previous`.
+    pub value: RefValue,
+    pub removed: bool,
+}
+
+impl RefState {
+    /// Returns where the ref leads; `None` where it was removed.
+    pub fn there(self) -> Option<RefValue> {
+        (!self.removed).then_some(self.value)
+    }
+
+    /// Writes what refs, journals and logs say of a move: `GENERATION COMMIT PREVIOUS SECONDS`.
+    pub fn fields(&self) -> String {
+        let RefValue { generation, commit, previous, seconds } = &self.value;
+        let commit = optional((!self.removed).then_some(commit));
+        format!("{generation} {commit} {} {seconds}", optional(previous.as_ref()))
+    }
+
+    /// Reads what [`RefState::fields`] wrote.
+    pub fn of_fields([generation, commit, previous, seconds]: [&str; 4]) -> Option<Self> {
+        let previous: Option<CommitId> = if previous == "-" { None } else { Some(previous.parse().ok()?) };
+        let removed = commit == "-";
+        let commit = if removed { previous? } else { commit.parse().ok()? };
+        let (generation, seconds) = (generation.parse().ok()?, seconds.parse().ok()?);
+        Some(RefState { value: RefValue { generation, commit, previous, seconds }, removed })
+    }
+
+    pub fn encode(&self) -> String {
+        with_check(format!("1 {} ", self.fields()))
+    }
+
+    pub fn decode(line: &str) -> std::result::Result<Self, String> {
         let body = checked(line)?;
         let fields: Vec<&str> = body.split(' ').collect();
-        let value = || {
-            let ["1", generation, commit, previous, seconds, ""] = fields[..] else { return None };
-            let previous = if previous == "-" { None } else { Some(previous.parse().ok()?) };
-            let commit = commit.parse().ok()?;
-            Some(RefValue {
-                generation: generation.parse().ok()?,
-                commit,
-                previous,
-                seconds: seconds.parse().ok()?,
-            })
+        let state = match fields[..] {
+            ["1", generation, commit, previous, seconds, ""] => {
+                RefState::of_fields([generation, commit, previous, seconds])
+            }
+            _ => None,
         };
-        value()
-            .filter(|value| value.encode().trim_end() == line)
+        state
+            .filter(|state| state.encode().trim_end() == line)
             .ok_or_else(|| format!("{body:?} is no value of a ref"))
     }
 }
 
+/// Prints a name, or `-` where there is none.
+pub(super) fn optional<T: fmt::Display>(name: Option<&T>) -> String {
+    name.map_or("-".to_owned(), T::to_string)
+}
+
 /// Ends a line with its check.
 pub(super) fn with_check(body: String) -> String {
-    let check = Digest::derive(CONTEXT, body.as_bytes());
-    format!("{body}{check}\n")
+    line::seal(CONTEXT, body)
 }
 
 /// Returns a line without its check, which must be right.
-pub(super) fn checked(line: &str) -> std::result::Result<&str, String> {
-    let cut = line.len().checked_sub(64).filter(|cut| line.is_char_boundary(*cut));
-    let (body, check) = line.split_at(cut.ok_or("the line is too short")?);
-    if check != Digest::derive(CONTEXT, body.as_bytes()).to_string() {
-        return Err("the line's checksum is wrong".to_owned());
-    }
-    Ok(body)
+pub(super) fn checked(text: &str) -> std::result::Result<&str, String> {
+    line::open(CONTEXT, text)
 }
 
 /// What a ref must lead to for it to be moved.
@@ -201,40 +243,61 @@ pub struct RefUpdate {
     pub new: CommitId,
 }
 
+/// Asks for a ref to be moved or removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefMove {
+    pub name: RefName,
+    pub expected: Expected,
+    /// Where it is to lead. `None`: it is to go; one that is not there is an error.
+    pub new: Option<CommitId>,
+}
+
+impl From<&RefUpdate> for RefMove {
+    fn from(update: &RefUpdate) -> Self {
+        let RefUpdate { name, expected, new } = update.clone();
+        RefMove { name, expected, new: Some(new) }
+    }
+}
+
 /// What came of an update.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct RefChange {
     pub name: RefName,
+    /// Of a ref that was removed: `commit` is where it led before.
     pub value: RefValue,
     /// False where the ref had the value already: then nothing was written.
     pub moved: bool,
+    pub removed: bool,
 }
 
 impl Store {
     /// Reads a ref; `None` where there is none.
     pub fn read_ref(&self, name: &RefName) -> Result<Option<RefValue>> {
-        let decided = self.decided()?.remove(name);
-        let written = self.read_ref_file(name)?;
-        Ok(decided.into_iter().chain(written).max_by_key(|value| value.generation))
+        let decided = self.decided()?.remove(name).map(|entry| entry.state());
+        let written = self.read_ref_file(name)?.map(|value| RefState { value, removed: false });
+        let newest = decided.into_iter().chain(written).max_by_key(|state| state.value.generation);
+        Ok(newest.and_then(RefState::there))
     }
 
     /// Reads all refs, by name.
     pub fn refs(&self) -> Result<BTreeMap<RefName, RefValue>> {
-        let mut refs = self.decided()?;
+        let decided = self.decided()?.into_iter().map(|(name, entry)| (name, entry.state()));
+        let mut refs: BTreeMap<RefName, RefState> = decided.collect();
         let mut waiting = vec![String::new()];
         while let Some(prefix) = waiting.pop() {
             for name in self.list_refs(&prefix)? {
                 if self.layout.refs().join(name.as_str()).is_dir() {
                     waiting.push(format!("{name}/"));
                 } else if let Some(value) = self.read_ref_file(&name)? {
-                    let newest = refs.entry(name).or_insert(value);
-                    if newest.generation < value.generation {
-                        *newest = value;
+                    let state = RefState { value, removed: false };
+                    let newest = refs.entry(name).or_insert(state);
+                    if newest.value.generation < value.generation {
+                        *newest = state;
                     }
                 }
             }
         }
-        Ok(refs)
+        Ok(refs.into_iter().filter_map(|(name, state)| Some((name, state.there()?))).collect())
     }
 
     fn list_refs(&self, prefix: &str) -> Result<Vec<RefName>> {
@@ -325,5 +388,17 @@ mod tests {
             assert!(RefValue::decode(&changed).is_err(), "{changed}");
             assert!(RefValue::decode(&line[..index]).is_err());
         }
+    }
+
+    #[test]
+    fn a_removal_is_a_state_and_no_value() {
+        let old = CommitId(Digest::of(b"old"));
+        let value = RefValue { generation: 8, commit: old, previous: Some(old), seconds: 1_700_000_000 };
+        let state = RefState { value, removed: true };
+        let line = state.encode();
+        assert_eq!(RefState::decode(line.trim_end()), Ok(state));
+        assert!(RefValue::decode(line.trim_end()).is_err());
+        let nothing = with_check("1 8 - - 1700000000 ".to_owned());
+        assert!(RefState::decode(nothing.trim_end()).is_err(), "what was never there can't be removed");
     }
 }

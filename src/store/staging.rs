@@ -10,12 +10,14 @@ use super::chunk::Chunk;
 use super::error::Result;
 use super::format::{self, Layout};
 use super::index::{self, PACK_MAGIC, Problem};
+use super::lease::Lease;
 use super::lock::Lock;
 use super::media::Media;
 use super::packs::ChunkSource;
 use super::record::Record;
 use super::store::Store;
-use crate::base::{Digest, FileError, Job, publish};
+use super::trailer;
+use crate::base::{Digest, FileError, Job};
 
 /// Holds a transaction's directory, which goes when this is dropped; its lock tells other writers that the
 /// process lives.
@@ -26,6 +28,8 @@ pub(super) struct Staging {
     pack: File,
     end: AtomicU64,
     _lock: Lock,
+    /// Goes after the directory.
+    pub lease: Lease,
 }
 
 /// The pack is sent to the disk in pieces of this length while it grows, so that the sync at its end has
@@ -33,13 +37,15 @@ pub(super) struct Staging {
 const WRITE_OUT_BYTES: u64 = 8 << 20;
 
 impl Staging {
-    /// Makes the store where there is none, clears away what dead writers left, and begins a pack.
-    pub fn begin(store: &Store, job: &Job) -> Result<Staging> {
+    /// Makes the store where there is none, takes a lease, clears away what dead writers left, and begins a
+    /// pack. The generation is the one since which the store is relied on.
+    pub fn begin(store: &Store, generation: u64, job: &Job) -> Result<Staging> {
         store.prepare()?;
         let (media, layout) = (store.media.clone(), &store.layout);
+        let lease = store.take_lease(generation, &[], "transaction")?;
         let guard = format::lock_temporary(&media, layout, job)?;
-        format::clean(&media, layout)?;
-        let directory = layout.temporary().join(publish::unique());
+        format::clean(&media, layout, store.is_shared())?;
+        let directory = layout.temporary().join(&lease.name);
         media.create_directory(&directory)?;
         let begun = begin(&media, &directory, job);
         drop(guard);
@@ -48,7 +54,7 @@ impl Staging {
         })?;
         let path = directory.join("pack");
         let end = AtomicU64::new(PACK_MAGIC.len() as u64);
-        Ok(Staging { media, directory, path, pack, end, _lock: lock })
+        Ok(Staging { media, directory, path, pack, end, _lock: lock, lease })
     }
 
     /// Writes bytes to a place of their own and returns its offset.
@@ -70,12 +76,13 @@ impl Staging {
         }
     }
 
-    /// Makes the pack durable and gives it its name: pack and index are synced, the pack is renamed, then
-    /// the index, then their directory is synced.
-    pub fn publish(&self, layout: &Layout, job: &Job, objects: Vec<(Digest, Arc<Record>)>) -> Result<()> {
-        // Not `end`: a write that failed reserved bytes that are not there.
-        let bytes = self.pack.metadata().map_err(FileError::at("read the length of", &self.path))?.len();
-        let index_path = self.directory.join("idx");
+    /// Ends the pack with its trailer and makes pack and index durable; returns the name that is theirs.
+    pub fn seal(&self, job: &Job, objects: Vec<(Digest, Arc<Record>)>) -> Result<Digest> {
+        let frames = self.pack_bytes()?;
+        let trailer = trailer::build(&objects);
+        self.write(frames, &trailer)?;
+        let bytes = frames + trailer.len() as u64;
+        let index_path = self.index_path();
         let write_index = || -> std::result::Result<Digest, FileError> {
             let (index, name) = index::build(objects, bytes);
             let file = self.media.create_file(&index_path, 0o444)?;
@@ -85,16 +92,45 @@ impl Staging {
         };
         let (synced, name) = job.workers.join(|| self.media.sync(&self.pack, &self.path), write_index);
         synced?;
-        let name = name?;
-        self.media.rename_new(&self.path, &layout.pack(&name))?;
-        self.media.rename_new(&index_path, &layout.index(&name))?;
-        self.media.sync_directory(&layout.packs())?;
+        Ok(name?)
+    }
+
+    /// Returns the length of the pack so far. Not `end`: a write that failed reserved bytes that are not there.
+    pub fn pack_bytes(&self) -> Result<u64> {
+        Ok(self.pack.metadata().map_err(FileError::at("read the length of", &self.path))?.len())
+    }
+
+    /// Returns where the index is written, and where the pack lies.
+    pub fn index_path(&self) -> PathBuf {
+        self.directory.join("idx")
+    }
+
+    /// Makes the pack alone durable.
+    pub fn sync_pack(&self) -> Result<()> {
+        Ok(self.media.sync(&self.pack, &self.path)?)
+    }
+
+    /// Writes bytes of the pack at a place that the caller knows to be free.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> std::result::Result<(), FileError> {
+        self.media.write_at(&self.pack, &self.path, offset, bytes)
+    }
+
+    /// Gives pack and index, which are durable, their name: first the pack, then the index. The caller syncs the
+    /// directory.
+    pub fn name(&self, layout: &Layout, name: &Digest) -> Result<()> {
+        self.media.rename_new(&self.path, &layout.pack(name))?;
+        self.name_index(layout, name)
+    }
+
+    /// Gives the index its name; the pack has its own.
+    pub fn name_index(&self, layout: &Layout, name: &Digest) -> Result<()> {
+        self.media.rename_new(&self.index_path(), &layout.index(name))?;
         Ok(())
     }
 }
 
 fn begin(media: &Media, directory: &std::path::Path, job: &Job) -> Result<(File, Lock)> {
-    let lock = Lock::wait(media, &directory.join("lock"), job)?;
+    let lock = Lock::wait(media, &directory.join("lock"), false, job)?;
     let path = directory.join("pack");
     let pack = media.create_file(&path, 0o444)?;
     media.write_at(&pack, &path, 0, PACK_MAGIC)?;

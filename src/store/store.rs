@@ -1,13 +1,16 @@
 //! The store as its readers see it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use super::commit::Commit;
 use super::directory::{StoredDirectory, TreeRef};
 use super::error::{Result, StoreError};
 use super::format::{self, Access, Layout};
 use super::index::Problem;
+use super::lease;
+use super::lock::Lock;
 use super::media::{Media, Watcher};
 use super::objects::{self, Lookup, Objects};
 use super::packs::{ChunkSource, Packs};
@@ -21,6 +24,9 @@ pub struct Store {
     pub(super) layout: Layout,
     pub(super) media: Media,
     pub(super) packs: Packs,
+    /// How long the leases of this store last.
+    pub(super) ttl: Duration,
+    shared: OnceLock<bool>,
 }
 
 impl Store {
@@ -36,11 +42,21 @@ impl Store {
         Self::with_media(path.into(), Media::watched(watcher))
     }
 
+    /// Opens a store to check and repair it, whatever its file "format" says. Nothing is written.
+    pub fn open_damaged(path: impl Into<PathBuf>) -> Store {
+        Store::of(Layout { root: path.into() }, Media::default())
+    }
+
+    fn of(layout: Layout, media: Media) -> Store {
+        let packs = Packs::new(layout.clone(), media.clone());
+        Store { packs, layout, media, ttl: lease::TTL, shared: OnceLock::new() }
+    }
+
     fn with_media(root: PathBuf, media: Media) -> Result<Store> {
         let layout = Layout { root };
         let access = format::access(&layout)?;
-        let store = Store { packs: Packs::new(layout.clone()), layout, media };
-        if access == Access::Full {
+        let store = Store::of(layout, media);
+        if matches!(access, Access::Full(_)) {
             store.finish_moves();
         }
         Ok(store)
@@ -56,11 +72,71 @@ impl Store {
         Transaction::new(self, job.clone())
     }
 
-    /// Makes sure that this store may be written, and makes it where there is none.
+    /// Makes sure that this store may be written, by the rules of today, and makes it where there is none.
     pub(super) fn prepare(&self) -> Result<()> {
-        match format::access(&self.layout)? {
-            Access::ReadOnly(found) => Err(StoreError::Foreign { path: self.layout.root.clone(), found }),
-            access => format::create(&self.media, &self.layout, &access),
+        self.initialise(false).map(drop)
+    }
+
+    /// Makes the store where there is none. With `shared` on, its writers reckon with processes of other
+    /// machines from then on, whatever file system it lies on. Returns whether anything changed.
+    pub fn initialise(&self, shared: bool) -> Result<bool> {
+        let access = format::access(&self.layout)?;
+        match access {
+            Access::ReadOnly(found) => {
+                return Err(StoreError::Foreign { path: self.layout.root.clone(), found });
+            }
+            Access::Absent => format::create(&self.media, &self.layout, &access, shared)?,
+            Access::Full(rules) => {
+                format::create(&self.media, &self.layout, &access, rules.shared)?;
+                if !rules.is_old() && (rules.shared || !shared) {
+                    return Ok(false);
+                }
+                // Whoever holds it gives it back within a blink or dies: there is nothing to be stopped here.
+                let lock = || Lock::attempt(&self.media, &self.layout.refs_lock(), self.is_shared());
+                let _alone = loop {
+                    match lock()? {
+                        Some(lock) => break lock,
+                        None => std::thread::sleep(Duration::from_millis(1)),
+                    }
+                };
+                format::upgrade(&self.media, &self.layout, rules.shared || shared)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Breaks the locks of a shared store that processes of a machine hold which will not come back. Returns
+    /// what was broken. Where such a process lives after all, refs that it moves at this moment may be lost.
+    pub fn unlock(&self, host: &str) -> Result<Vec<String>> {
+        let mut broken = Vec::new();
+        for lock in [self.layout.refs_lock(), self.layout.gc_lock()] {
+            if let Some(process) = super::lock::break_claim(&self.media, &lock, host)? {
+                broken.push(format!("{}: process {} on {host}", lock.display(), process.pid));
+            }
+        }
+        Ok(broken)
+    }
+
+    /// Tells whether processes of other machines may write: the store says so, or its file system.
+    pub(super) fn is_shared(&self) -> bool {
+        if let Some(shared) = self.shared.get() {
+            return *shared;
+        }
+        match format::access(&self.layout) {
+            Ok(Access::Full(rules)) => {
+                *self.shared.get_or_init(|| rules.shared || format::is_network(&self.layout.root))
+            }
+            _ => false,
+        }
+    }
+
+    /// Reads the generation and makes sure that the list of packs is no older. Returns the number that
+    /// [`Transaction::commit`] compares: what [`Objects::has`] says from here on counts from there.
+    pub(super) fn freshen(&self) -> u64 {
+        let number = self.generation_number();
+        match self.packs.freshen(number) {
+            Ok(()) => number,
+            Err(_) => super::generation::UNKNOWN,
         }
     }
 }

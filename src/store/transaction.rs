@@ -1,6 +1,6 @@
 //! Putting objects in and moving refs to them: all of it, or nothing that anybody sees.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
@@ -13,7 +13,7 @@ use super::index::Problem;
 use super::objects::{self, Lookup, Objects};
 use super::packs::ChunkSource;
 use super::record::Record;
-use super::refs::{RefChange, RefUpdate};
+use super::refs::RefChange;
 use super::staging::Staging;
 use super::store::Store;
 use crate::base::units::BLOCK_BYTES;
@@ -27,9 +27,13 @@ pub(super) type ContentResult<T> = std::result::Result<T, ContentError>;
 /// of threads at once. Dropped without [`Transaction::commit`], it leaves the store as it was.
 #[must_use = "what a transaction collects is gone when it is dropped without a commit"]
 pub struct Transaction<'a> {
-    store: &'a Store,
-    job: Job,
-    staging: OnceLock<Staging>,
+    pub(super) store: &'a Store,
+    pub(super) job: Job,
+    pub(super) staging: OnceLock<Staging>,
+    /// The generation from which on the store is relied on, and the one in which all was looked for last.
+    begun: OnceLock<(u64, Mutex<u64>)>,
+    /// What was found in the store and therefore not put.
+    relied: Mutex<HashSet<Digest>>,
     beginning: Mutex<()>,
     objects: Mutex<HashMap<Digest, Staged>>,
     settled: Condvar,
@@ -62,10 +66,16 @@ impl<'a> Transaction<'a> {
             store,
             job,
             staging: OnceLock::new(),
+            begun: OnceLock::new(),
+            relied: Mutex::default(),
             beginning: Mutex::default(),
             objects: Mutex::default(),
             settled: Condvar::new(),
         }
+    }
+
+    pub(super) fn job(&self) -> &Job {
+        &self.job
     }
 
     /// Stores a commit, whose trees and texts must have been put before.
@@ -87,39 +97,49 @@ impl<'a> Transaction<'a> {
         Ok(id)
     }
 
-    /// Publishes what was put and moves the refs, all of them or none. When this returns, refs and
-    /// everything that they lead to survive a power cut; when it fails, the refs are where they were, or
-    /// where they should be. A ref that has the value already is not written. Where nothing is new,
-    /// nothing is synced. `message` goes into the reflog.
-    pub fn commit(self, updates: &[RefUpdate], message: &str) -> Result<Committed> {
-        for update in updates {
-            self.demand(Kind::Commit, &update.new.0)?;
+    /// Lists what was staged.
+    pub(super) fn staged_objects(&self) -> Vec<(Digest, Arc<Record>)> {
+        let objects = self.lock();
+        let ready = objects.iter().filter_map(|(id, staged)| match staged {
+            Staged::Ready(record) => Some((*id, record.clone())),
+            Staged::Claimed => None,
+        });
+        ready.collect()
+    }
+
+    /// Tells whether the store has an object that is to be relied on, and notes it.
+    fn rely(&self, id: &Digest) -> bool {
+        self.generation();
+        let there = self.store.has(id);
+        if there {
+            self.relied.lock().expect("because nothing panics while it notes an object").insert(*id);
         }
-        let (objects, bytes) = self.publish()?;
-        let refs = self.store.move_refs(&self.job, updates, message)?;
-        Ok(Committed { refs, objects, bytes })
+        there
     }
 
-    fn publish(&self) -> Result<(u64, u64)> {
-        let objects: Vec<(Digest, Arc<Record>)> = self
-            .lock()
-            .iter()
-            .filter_map(|(id, staged)| match staged {
-                Staged::Ready(record) => Some((*id, record.clone())),
-                Staged::Claimed => None,
-            })
-            .collect();
-        let Some(staging) = self.staging.get().filter(|_| !objects.is_empty()) else { return Ok((0, 0)) };
-        let count = objects.len() as u64;
-        let bytes = objects.iter().map(|(_, record)| record.stored_bytes()).sum();
-        self.job.check()?;
-        staging.publish(&self.store.layout, &self.job, objects)?;
-        self.store.packs.scan()?;
-        Ok((count, bytes))
+    /// Returns the generation from which on the store is relied on: it is read before the first look.
+    fn generation(&self) -> u64 {
+        let begin = || {
+            let generation = self.store.freshen();
+            (generation, Mutex::new(generation))
+        };
+        self.begun.get_or_init(begin).0
     }
 
-    fn demand(&self, kind: Kind, id: &Digest) -> Result<()> {
-        if self.has(id) { Ok(()) } else { Err(StoreError::Missing { kind, id: *id }) }
+    /// Returns the generation in which all that was relied on was there; `None` where nothing was.
+    pub(super) fn checked(&self) -> Option<MutexGuard<'_, u64>> {
+        let (_, checked) = self.begun.get()?;
+        Some(checked.lock().expect("because nothing panics while it looks"))
+    }
+
+    /// Lists what was relied on.
+    pub(super) fn relied(&self) -> HashSet<Digest> {
+        self.relied.lock().expect("because nothing panics while it notes an object").clone()
+    }
+
+    /// Enters an object whose frames were copied into the pack.
+    pub(super) fn enter_copy(&self, id: &Digest, record: Record) -> ContentResult<()> {
+        self.settle(id, || Ok(record)).map(drop)
     }
 
     /// Stores an object unless it is there.
@@ -149,6 +169,37 @@ impl<'a> Transaction<'a> {
         // Claimed when compressed: of two threads with the same bytes, one writes.
         let write = |frame: &[u8], raw| Ok(record(Box::new([append_frame(staging, 0, frame, raw)?])));
         chunk::compress(bytes, |frame, raw| self.settle(id, || write(frame, raw))).map(|_| ())
+    }
+
+    /// Copies an object out of another pack, its frames as they are, unless it is in this transaction;
+    /// whether the store has it does not matter. Returns false where a frame can't be read or its digest is
+    /// wrong: then nothing is entered.
+    pub(super) fn copy_object(
+        &self,
+        id: &Digest,
+        record: &Record,
+        source: &dyn ChunkSource,
+    ) -> ContentResult<bool> {
+        self.job.check()?;
+        let staging = self.staging()?;
+        let mut copied = record.clone();
+        let mut frame = Vec::new();
+        let mut damaged = false;
+        let written = self.settle(id, || {
+            for chunk in &mut copied.chunks {
+                frame.resize(chunk.length as usize, 0);
+                if source.read(chunk.offset, &mut frame).is_err() || Digest::of(&frame) != chunk.frame {
+                    damaged = true;
+                    return Err(ContentError::Missing { id: BlobId(*id) });
+                }
+                chunk.offset = staging.append(&frame)?;
+            }
+            Ok(copied)
+        });
+        match written {
+            Err(_) if damaged => Ok(false),
+            written => written.map(|_| true),
+        }
     }
 
     /// Enters an object that `write` brings into the pack, and returns true, unless another thread was
@@ -189,7 +240,7 @@ impl<'a> Transaction<'a> {
             .expect("because nothing panics while it holds the objects")
     }
 
-    fn staged(&self, id: &Digest) -> Option<Arc<Record>> {
+    pub(super) fn staged(&self, id: &Digest) -> Option<Arc<Record>> {
         match self.lock_settled(id).get(id) {
             Some(Staged::Ready(record)) => Some(record.clone()),
             _ => None,
@@ -202,7 +253,8 @@ impl<'a> Transaction<'a> {
         }
         let _alone = self.beginning.lock().expect("because nothing panics while it begins");
         if self.staging.get().is_none() {
-            let staging = Staging::begin(self.store, &self.job).map_err(as_content_error)?;
+            let staging =
+                Staging::begin(self.store, self.generation(), &self.job).map_err(as_content_error)?;
             let _ = self.staging.set(staging);
         }
         Ok(self.staging.get().expect("because it was set just now"))
@@ -251,7 +303,7 @@ impl<'a> Transaction<'a> {
     /// Enters an object whose chunks are written; if it is there already, their room is given back.
     pub(super) fn enter(&self, staging: &Staging, id: &Digest, record: Record) -> ContentResult<()> {
         let chunks = record.chunks.clone();
-        let known = self.store.has(id) || !self.settle(id, || Ok(record))?;
+        let known = self.rely(id) || !self.settle(id, || Ok(record))?;
         if known {
             staging.discard(&chunks);
         }
@@ -385,7 +437,7 @@ impl ContentSource for Transaction<'_> {
 
 impl Objects for Transaction<'_> {
     fn has(&self, id: &Digest) -> bool {
-        self.staged(id).is_some() || self.store.has(id)
+        self.staged(id).is_some() || self.rely(id)
     }
 
     fn read_directory(&self, tree: &TreeRef) -> Result<StoredDirectory> {

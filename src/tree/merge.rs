@@ -53,22 +53,42 @@ pub fn merge(contributions: Vec<Contribution>) -> Result<(Directory, Origins), V
 /// origins. A directory's metadata is that of the first contribution that brings it, unless a later one
 /// states it explicitly. A symlink met by a directory (usr-merge: `/bin` → `usr/bin`) is followed when it
 /// leads to a directory inside the tree.
+///
+/// What lies under all contributions ([`Merging::on`]) gives way to them, path by path, but for directories.
 #[derive(Default)]
 pub struct Merging {
     merged: Directory,
     origins: Origins,
     errors: Vec<TreeError>,
+    base: Option<Base>,
+}
+
+/// The tree that a merge began with.
+struct Base {
+    /// Who it is, among the origins.
+    index: usize,
+    /// Further names of its files, by where the files stand.
+    links: BTreeMap<ImagePath, Vec<ImagePath>>,
 }
 
 impl Merging {
+    /// Begins with a tree that every contribution may replace paths of.
+    pub fn on(tree: Directory, origin: &str) -> Self {
+        let mut origins = Origins::default();
+        let index = origins.add(origin);
+        origins.by_path = tree.paths().map(|(path, _)| (path, index)).collect();
+        let base = Some(Base { index, links: links(&tree) });
+        Merging { merged: tree, origins, errors: Vec::new(), base }
+    }
+
     /// Lays one more contribution over what is there. Conflicts are kept for [`Merging::finish`].
     pub fn lay(&mut self, contribution: &Contribution) {
         let index = self.origins.add(&contribution.origin);
         if contribution.explicit.contains(&ImagePath::root()) {
             self.merged.metadata = contribution.tree.metadata.clone();
         }
-        let Merging { merged, origins, errors } = self;
-        let mut layer = Layer { merged, origins, index, errors };
+        let Merging { merged, origins, errors, base } = self;
+        let mut layer = Layer { merged, origins, index, errors, base: base.as_mut() };
         for (path, node) in contribution.tree.paths() {
             layer.lay(contribution, path, node);
         }
@@ -90,6 +110,9 @@ impl Merging {
             };
         }
         self.merged = tree;
+        if let Some(base) = &mut self.base {
+            base.links = links(&self.merged);
+        }
     }
 
     /// Returns the tree and who brought what, or all conflicts.
@@ -98,12 +121,24 @@ impl Merging {
     }
 }
 
+/// Lists the hard links of a tree, by where they lead.
+fn links(tree: &Directory) -> BTreeMap<ImagePath, Vec<ImagePath>> {
+    let mut links = BTreeMap::<ImagePath, Vec<ImagePath>>::new();
+    for (path, node) in tree.paths() {
+        if let Node::HardLink(target) = node {
+            links.entry(target.clone()).or_default().push(path);
+        }
+    }
+    links
+}
+
 /// One contribution on its way onto the tree.
 struct Layer<'a> {
     merged: &'a mut Directory,
     origins: &'a mut Origins,
     index: usize,
     errors: &'a mut Vec<TreeError>,
+    base: Option<&'a mut Base>,
 }
 
 impl Layer<'_> {
@@ -114,11 +149,10 @@ impl Layer<'_> {
         };
         let there = self.merged.get(&real);
         let replaces = contribution.replaces.contains(&path);
+        let is_base =
+            self.base.as_ref().is_some_and(|base| self.origins.by_path.get(&real) == Some(&base.index));
         match (there, node) {
-            (None, Node::Directory(directory)) => {
-                let empty = Directory { metadata: directory.metadata.clone(), ..Directory::default() };
-                self.put(&real, Node::Directory(empty));
-            }
+            (None, Node::Directory(directory)) => self.put(&real, Node::Directory(empty(directory))),
             (None, node) => self.put(&real, self.placed(node)),
             (Some(Node::Directory(_)), Node::Directory(directory)) => {
                 if contribution.explicit.contains(&path)
@@ -128,9 +162,22 @@ impl Layer<'_> {
                 }
             }
             (Some(Node::Symlink(_)), Node::Directory(_)) if follow(self.merged, &real).is_some() => {}
-            (Some(there), node) if there == node => {}
+            (Some(there), node) if there == node => {
+                if is_base {
+                    self.origins.by_path.insert(real, self.index);
+                }
+            }
             (Some(_), node) if replaces && !matches!(node, Node::Directory(_)) => {
+                self.detach(&real);
                 self.put(&real, self.placed(node))
+            }
+            (Some(there), node) if is_base && !matches!(there, Node::Directory(_)) => {
+                self.detach(&real);
+                let node = match node {
+                    Node::Directory(directory) => Node::Directory(empty(directory)),
+                    node => self.placed(node),
+                };
+                self.put(&real, node);
             }
             (Some(there), node) => {
                 let first = self.origins.of(&real).unwrap_or("an earlier part").to_owned();
@@ -139,6 +186,23 @@ impl Layer<'_> {
                 self.errors.push(TreeError::Conflict { path: real, first, second, difference });
             }
         }
+    }
+
+    /// Keeps a file of the base for its other names, before its own is taken.
+    fn detach(&mut self, path: &ImagePath) {
+        let Some(base) = self.base.as_mut() else { return };
+        let Some(mut names) = base.links.remove(path) else { return };
+        names.retain(|name| matches!(self.merged.get(name), Some(Node::HardLink(to)) if to == path));
+        let Some(node) = self.merged.get(path).cloned() else { return };
+        let mut names = names.into_iter();
+        let Some(first) = names.next() else { return };
+        let others: Vec<ImagePath> = names.collect();
+        for (name, node) in std::iter::once((&first, node))
+            .chain(others.iter().map(|name| (name, Node::HardLink(first.clone()))))
+        {
+            *self.merged.get_mut(name).expect("because the link was seen there") = node;
+        }
+        base.links.insert(first, others);
     }
 
     /// Returns a node as it stands in the merged tree: a hard link leads to where its target went.
@@ -163,6 +227,11 @@ impl Layer<'_> {
             Err(error) => self.errors.push(error),
         }
     }
+}
+
+/// Returns a directory without what it holds.
+fn empty(directory: &Directory) -> Directory {
+    Directory { metadata: directory.metadata.clone(), ..Directory::default() }
 }
 
 /// Says in what two nodes at one path differ, both values shown.
@@ -279,5 +348,70 @@ mod tests {
         assert!(tree.get(&path("/usr/lib/modules/m.ko")).is_some());
         assert_eq!(tree.get(&path("/usr/lib/z")), Some(&Node::HardLink(path("/usr/lib/modules/m.ko"))));
         assert!(matches!(tree.get(&path("/lib")), Some(Node::Symlink(_))));
+    }
+
+    #[test]
+    fn a_base_gives_way_and_contributions_still_conflict() {
+        let base = contribution(
+            "",
+            &[
+                ("/etc/motd", file("old", 0o644)),
+                ("/etc/same", file("s", 0o644)),
+                (
+                    "/link",
+                    Node::Symlink(Symlink { metadata: Metadata::root(0o777), target: b"no"[..].into() }),
+                ),
+                ("/dir/x", file("x", 0o644)),
+            ],
+        );
+        let mut merging = Merging::on(base.tree.clone(), "base");
+        merging.lay(&contribution(
+            "one",
+            &[
+                ("/etc/motd", file("new", 0o600)),
+                ("/etc/same", file("s", 0o644)),
+                ("/link/y", file("y", 0o644)),
+            ],
+        ));
+        let (tree, origins) = merging.finish().expect("merged");
+        assert_eq!(tree.get(&path("/etc/motd")), Some(&file("new", 0o600)));
+        assert_eq!(
+            tree.get(&path("/link/y")),
+            Some(&file("y", 0o644)),
+            "a link that leads nowhere gives way"
+        );
+        assert_eq!(
+            (origins.of(&path("/etc/motd")), origins.of(&path("/dir/x"))),
+            (Some("one"), Some("base"))
+        );
+        let mut merging = Merging::on(base.tree, "base");
+        merging
+            .lay(&contribution("one", &[("/etc/motd", file("new", 0o600)), ("/etc/same", file("s", 0o644))]));
+        merging
+            .lay(&contribution("two", &[("/etc/motd", file("x", 0o600)), ("/etc/same", file("t", 0o644))]));
+        merging.lay(&contribution("three", &[("/dir", file("not a directory", 0o644))]));
+        let errors: Vec<String> =
+            merging.finish().expect_err("conflicts").iter().map(ToString::to_string).collect();
+        assert!(errors[0].starts_with("/etc/motd: both one and two bring it"), "{errors:?}");
+        assert!(errors[1].starts_with("/etc/same: both one and two bring it"), "{errors:?}");
+        assert!(errors[2].starts_with("/dir: both base and three bring it"), "{errors:?}");
+        assert_eq!(errors.len(), 3);
+    }
+
+    #[test]
+    fn a_file_of_the_base_that_is_replaced_stays_under_its_other_names() {
+        let link = |target: &str| Node::HardLink(path(target));
+        let base = [("/a", file("old", 0o644)), ("/b", link("/a")), ("/c", link("/a")), ("/d", link("/a"))];
+        let mut merging = Merging::on(contribution("", &base).tree, "base");
+        merging.lay(&contribution("one", &[("/a", file("new", 0o644)), ("/c", file("other", 0o644))]));
+        let mut two = contribution("two", &[("/b", file("last", 0o644))]);
+        two.replaces.push(path("/b"));
+        merging.lay(&two);
+        let (tree, _) = merging.finish().expect("merged");
+        let sealed = tree.seal().expect("sealed");
+        assert_eq!(sealed.get(&path("/a")), Some(&file("new", 0o644)));
+        assert_eq!(sealed.get(&path("/b")), Some(&file("last", 0o644)));
+        assert_eq!(sealed.get(&path("/c")), Some(&file("other", 0o644)));
+        assert_eq!(sealed.get(&path("/d")), Some(&file("old", 0o644)));
     }
 }

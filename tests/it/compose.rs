@@ -36,6 +36,7 @@ fn plan(parts: Vec<Part>) -> Plan {
             init: None,
             origin: origin("image \"hello\"", 1),
         },
+        base: None,
         parts,
         users: Vec::new(),
         groups: Vec::new(),

@@ -11,7 +11,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tree", &["base"]),
     ("archive", &["base", "tree"]),
     ("store", &["base", "tree"]),
+    ("trust", &["base"]),
     ("bundle", &["base", "tree", "store"]),
+    ("remote", &["base", "tree", "store", "bundle", "trust"]),
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
     ("packages", &["base", "tree", "archive"]),
@@ -20,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sandbox", &["base", "tree"]),
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
     ("machine", &["base"]),
+    ("ostree", &["base", "tree", "store"]),
     (
         "pipeline",
         &[
@@ -30,8 +33,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "disk", "boot", "packages", "elf", "finalize",
-            "sandbox", "compose", "machine", "pipeline",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf",
+            "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
         ],
     ),
 ];

@@ -2,6 +2,7 @@
 
 mod adversary;
 mod archive;
+mod base;
 mod boot;
 mod bundle;
 mod compose;
@@ -12,17 +13,23 @@ mod elf;
 mod ext4;
 mod finalize;
 mod fuzz;
+mod history;
 mod house;
 mod init;
 mod judge;
+mod ostree;
 mod packages;
 mod recipe;
 mod recipes;
+mod remote;
 mod rpm;
+#[allow(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
+mod s3;
 mod sandbox;
 mod solver;
 mod store;
 mod tool;
 mod trial;
+mod trust;
 mod twice;
 mod uefi;

@@ -286,6 +286,7 @@ fn every_block_and_key_reaches_the_plan() {
     let plan = good("everything.hcl").plan;
     assert_eq!((plan.image.architecture, plan.image.epoch), (Architecture::Aarch64, Some(1_700_000_000)));
     assert_eq!(plan.image.description.as_deref(), Some("ALL OF IT"));
+    assert_eq!(plan.base.map(|base| base.commit).as_deref(), Some("debian/base~1"));
     assert_eq!(plan.parts.len(), 11);
     let Some(Part::Packages(packages)) = plan.parts.iter().find(|part| matches!(part, Part::Packages(_)))
     else {

@@ -2,10 +2,25 @@
 
 mod crash;
 mod damage;
+mod damages;
 mod encoding;
+mod faults;
+mod fsck;
+mod fsck_cli;
+mod gc;
+mod history;
+mod lease;
+mod model;
 mod objects;
+mod races;
 mod reading;
 mod refs;
+mod repack;
+mod repair;
+mod replay;
+mod scale;
+mod simulation;
+mod workloads;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +44,18 @@ pub fn folder() -> tempfile::TempDir {
 /// Lists the names in a directory.
 pub fn list(folder: impl AsRef<std::path::Path>) -> Vec<std::ffi::OsString> {
     mkimage::base::fs::list(folder.as_ref()).expect("listed")
+}
+
+/// Says a figure in the output of the test, which `--nocapture` shows.
+#[allow(clippy::disallowed_macros, reason = "a test may tell its figures")]
+pub fn tell(text: &str) {
+    println!("{text}");
+}
+
+/// Lists the files below a directory.
+pub fn files_of(root: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let walk = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
+    walk.map(|entry| entry.expect("walked").into_path()).filter(|path| path.is_file()).collect()
 }
 
 pub fn job() -> Job {

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::super::args::{Build, Compose};
+use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
 use crate::pipeline;
@@ -9,7 +11,8 @@ use crate::pipeline;
 pub fn build(context: &Context, arguments: Build) -> Done {
     let plan = context.load(&arguments.recipe)?;
     let store = context.store()?;
-    let options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
+    let mut options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
+    options.annotations = annotations(&arguments.annotate)?;
     let done = pipeline::build(&plan, &options, &store, &arguments.output, &context.job);
     let (composed, written) = done.map_err(|error| context.failure(error))?;
     let output = arguments.output.display();
@@ -38,9 +41,33 @@ pub fn build(context: &Context, arguments: Build) -> Done {
 pub fn compose(context: &Context, arguments: Compose) -> Done {
     let plan = context.load(&arguments.recipe)?;
     let store = context.store()?;
-    let options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
+    let mut options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
+    options.annotations = annotations(&arguments.annotate)?;
     let composed = pipeline::compose(&plan, &options, &store, &context.job);
     let composed = composed.map_err(|error| context.failure(error))?;
     context.printer.data(&composed, || composed.commit.to_string())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Longest value of an annotation, in bytes.
+const ANNOTATION_BYTES_MAX: usize = 4096;
+
+/// Reads `KEY=VALUE` notes.
+fn annotations(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut annotations = BTreeMap::new();
+    for text in texts {
+        let wrong = |problem: &str| Failure::new(Kind::Usage, format!("--annotate {text}: {problem}"));
+        let (key, value) = text.split_once('=').ok_or_else(|| wrong("expected KEY=VALUE"))?;
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+        if key.is_empty() || key.len() > 64 || !key.bytes().all(fits) {
+            return Err(wrong("a key has 1 to 64 letters, digits and \".\", \"_\", \"-\", \"/\""));
+        }
+        if value.len() > ANNOTATION_BYTES_MAX || value.contains(char::is_control) {
+            return Err(wrong("a value is one line of at most 4096 bytes"));
+        }
+        if annotations.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(wrong("the key stands there twice"));
+        }
+    }
+    Ok(annotations)
 }

@@ -1,4 +1,3 @@
-use std::fmt::Write;
 use std::io::Read;
 use std::process::ExitCode;
 
@@ -6,18 +5,97 @@ use super::super::args::{Cat, Checkout, List};
 use super::super::failure::{Failure, Kind};
 use super::super::printer::Reader;
 use super::{Context, Done};
-use crate::base::ImagePath;
 use crate::base::path::escaped;
-use crate::store::{Found, Objects, Store, TreeRef};
+use crate::base::{CommitId, ImagePath, Name};
+use crate::store::{Found, Named, Objects, Store, StoreError, StoredDirectory, TreeRef};
 use crate::tree::content::ContentReader;
-use crate::tree::{Directory, Metadata, Node};
+use crate::tree::{DeviceKind, Directory, File, Metadata, Node};
 
-fn tree(store: &Store, commit: &str) -> Result<TreeRef, Failure> {
-    let id = store.resolve(commit).map_err(Failure::from)?;
-    Ok(store.read_commit(&id).map_err(Failure::from)?.tree)
+/// A place that was named on the command line: an object, and a path inside where it is a tree.
+pub struct Place {
+    root: Found,
+    pub path: ImagePath,
+    /// The commit, where one was named without a path.
+    pub commit: Option<CommitId>,
 }
 
-fn path(text: &str) -> Result<ImagePath, Failure> {
+impl Place {
+    /// Finds what stands there; `None` where nothing does.
+    pub fn found(&self, store: &Store) -> Result<Option<Found>, Failure> {
+        match &self.root {
+            Found::Directory(tree, _) => match store.find(tree, &self.path, false) {
+                Ok(found) => Ok(Some(found)),
+                Err(StoreError::Path { .. }) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            leaf => Ok(self.path.is_root().then(|| leaf.clone())),
+        }
+    }
+
+    /// Finds what stands there, symbolic links followed; nothing is an error.
+    fn find(&self, store: &Store) -> Result<Found, Failure> {
+        match &self.root {
+            Found::Directory(tree, _) => store.find(tree, &self.path, true).map_err(Failure::from),
+            leaf => Ok(leaf.clone()),
+        }
+    }
+
+    /// Returns what stands there as one entry.
+    pub fn node(&self, store: &Store) -> Result<Node, Failure> {
+        Ok(match self.find(store)? {
+            Found::Leaf(node) => node,
+            Found::Directory(_, StoredDirectory { metadata, .. }) => {
+                Node::Directory(Directory { metadata, ..Directory::default() })
+            }
+        })
+    }
+
+    /// Returns the place at a path below.
+    pub fn join(&self, path: &ImagePath) -> Place {
+        let mut joined = self.path.clone();
+        for name in path.names() {
+            joined = joined.join(&Name::new(name).expect("because it is part of a path"));
+        }
+        Place { root: self.root.clone(), path: joined, commit: None }
+    }
+}
+
+/// Finds the place that `REV`, `REV:PATH`, or `REV` and `PATH` name. `REV` may be the id of a tree or file too.
+pub fn place(store: &Store, revision: &str, at: Option<&str>) -> Result<Place, Failure> {
+    let (named, inside) = store.resolve_any(revision).map_err(Failure::from)?;
+    let path = match (inside, at) {
+        (Some(_), Some(at)) => {
+            let problem = format!("{revision} names a path already, and {at} is another one");
+            return Err(Failure::new(Kind::Usage, problem).hint("write REV:PATH, or REV and PATH"));
+        }
+        (Some(inside), None) => Some(inside),
+        (None, at) => at.map(path).transpose()?,
+    };
+    let (root, commit) = match named {
+        Named::Commit(id) => {
+            (directory(store, &store.read_commit(&id).map_err(Failure::from)?.tree)?, Some(id))
+        }
+        Named::Tree(tree) => (directory(store, &tree)?, None),
+        Named::Blob(content) => {
+            (Found::Leaf(Node::File(File { metadata: Metadata::root(0o644), content })), None)
+        }
+    };
+    if let (Found::Leaf(_), Some(path)) = (&root, &path) {
+        return Err(Failure::new(
+            Kind::NotFound,
+            format!("{revision} is a file, so there is no {path} inside"),
+        ));
+    }
+    let commit = commit.filter(|_| path.is_none());
+    Ok(Place { root, path: path.unwrap_or_else(ImagePath::root), commit })
+}
+
+fn directory(store: &Store, tree: &TreeRef) -> Result<Found, Failure> {
+    Ok(Found::Directory(*tree, store.read_directory(tree).map_err(Failure::from)?))
+}
+
+/// Reads a path inside a tree; a leading `/` may be left out.
+pub fn path(text: &str) -> Result<ImagePath, Failure> {
     let absolute = if text.starts_with('/') { text.to_owned() } else { format!("/{text}") };
     ImagePath::new(absolute.as_bytes()).map_err(|error| Failure::new(Kind::Usage, error.to_string()))
 }
@@ -25,10 +103,9 @@ fn path(text: &str) -> Result<ImagePath, Failure> {
 /// `mkimage ls`: lists what stands at a path.
 pub fn ls(context: &Context, arguments: &List) -> Done {
     let store = context.store()?;
-    let tree = tree(&store, &arguments.commit)?;
-    let at = path(&arguments.path)?;
+    let place = place(&store, &arguments.commit, arguments.path.as_deref())?;
     let mut rows = Vec::new();
-    match store.find(&tree, &at, true).map_err(Failure::from)? {
+    match place.find(&store)? {
         Found::Directory(found, _) if arguments.recursive => {
             let directory = store.read_tree(&context.job, &found).map_err(Failure::from)?;
             rows.extend(directory.paths().map(|(below, node)| row(&below.to_string()[1..], node)));
@@ -47,7 +124,7 @@ pub fn ls(context: &Context, arguments: &List) -> Done {
                 });
             }
         }
-        Found::Leaf(node) => rows.push(row(&at.to_string(), &node)),
+        Found::Leaf(node) => rows.push(row(&place.path.to_string(), &node)),
     }
     let data: Vec<_> = rows.iter().map(|row| &row.0).collect();
     context.printer.data(&data, || rows.iter().map(|row| row.1.as_str()).collect())?;
@@ -55,43 +132,56 @@ pub fn ls(context: &Context, arguments: &List) -> Done {
 }
 
 /// One entry, for programs and for people.
-fn row(name: &str, node: &Node) -> (serde_json::Value, String) {
+pub fn row(name: &str, node: &Node) -> (serde_json::Value, String) {
+    let mut value = serde_json::json!({ "name": name });
+    let facts = facts(node);
+    let letter = match node {
+        Node::Directory(_) => 'd',
+        Node::File(_) => '-',
+        Node::Symlink(_) => 'l',
+        Node::Device(device) if device.kind == DeviceKind::Block => 'b',
+        Node::Device(_) => 'c',
+        Node::Fifo(_) => 'p',
+        Node::Socket(_) => 's',
+        Node::HardLink(_) => 'h',
+    };
+    let none = Metadata::default();
+    let Metadata { mode, uid, gid, .. } = node.metadata().unwrap_or(&none);
+    let size = facts["size"].as_u64().map(|size| size.to_string()).unwrap_or_default();
+    let target = facts["target"].as_str().map(|target| format!(" {target}")).unwrap_or_default();
+    let text = format!("{letter} {mode:04o} {uid:>5} {gid:>5} {size:>10} {name}{target}\n");
+    if let (Some(value), serde_json::Value::Object(facts)) = (value.as_object_mut(), facts) {
+        value.extend(facts);
+    }
+    (value, text)
+}
+
+/// What is to be said of a node, for programs.
+pub fn facts(node: &Node) -> serde_json::Value {
     let none = Metadata::default();
     let metadata = node.metadata().unwrap_or(&none);
-    let (letter, size, target) = match node {
-        Node::Directory(_) => ('d', None, None),
-        Node::File(file) => ('-', Some(file.content.size), None),
-        Node::Symlink(link) => ('l', None, Some(format!("-> {}", escaped(&link.target)))),
-        Node::Device(device) => {
-            let letter = if device.kind == crate::tree::DeviceKind::Block { 'b' } else { 'c' };
-            (letter, None, Some(format!("{}:{}", device.major, device.minor)))
-        }
-        Node::Fifo(_) => ('p', None, None),
-        Node::Socket(_) => ('s', None, None),
-        Node::HardLink(target) => ('h', None, Some(format!("= {target}"))),
-    };
-    let id = match node {
-        Node::File(file) => Some(file.content.id),
+    let target = match node {
+        Node::Symlink(link) => Some(format!("-> {}", escaped(&link.target))),
+        Node::Device(device) => Some(format!("{}:{}", device.major, device.minor)),
+        Node::HardLink(target) => Some(format!("= {target}")),
         _ => None,
     };
-    let value = serde_json::json!({
-        "name": name, "kind": node.kind(), "mode": format!("{:04o}", metadata.mode), "uid": metadata.uid,
-        "gid": metadata.gid, "size": size, "id": id, "target": target,
-    });
-    let mut text = String::new();
-    let size = size.map(|size| size.to_string()).unwrap_or_default();
-    let target = target.map(|target| format!(" {target}")).unwrap_or_default();
-    let (mode, uid, gid) = (metadata.mode, metadata.uid, metadata.gid);
-    let _ = writeln!(text, "{letter} {mode:04o} {uid:>5} {gid:>5} {size:>10} {name}{target}");
-    (value, text)
+    let content = match node {
+        Node::File(file) => Some(file.content),
+        _ => None,
+    };
+    serde_json::json!({
+        "kind": node.kind(), "mode": format!("{:04o}", metadata.mode), "uid": metadata.uid, "gid": metadata.gid,
+        "size": content.map(|content| content.size), "id": content.map(|content| content.id), "target": target,
+    })
 }
 
 /// `mkimage cat`: prints a file.
 pub fn cat(context: &Context, arguments: &Cat) -> Done {
     let store = context.store()?;
-    let tree = tree(&store, &arguments.commit)?;
-    let at = path(&arguments.path)?;
-    let node = match store.find(&tree, &at, true).map_err(Failure::from)? {
+    let place = place(&store, &arguments.commit, arguments.path.as_deref())?;
+    let at = &place.path;
+    let node = match place.find(&store)? {
         Found::Leaf(node) => node,
         Found::Directory(..) => {
             return Err(Failure::new(Kind::NotFound, format!("{at} is a directory, not a file")));
@@ -117,7 +207,11 @@ pub fn cat(context: &Context, arguments: &Cat) -> Done {
 /// `mkimage checkout`: writes a tree into a directory.
 pub fn checkout(context: &Context, arguments: &Checkout) -> Done {
     let store = context.store()?;
-    let tree = tree(&store, &arguments.commit)?;
+    let place = place(&store, &arguments.commit, None)?;
+    let Found::Directory(tree, _) = place.find(&store)? else {
+        return Err(Failure::new(Kind::NotFound, format!("{} is a file, not a directory", place.path))
+            .hint("`mkimage cat` prints files"));
+    };
     let report = store.checkout(&context.job, &tree, &arguments.directory).map_err(Failure::from)?;
     for skipped in &report.skipped {
         context.printer.warn(&format!("{}: {}", skipped.path, skipped.what));

@@ -1,16 +1,41 @@
 //! One verb a file: arguments → a room's door → what is printed.
 
+pub(super) mod bisect;
 mod build;
+mod changes;
 mod check;
+pub(super) mod completion;
+pub(super) mod diff;
 mod format;
+mod fsck;
+pub(super) mod gc;
 mod inspect;
+mod key;
 mod lock;
+pub(super) mod log;
 mod look;
-mod refs;
+pub(super) mod ostree;
+mod patch;
+pub(super) mod promote;
+mod pull;
+mod push;
+pub(super) mod refs;
+mod remote;
 mod run;
+pub(super) mod show;
+pub(super) mod store;
+pub(super) mod tag;
+pub(super) mod undo;
+
+pub use key::Key;
+pub use pull::{Clone, Mirror, Pull};
+pub use push::Push;
+pub use remote::RemoteVerbs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+pub use fsck::Fsck;
 
 use super::Context;
 use super::args::{Command, PackageArgs, RecipeArgs};
@@ -40,23 +65,42 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         }
         Command::Run(arguments) => run::run(context, arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
-        Command::Refs => refs::refs(context),
-        Command::Log(arguments) => refs::log(context, &arguments),
-        Command::Show(arguments) => refs::show(context, &arguments),
+        Command::Refs(arguments) => refs::run(context, &arguments),
+        Command::Log(arguments) => log::run(context, &arguments),
+        Command::Show(arguments) => show::run(context, &arguments),
+        Command::Diff(arguments) => diff::run(context, &arguments),
+        Command::Tag(arguments) => tag::run(context, &arguments),
+        Command::Promote(arguments) => promote::run(context, &arguments),
+        Command::Undo(arguments) => undo::undo(context, &arguments),
+        Command::Redo(arguments) => undo::redo(context, &arguments),
+        Command::Bisect(arguments) => bisect::run(context, &arguments),
+        Command::Gc(arguments) => gc::gc(context, &arguments),
+        Command::Repack => gc::repack(context),
+        Command::Store(command) => store::run(context, &command),
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),
+        Command::Completion(arguments) => completion::script(context, &arguments),
+        Command::Complete(arguments) => completion::complete(context, &arguments),
+        Command::Key(arguments) => key::run(context, &arguments),
+        Command::Push(arguments) => push::run(context, &arguments),
+        Command::Pull(arguments) => pull::pull(context, &arguments),
+        Command::Clone(arguments) => pull::clone(context, &arguments),
+        Command::Mirror(arguments) => pull::mirror(context, &arguments),
+        Command::Remote(arguments) => remote::run(context, &arguments),
+        Command::Fsck(arguments) => fsck::run(context, arguments),
+        Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }
 
 impl Context {
     /// Opens the store that the command line, the environment or the user's home names.
     fn store(&self) -> Result<Store, Failure> {
-        let path = match &self.global.store {
-            Some(path) => path.clone(),
-            None => default_store()?,
-        };
-        Store::open(path).map_err(Failure::from)
+        open_store(self.global.store.as_deref())
+    }
+
+    fn store_path(&self) -> Result<PathBuf, Failure> {
+        self.global.store.clone().map_or_else(default_store, Ok)
     }
 
     /// Reads a recipe; what is doubtful about it is printed as a warning.
@@ -122,6 +166,7 @@ impl Context {
             epoch: source_date_epoch(environment("SOURCE_DATE_EPOCH"))
                 .map_err(|error| self.failure(error))?,
             scratch: std::env::temp_dir(),
+            annotations: std::collections::BTreeMap::new(),
         })
     }
 }
@@ -130,6 +175,15 @@ impl Context {
 fn beside_this_program() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::of(Kind::Failed, &error))?;
     Ok(program.with_file_name("mkimage-init"))
+}
+
+/// Opens the store at a path, or where the environment or the user's home has it.
+fn open_store(path: Option<&Path>) -> Result<Store, Failure> {
+    let path = match path {
+        Some(path) => path.to_owned(),
+        None => default_store()?,
+    };
+    Store::open(path).map_err(Failure::from)
 }
 
 fn default_store() -> Result<PathBuf, Failure> {

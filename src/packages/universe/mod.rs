@@ -25,6 +25,7 @@ use super::deb::index::{self, IndexEntry, IndexError, MultiArch, Paragraph, Rela
 use super::deb::relation;
 use super::deb::version::Version;
 use super::digest::Sha256;
+use super::request::fits;
 
 /// Starts the name of every kernel package, metapackages too.
 const KERNEL: &str = "linux-image-";
@@ -56,6 +57,8 @@ pub enum BareError {
     Unknown { name: String, architecture: String, similar: Vec<String> },
     #[error("{name} {version} asks for {needs}, which is not there")]
     Metapackage { name: String, version: String, needs: String },
+    #[error("no version of {name} is {pattern:?}, as the recipe pins it; there is {}", found.join(", "))]
+    Pinned { name: String, pattern: String, found: Vec<String> },
 }
 
 /// Writes the end of a message about a name that is not there.
@@ -271,22 +274,42 @@ impl Universe {
 
     /// Returns the native package that a bare name stands for: the best of this name; for a kernel's metapackage
     /// the kernel that it depends on, one step and no further.
-    pub fn bare(&self, name: &str) -> Result<PackageId, BareError> {
+    pub fn bare(&self, name: &str, pins: &BTreeMap<String, String>) -> Result<PackageId, BareError> {
         let native = self.architectures[0].as_str();
         let unknown = || BareError::Unknown {
             name: name.to_owned(),
             architecture: native.to_owned(),
             similar: self.similar(name),
         };
-        let id = *self.find(name, Some(native)).first().ok_or_else(unknown)?;
+        let id = *self.pinned(name, native, pins)?.first().ok_or_else(unknown)?;
         let Some(kernel) = self.kernel(id) else { return Ok(id) };
-        let kernels = self.find(kernel.name, Some(native));
+        let kernels = self.pinned(kernel.name, native, pins)?;
         let found = kernels.into_iter().find(|found| kernel.accepts(self.version(*found)));
         found.ok_or_else(|| BareError::Metapackage {
             name: name.to_owned(),
             version: self.version(id).to_owned(),
             needs: kernel.to_string(),
         })
+    }
+
+    /// Returns the versions of a package that its pin allows, best first.
+    fn pinned(
+        &self,
+        name: &str,
+        architecture: &str,
+        pins: &BTreeMap<String, String>,
+    ) -> Result<Vec<PackageId>, BareError> {
+        let all = self.find(name, Some(architecture));
+        let Some(pattern) = pins.get(name).filter(|_| !all.is_empty()) else { return Ok(all) };
+        let allowed: Vec<_> = all.iter().filter(|id| fits(pattern, self.version(**id))).copied().collect();
+        match allowed.is_empty() {
+            true => Err(BareError::Pinned {
+                name: name.to_owned(),
+                pattern: pattern.clone(),
+                found: all.iter().map(|id| self.version(*id).to_owned()).collect(),
+            }),
+            false => Ok(allowed),
+        }
     }
 
     /// Returns the kernel for which a metapackage stands; `None` for every other package.

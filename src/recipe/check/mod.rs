@@ -15,7 +15,7 @@ use super::diagnostics::{Code, Problem};
 use super::evaluate::Evaluator;
 use super::hint::suggest;
 use super::keywords::{self, Count};
-use super::plan::{Architecture, ImagePlan, Origin, Part, Plan};
+use super::plan::{Architecture, BasePlan, ImagePlan, Origin, Part, Plan};
 use super::source::{Sources, Span};
 use fields::Fields;
 
@@ -50,6 +50,7 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
         blocks.iter().filter_map(|block| Fields::read(block, None, evaluator)).collect();
     counts(blocks, &context);
     let image = one(&checked, "image").map(|fields| self::image(fields, &context));
+    let base = one(&checked, "base").map(|fields| self::base(fields, &context));
     let parts: Vec<Part> = checked.iter().filter_map(|fields| part(fields, &context)).collect();
     let all_planned = parts.len() == checked.iter().filter(|fields| is_part(fields)).count();
     let mut users = accounts::users(&checked, &context);
@@ -69,6 +70,10 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
     }
     Some(Plan {
         image: image??,
+        base: match base {
+            None => None,
+            Some(base) => Some(base?),
+        },
         parts,
         users: users.into_iter().collect::<Option<_>>()?,
         groups: groups.into_iter().collect::<Option<_>>()?,
@@ -146,6 +151,11 @@ fn missing(name: &str, blocks: &[&Block], context: &Context<'_>) {
 fn image_architecture(checked: &[Fields<'_>]) -> Architecture {
     let word = one(checked, "image").and_then(|fields| fields.text("architecture"));
     if word.as_deref() == Some("aarch64") { Architecture::Aarch64 } else { Architecture::X86_64 }
+}
+
+fn base(fields: &Fields<'_>, context: &Context<'_>) -> Option<BasePlan> {
+    fields.sound().then_some(())?;
+    Some(BasePlan { commit: fields.text("commit")?, origin: context.origin(fields) })
 }
 
 fn image(fields: &Fields<'_>, context: &Context<'_>) -> Option<ImagePlan> {

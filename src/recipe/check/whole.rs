@@ -10,6 +10,7 @@ use crate::base::ImagePath;
 
 pub(super) fn check(checked: &[Fields<'_>], context: &Context<'_>) {
     what_runs(checked, context);
+    base_is_another(checked, context);
     duplicate_paths(checked, context);
     duplicate_trees(checked, context);
     duplicate_ports(checked, context);
@@ -31,6 +32,18 @@ fn packages_agree(checked: &[Fields<'_>], context: &Context<'_>) {
                 );
             }
         }
+    }
+}
+
+/// An image on its own last build would grow by itself at each one.
+fn base_is_another(checked: &[Fields<'_>], context: &Context<'_>) {
+    let image = one(checked, "image").and_then(Fields::label_text);
+    let Some(fields) = one(checked, "base") else { return };
+    let Some(commit) = fields.text("commit") else { return };
+    if image.is_some_and(|image| commit.split(['~', '^']).next() == Some(&image)) {
+        let message = "an image can't stand on the ref that its own builds move";
+        let problem = Problem::new(Code::Conflict, fields.span_or_header("commit"), message);
+        context.report(problem.hint("name another ref, or pin the commit by its whole id"));
     }
 }
 

@@ -36,6 +36,12 @@ pub(in super::super) const IMAGE_NAME: Pattern = Pattern {
     matches: |text| shaped(text, small, |byte| small(byte) || b"._-".contains(&byte), 64),
 };
 
+pub(in super::super) const REVISION: Pattern = Pattern {
+    what: "a commit of the store",
+    rule: "a ref, with `~N` behind it or not, or the first digits of an id",
+    matches: |text| shaped(text, small, |byte| small(byte) || b"._-/~^".contains(&byte), 520),
+};
+
 pub(in super::super) const VERSION: Pattern = Pattern {
     what: "a version",
     rule: "1 to 64 letters, digits, `.`, `_`, `+`, `~`, `-`, the first one a letter or digit",

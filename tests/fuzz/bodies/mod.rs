@@ -10,18 +10,21 @@ mod archive;
 mod boot;
 mod build;
 mod bundle;
+mod damage;
 mod device;
 mod elf;
 mod ext4;
 mod finalize;
 mod init;
 mod openpgp;
+mod ostree;
 mod packages;
 mod partitions;
 mod recipe;
 mod rpm;
 mod solving;
 mod store;
+mod trust;
 mod volume;
 
 use std::sync::LazyLock;
@@ -178,9 +181,19 @@ pub const TARGETS: &[Target] = &[
         rounds: 4000,
     },
     Target { name: "commit", run: store::commit, seeds: store::commit_seeds, words: &[], rounds: 4000 },
+    Target { name: "ostree", run: ostree::objects, seeds: ostree::seeds, words: ostree::WORDS, rounds: 3000 },
     Target { name: "bundle", run: bundle::file, seeds: bundle::file_seeds, words: &[], rounds: 1500 },
     Target { name: "delta", run: bundle::delta, seeds: bundle::delta_seeds, words: &[], rounds: 150 },
     Target { name: "names", run: store::names, seeds: store::name_seeds, words: store::WORDS, rounds: 3000 },
+    Target {
+        name: "envelope",
+        run: trust::envelope,
+        seeds: trust::envelope_seeds,
+        words: trust::WORDS,
+        rounds: 3000,
+    },
+    Target { name: "site", run: trust::site, seeds: trust::site_seeds, words: trust::WORDS, rounds: 3000 },
+    Target { name: "key", run: trust::key, seeds: trust::key_seeds, words: trust::WORDS, rounds: 3000 },
     Target {
         name: "sysusers",
         run: finalize::sysusers,
@@ -201,6 +214,14 @@ pub const TARGETS: &[Target] = &[
         seeds: finalize::unit_seeds,
         words: finalize::WORDS,
         rounds: 1500,
+    },
+    Target { name: "pack", run: damage::pack, seeds: damage::pack_seeds, words: damage::WORDS, rounds: 150 },
+    Target {
+        name: "store_lines",
+        run: damage::lines,
+        seeds: damage::lines_seeds,
+        words: damage::WORDS,
+        rounds: 150,
     },
 ];
 

@@ -80,7 +80,7 @@ pub fn index(bytes: &[u8]) {
         for id in universe.find(name, None) {
             assert_eq!(universe.package(id).name, *name);
         }
-        let _ = universe.bare(name);
+        let _ = universe.bare(name, &Default::default());
     }
     for (dependencies, recommends) in [(true, false), (true, true), (false, false)] {
         let root = |name: &String| Root { name: name.clone(), version: None, suite: None };

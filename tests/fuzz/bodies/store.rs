@@ -5,13 +5,26 @@ use std::collections::BTreeMap;
 use mkimage::base::{Bytes, Digest, ImagePath, Name, TreeId};
 use mkimage::boot::slots::EntryName;
 use mkimage::store::{
-    Architecture, Commit, DiskSpec, Filesystem, Input, InputDigest, RefName, StoredDirectory, StoredNode,
-    TreeRef,
+    Architecture, Commit, DiskSpec, Filesystem, Input, InputDigest, MoveId, Place, RefName, Revision,
+    StoredDirectory, StoredNode, TreeRef,
 };
 use mkimage::tree::{Content, Device, DeviceKind, File, Metadata, Node, Symlink};
 
-pub const WORDS: &[&str] =
-    &["/", "..", ".lock", "./", "//", "MiB", "KiB", "18446744073709551615", "g1+3-0.efi", "-"];
+pub const WORDS: &[&str] = &[
+    "/",
+    "..",
+    ".lock",
+    "./",
+    "//",
+    "MiB",
+    "KiB",
+    "18446744073709551615",
+    "g1+3-0.efi",
+    "-",
+    "~1",
+    "^",
+    ":/",
+];
 
 /// What decodes has one encoding: the bytes that it was decoded from.
 pub fn directory(bytes: &[u8]) {
@@ -107,10 +120,27 @@ pub fn names(bytes: &[u8]) {
         assert_eq!(EntryName::parse(&name.to_string()), Some(name));
     }
     let _ = text.parse::<Digest>();
+    if let Ok(name) = text.parse::<MoveId>() {
+        assert_eq!(name.to_string(), text);
+    }
+    if let Ok(place) = text.parse::<Place>() {
+        assert_eq!(place.revision.to_string().parse::<Revision>().as_ref(), Ok(&place.revision));
+    }
 }
 
 pub fn name_seeds() -> Vec<Vec<u8>> {
     let id = Digest::of(b"x").to_string();
-    let texts = ["hello", "a/b/c.d-e_f", "/usr/bin/x", "./a/b/", "64MiB", "g7+2-1.efi", "inactive.bin", &id];
+    let texts = [
+        "hello",
+        "env/prod~2^3:/etc/x",
+        "00000000000000010000002a",
+        "a/b/c.d-e_f",
+        "/usr/bin/x",
+        "./a/b/",
+        "64MiB",
+        "g7+2-1.efi",
+        "inactive.bin",
+        &id,
+    ];
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

@@ -121,6 +121,11 @@ fn any_change_to_the_file_is_seen() {
     ] {
         assert!(verify_cleartext(changed.as_bytes(), &keyring, NOW).is_err(), "{why}");
     }
+    let dashed = key.sign("Suite: x\n- y\n-----z\n");
+    let text = verify_cleartext(dashed.as_bytes(), &keyring, NOW).expect("good");
+    assert_eq!(&**text, "Suite: x\n- y\n-----z\n");
+    let unescaped = dashed.replacen("- - y", "- y", 1);
+    assert!(unescaped != dashed && verify_cleartext(unescaped.as_bytes(), &keyring, NOW).is_err());
     for at in (0..signed.len()).step_by(7) {
         let mut bytes = signed.clone().into_bytes();
         bytes[at] ^= 1;

@@ -214,7 +214,16 @@ fn a_bare_metapackage_stands_for_its_kernel() {
          linux-image-broken 1 amd64; Depends: linux-image-6.0 (= 6.0-1)
          shim 1 all; Depends: ghost",
     );
-    let shown = |name: &str| world.bare(name).map(|id| format!("{} {}", world.name(id), world.version(id)));
+    let pinned = |name: &str, pins: &[(&str, &str)]| {
+        let pins = pins.iter().map(|(name, version)| (name.to_string(), version.to_string())).collect();
+        world.bare(name, &pins).map(|id| format!("{} {}", world.name(id), world.version(id)))
+    };
+    let shown = |name: &str| pinned(name, &[]);
+    let kernel = "linux-image-6.1.0-2-amd64";
+    assert_eq!(pinned(kernel, &[(kernel, "6.1.2-1")]), Ok(format!("{kernel} 6.1.2-1")));
+    let error = pinned(kernel, &[(kernel, "5.*")]).expect_err("no such version").to_string();
+    assert!(error.contains("\"5.*\"") && error.contains("6.1.2-2, 6.1.2-1"), "{error}");
+    assert!(pinned("linux-image-amd64", &[(kernel, "6.1.2-2")]).is_err(), "the metapackage wants the other");
     assert_eq!(shown("linux-image-amd64"), Ok("linux-image-6.1.0-2-amd64 6.1.2-1".to_owned()));
     assert_eq!(shown("linux-image-6.1.0-2-amd64"), Ok("linux-image-6.1.0-2-amd64 6.1.2-2".to_owned()));
     assert_eq!(shown("shim"), Ok("shim 1".to_owned()));

@@ -90,7 +90,7 @@ fn expect_rerun(folder: &Path, commits: &[CommitId; 2], when: &str) {
     expect_sound(folder, commits, 2, when);
     assert_eq!(list(folder.join("tmp")), [".lock"], "{when}");
     assert_eq!(list(folder.join("refs")), [".lock", "channel", "main", "third"], "{when}");
-    let expected = ["format", "journal", "memo", "packs", "reflog", "refs", "tmp"];
+    let expected = ["format", "journal", "leases", "memo", "packs", "reflog", "refs", "tmp", "trash"];
     assert_eq!(list(folder), expected, "{when}");
     assert_eq!(list(folder.join("journal")).len(), 0, "{when}");
 }
@@ -201,7 +201,8 @@ impl Watcher for Recorder {
             Change::CreateDirectory(path) => Step::CreateDirectory(path.to_owned()),
             Change::CreateFile(path) => Step::CreateFile(path.to_owned()),
             Change::Write { path, offset, bytes } => Step::Write(path.to_owned(), offset, bytes.to_vec()),
-            Change::Discard { .. } => return Ok(()),
+            Change::Discard { .. } | Change::Touch(_) => return Ok(()),
+            Change::Link { .. } => panic!("nothing in this work links"),
             Change::Sync(path) => Step::Sync(path.to_owned()),
             Change::SyncDirectory(path) => Step::SyncDirectory(path.to_owned()),
             Change::Rename { from, to } => Step::Rename(from.to_owned(), to.to_owned()),

@@ -55,11 +55,19 @@ fn a_changed_byte_of_a_pack_is_detected() {
     let folder = folder();
     let (pack, _, contents) = one_pack(folder.path());
     let whole = std::fs::read(&pack).expect("read");
+    // Behind the frames stands the trailer, which no reader looks at.
+    let foot = &whole[whole.len() - 16..][..8];
+    let entries = u64::from_le_bytes(foot.try_into().expect("8 bytes")) as usize;
+    let frames = 8..whole.len() - 48 - entries;
     for index in 8..whole.len() {
         let mut changed = whole.clone();
         changed[index] ^= 0x40;
         overwrite(&pack, &changed);
-        assert_eq!(read_everything(folder.path(), &contents), contents.len() - 1, "byte {index}");
+        let lost = usize::from(frames.contains(&index));
+        assert_eq!(read_everything(folder.path(), &contents), contents.len() - lost, "byte {index}");
+        if index % 37 == 0 || lost == 0 {
+            assert_eq!(open(folder.path()).check(&job()).expect("checked").faults.len(), 1, "byte {index}");
+        }
     }
     overwrite(&pack, &whole[..whole.len() - 1]);
     assert_eq!(read_everything(folder.path(), &contents), 0, "a cut pack");
@@ -94,13 +102,17 @@ fn a_changed_byte_of_an_index_is_detected() {
         // The whole check reads all of it, so that no byte can change unseen.
         if at % 97 == 0 || at + 40 > whole.len() {
             let faults = open(folder.path()).check(&job()).expect("checked").faults;
-            assert_eq!(faults.len(), 1, "byte {at}: {faults:?}");
+            assert!(!faults.is_empty(), "byte {at}: {faults:?}");
+            assert!(
+                matches!(faults[0].damage, mkimage::store::Damage::Index { .. }),
+                "byte {at}: {faults:?}"
+            );
         }
     }
     for length in [0, 7, 100, 6199, 6200, whole.len() - 33, whole.len() - 1] {
         overwrite(&index, &whole[..length]);
         read_everything(folder.path(), &contents);
-        assert_eq!(open(folder.path()).check(&job()).expect("checked").faults.len(), 1, "{length} bytes");
+        assert!(!open(folder.path()).check(&job()).expect("checked").is_sound(), "{length} bytes");
     }
 }
 

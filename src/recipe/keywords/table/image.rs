@@ -1,6 +1,6 @@
 //! The image, its variables and includes.
 
-use super::super::patterns::{IMAGE_NAME, VERSION};
+use super::super::patterns::{IMAGE_NAME, REVISION, VERSION};
 use super::super::{Block, Count, Kind, Label, Need};
 use super::{block, key};
 
@@ -54,6 +54,23 @@ pub(super) const IMAGE: Block = block(
     "What is built.",
     r#"image "hello" {
   version = "1.0"
+}"#,
+);
+
+pub(super) const BASE: Block = block(
+    "base",
+    Label::None,
+    Count::AtMostOne,
+    &[key(
+        "commit",
+        Kind::Pattern(&REVISION),
+        Need::Required,
+        r#""debian/base""#,
+        "The commit: a ref of the store, or an id. A whole id pins it; a ref may lead elsewhere at the next build.",
+    )],
+    "Another commit's tree, under everything else wherever the block stands. Parts may replace its files and links without a word; a directory stays one. Only the tree counts: not its kernel, disk, command or host name. The packages of a base are files like others: nothing that `packages` names is taken from them.",
+    r#"base {
+  commit = "debian/base"
 }"#,
 );
 

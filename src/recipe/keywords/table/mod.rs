@@ -13,6 +13,7 @@ use super::{Block, Count, Key, Kind, Label, Need};
 /// Every block, in the order of the reference page. Blocks of one name stand together.
 pub(in super::super) const BLOCKS: &[Block] = &[
     image::IMAGE,
+    image::BASE,
     image::VARIABLE,
     image::INCLUDE,
     app::APP,

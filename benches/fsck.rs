@@ -1,0 +1,189 @@
+//! A whole check of a store, beside what this machine can hash: bytes of objects in a second.
+//!
+//! `cargo bench --bench fsck`. `MKIMAGE_BENCH_TREE` names a directory whose files are stored; without it, a Debian
+//! minbase tree is made once with mmdebstrap. `MKIMAGE_BENCH_ROUNDS` (5) says how often each takes its turn.
+//! The limit is BLAKE3 over the same files on as many threads, from memory, each file for itself: what `b3sum`
+//! does. A check hashes frames as well as files, and decompresses in between.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mkimage::base::job::Job;
+use mkimage::base::{Name, Stopwatch};
+use mkimage::store::{Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store};
+use mkimage::tree::{ContentSink, Directory, File, Metadata, Node};
+
+fn main() {
+    let rounds: usize =
+        std::env::var("MKIMAGE_BENCH_ROUNDS").map_or(5, |text| text.parse().expect("a number"));
+    let tree = tree();
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let job = Job::quiet(0);
+    let files = read(&tree);
+    let store = ingest(scratch.path(), &files, &job);
+    let [mut whole, mut quick, mut limit] = [const { Vec::<f64>::new() }; 3];
+    let mut report = None;
+    let mut peak = 0;
+    for _ in 0..rounds {
+        limit.push(seconds(|| {
+            job.workers.map(files.iter().collect(), |file: &Vec<u8>| blake3::hash(file));
+        }));
+        let store = Store::open(scratch.path()).expect("opened");
+        whole.push(seconds(|| report = Some(store.check(&job).expect("checked"))));
+        quick.push(seconds(|| drop(store.check_quickly(&job).expect("checked"))));
+    }
+    drop(store);
+    let plain: u64 = files.iter().map(|file| file.len() as u64).sum();
+    drop(files);
+    reset_peak();
+    let store = Store::open(scratch.path()).expect("opened");
+    let before = peak_kib();
+    assert!(store.check(&job).expect("checked").is_sound());
+    peak = peak.max(peak_kib().saturating_sub(before));
+    let report = report.expect("a round");
+    assert!(report.is_sound(), "{report:?}");
+    let [whole, quick, limit] = [&mut whole, &mut quick, &mut limit].map(|times| median(times));
+    let rate = |bytes: u64, seconds: f64| bytes as f64 / seconds / 1e9;
+    let mut out = std::io::stdout().lock();
+    let mut line = |text: String| writeln!(out, "{text}").expect("written");
+    let (objects, bytes) = (report.objects, report.bytes);
+    line(format!(
+        "check of {objects} objects, {:.0} MB, {} workers, medians",
+        bytes as f64 / 1e6,
+        job.workers.count()
+    ));
+    let checked = rate(bytes, whole);
+    line(format!(
+        "  mkimage fsck          {whole:7.3} s   {checked:5.2} GB/s of object data (target >= 1.5), {peak} KiB more memory"
+    ));
+    line(format!("  mkimage fsck --quick  {quick:7.3} s"));
+    let hashed = rate(plain, limit);
+    line(format!(
+        "  BLAKE3 of the files   {limit:7.3} s   {hashed:5.2} GB/s, the check has {:.2} of it",
+        checked / hashed
+    ));
+    let [packs, indexes, trailers] = sizes(&scratch.path().join("packs"));
+    let each = |bytes: u64| bytes as f64 / objects as f64;
+    line(format!(
+        "  packs {packs} bytes; indexes {indexes} ({:.1} an object); trailers {trailers} ({:.1} an object, {:.2} % of the packs)",
+        each(indexes),
+        each(trailers),
+        trailers as f64 * 100.0 / packs as f64
+    ));
+}
+
+/// Reads all files below a directory into memory.
+fn read(tree: &Path) -> Vec<Vec<u8>> {
+    let walk = walkdir::WalkDir::new(tree).sort_by_file_name().into_iter().flatten();
+    let files = walk.filter(|entry| entry.file_type().is_file());
+    files.map(|entry| std::fs::read(entry.path()).expect("read")).collect()
+}
+
+/// Stores files, a thousand in a directory, under a ref.
+fn ingest(store: &Path, files: &[Vec<u8>], job: &Job) -> Store {
+    let store = Store::open(store).expect("opened");
+    let transaction = store.begin(job);
+    let contents =
+        job.workers.map(files.iter().collect(), |file: &Vec<u8>| transaction.put(file).expect("put"));
+    let mut root = Directory::default();
+    for (number, contents) in contents.chunks(1000).enumerate() {
+        let mut folder = Directory::default();
+        for (index, content) in contents.iter().enumerate() {
+            let file = File { metadata: Metadata::root(0o644), content: *content };
+            folder.entries.insert(name(index), Node::File(file));
+        }
+        root.entries.insert(name(number), Node::Directory(folder));
+    }
+    let tree = transaction.put_tree(job, &root.seal().expect("sealed")).expect("put");
+    let commit = transaction.put_commit(&commit_of(tree)).expect("put");
+    let update =
+        RefUpdate { name: RefName::new("bench").expect("a name"), expected: Expected::Any, new: commit };
+    transaction.commit(&[update], "bench").expect("committed");
+    store
+}
+
+fn name(number: usize) -> Name {
+    Name::new(format!("{number:06}").as_bytes()).expect("a name")
+}
+
+/// Bytes of packs, of indexes, and of the trailers of packs.
+fn sizes(packs: &Path) -> [u64; 3] {
+    let [mut pack_bytes, mut index_bytes, mut trailer_bytes] = [0; 3];
+    for name in mkimage::base::fs::list(packs).expect("listed") {
+        let bytes = std::fs::read(packs.join(&name)).expect("read");
+        if name.to_string_lossy().ends_with(".idx") {
+            index_bytes += bytes.len() as u64;
+        } else {
+            pack_bytes += bytes.len() as u64;
+            let entries = bytes[bytes.len() - 16..].first_chunk::<8>().expect("a trailer");
+            trailer_bytes += u64::from_le_bytes(*entries) + 48;
+        }
+    }
+    [pack_bytes, index_bytes, trailer_bytes]
+}
+
+fn commit_of(tree: mkimage::store::TreeRef) -> Commit {
+    let disk = DiskSpec {
+        layout: 1,
+        architecture: Architecture::X86_64,
+        filesystem: Filesystem::Ext4,
+        slot_size: None,
+        uki_size: None,
+        data_size: 0,
+        data_path: "/data".to_owned(),
+        tries: 3,
+    };
+    Commit {
+        tree,
+        boot: None,
+        disk,
+        epoch: 0,
+        name: "bench".to_owned(),
+        version: None,
+        recipe: Vec::new(),
+        variables: Default::default(),
+        lock: None,
+        inputs: Vec::new(),
+        parents: Vec::new(),
+        tool_version: "bench".to_owned(),
+        annotations: Default::default(),
+    }
+}
+
+fn tree() -> PathBuf {
+    if let Some(tree) = std::env::var_os("MKIMAGE_BENCH_TREE") {
+        return tree.into();
+    }
+    let tree = std::env::temp_dir().join("mkimage-bench-minbase");
+    if !tree.join("etc/debian_version").exists() {
+        let release = std::fs::read_to_string("/etc/os-release").expect("read");
+        let suite =
+            release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
+        let made = Command::new("mmdebstrap").args(["--variant=minbase", suite]).arg(&tree).status();
+        assert!(made.expect("mmdebstrap is installed").success());
+    }
+    tree
+}
+
+fn seconds(work: impl FnOnce()) -> f64 {
+    let watch = Stopwatch::start();
+    work();
+    watch.elapsed().as_secs_f64()
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Lets the kernel count the peak anew.
+fn reset_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("read");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}

@@ -1,0 +1,90 @@
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::super::failure::{Failure, Kind};
+use super::key::SigningArgs;
+use super::remote::{LineArgs, ref_name, report};
+use super::{Context, Done};
+use crate::base::Stopwatch;
+use crate::remote::{self, Publishing, Pushed, Remote, Rules};
+use crate::store::Store;
+use crate::store::{RefName, StoreError};
+
+/// `mkimage push`: moves refs of another store or site, after all that they lead to.
+#[derive(Args, Debug)]
+pub struct Push {
+    /// Name of a remote, or an address
+    #[arg(value_name = "REMOTE")]
+    remote: String,
+    /// What to push: a ref, or a revision and the ref that leads to it there (REV:NAME). None: sign the index
+    /// of a site anew
+    #[arg(value_name = "REV[:NAME]")]
+    revisions: Vec<String>,
+    /// Move refs wherever they are there
+    #[arg(long, conflicts_with = "expect")]
+    force: bool,
+    /// Move the ref only if it leads to this commit there; `none`: only if it isn't there
+    #[arg(long, value_name = "COMMIT")]
+    expect: Option<String>,
+    /// Name of a site that isn't there yet [default: the last part of its address]
+    #[arg(long, value_name = "SITE")]
+    site: Option<String>,
+    /// Days after which nobody may believe the index of a site any more
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3650))]
+    expires: u64,
+    #[command(flatten)]
+    signing: SigningArgs,
+    #[command(flatten)]
+    line: LineArgs,
+}
+
+pub fn run(context: &Context, arguments: &Push) -> Done {
+    let watch = Stopwatch::start();
+    let store = context.store()?;
+    let mut remote = Remote::find(&store, &arguments.remote)?;
+    let pushed = arguments.revisions.iter().map(|text| pushed(&store, text));
+    let pushed = pushed.collect::<Result<Vec<Pushed>, Failure>>()?;
+    let rules = Rules { force: arguments.force, expect: expected(&store, arguments)?, prune: false };
+    let site = arguments.site.as_ref().map(|site| site.parse());
+    let site = site.transpose().map_err(|problem: String| Failure::new(Kind::Usage, problem))?;
+    let signer = arguments.signing.signer()?;
+    let lifetime_seconds = arguments.expires * 24 * 3600;
+    let publishing = signer.as_deref().map(|signer| Publishing { signer, site, lifetime_seconds });
+    let line = arguments.line.line(context)?;
+    let outcome = remote::push(&store, &mut remote, &pushed, &rules, publishing.as_ref(), &line)?;
+    report(context, &outcome, watch)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads `REF`, `REF:NAME` or `REV:NAME`.
+fn pushed(store: &Store, text: &str) -> Result<Pushed, Failure> {
+    let (source, name) = match text.split_once(':') {
+        Some((source, name)) => (source, Some(ref_name(name)?)),
+        None => (text, None),
+    };
+    let commit = store.resolve(source).map_err(Failure::from)?;
+    let source_ref = RefName::new(source).ok();
+    let source_ref = match source_ref {
+        Some(name) if store.read_ref(&name).map_err(Failure::from)?.is_some() => Some(name),
+        _ => None,
+    };
+    let unnamed = || {
+        Failure::new(Kind::Usage, format!("{source} is no ref: what shall lead to it there?"))
+            .hint(format!("name a ref behind it, such as {source}:hello"))
+    };
+    let name = name.or_else(|| source_ref.clone()).ok_or_else(unnamed)?;
+    Ok(Pushed { name, commit, source: source_ref })
+}
+
+fn expected(store: &Store, arguments: &Push) -> Result<Option<Option<crate::base::CommitId>>, Failure> {
+    match arguments.expect.as_deref() {
+        None => Ok(None),
+        Some("none") => Ok(Some(None)),
+        Some(text) => match text.parse() {
+            Ok(id) => Ok(Some(Some(id))),
+            Err(_) => store.resolve(text).map(|id| Some(Some(id))).map_err(|error: StoreError| error.into()),
+        },
+    }
+}

@@ -1,0 +1,108 @@
+//! The verbs: what is asked is the same, whatever the far end is.
+
+use std::collections::BTreeMap;
+
+use super::between;
+use super::error::{RemoteError, Result};
+use super::far::Far;
+use super::outcome::{Outcome, Pushed, Rules, Wants};
+use super::settings::Remote;
+use super::site;
+use super::site_pull;
+use super::site_push::{Publishing, Push};
+use super::transport::Line;
+use crate::base::CommitId;
+use crate::store::{RefName, Store, StoreError};
+
+/// How often a transfer begins that a collector overtakes.
+const TRIES: u32 = 3;
+
+/// Moves refs of the far end to commits of this store, after all that these lead to. `publishing` is for sites.
+///
+/// # Errors
+/// [`RemoteError::Moved`] where a ref is elsewhere than its pusher knows; nothing moved then.
+pub fn push(
+    store: &Store,
+    remote: &mut Remote,
+    pushed: &[Pushed],
+    rules: &Rules,
+    publishing: Option<&Publishing<'_>>,
+    line: &Line,
+) -> Result<Outcome> {
+    let far = Far::open_to_write(&remote.settings.address, line)?;
+    push_to(store, &far, remote, pushed, rules, publishing, line)
+}
+
+/// Does what [`push`] does, to a far end that is open already.
+pub fn push_to(
+    store: &Store,
+    far: &Far,
+    remote: &mut Remote,
+    pushed: &[Pushed],
+    rules: &Rules,
+    publishing: Option<&Publishing<'_>>,
+    line: &Line,
+) -> Result<Outcome> {
+    match far {
+        Far::Store(far) => again(|| between::push(store, far, remote, pushed, rules, line)),
+        Far::Site(transport) => {
+            let nobody = || RemoteError::NoSigner { remote: remote.shown() };
+            let publishing = publishing.ok_or_else(nobody)?;
+            Push { store, transport: &**transport, pushed, rules, publishing, line }.run(remote)
+        }
+    }
+}
+
+/// Begins again where a collector took what was relied on: this process was stopped for too long.
+fn again(mut attempt: impl FnMut() -> Result<Outcome>) -> Result<Outcome> {
+    for _ in 1..TRIES {
+        match attempt() {
+            Err(RemoteError::Store(StoreError::Expired)) => {}
+            done => return done,
+        }
+    }
+    attempt()
+}
+
+/// Brings refs and commits of the far end here, and moves the local refs of the same names.
+///
+/// # Errors
+/// [`RemoteError::Diverged`] where a local ref was moved by somebody else; nothing moved then.
+pub fn pull(
+    store: &Store,
+    remote: &mut Remote,
+    wants: &Wants,
+    rules: &Rules,
+    line: &Line,
+) -> Result<Outcome> {
+    let far = Far::open(&remote.settings.address, line)?;
+    pull_from(store, &far, remote, wants, rules, line)
+}
+
+/// Does what [`pull`] does, from a far end that is open already.
+pub fn pull_from(
+    store: &Store,
+    far: &Far,
+    remote: &mut Remote,
+    wants: &Wants,
+    rules: &Rules,
+    line: &Line,
+) -> Result<Outcome> {
+    match far {
+        Far::Store(far) => again(|| between::pull(store, far, remote, wants, rules, line)),
+        Far::Site(transport) => again(|| site_pull::pull(store, &**transport, remote, wants, rules, line)),
+    }
+}
+
+/// Reads where the refs of the far end lead. Of a site, somebody who is trusted must have said so.
+pub fn refs(remote: &Remote, line: &Line) -> Result<BTreeMap<RefName, CommitId>> {
+    match Far::open(&remote.settings.address, line)? {
+        Far::Store(far) => Ok(far.refs()?.into_iter().map(|(name, value)| (name, value.commit)).collect()),
+        Far::Site(transport) => {
+            let trusted = remote.settings.trusted()?;
+            let trusted = trusted.ok_or_else(|| RemoteError::NoKey { remote: remote.shown() })?;
+            let said = site::read(&*transport, remote, &trusted, false)?;
+            said.ok_or_else(|| site::no_index(remote))?.refs(remote)
+        }
+    }
+}
