@@ -26,10 +26,10 @@ fn main() {
         warm(&tree);
         reset_peak();
         let before = processor_seconds();
-        ours.push(seconds(|| _ = ingest(&store, &tree)));
+        ours.push(seconds(|| ingest(&store, &tree)));
         processor[0] = processor_seconds() - before;
         peak = peak.max(peak_kib());
-        again.push(seconds(|| _ = ingest(&store, &tree)));
+        again.push(seconds(|| ingest(&store, &tree)));
         warm(&tree);
         let before = processor_seconds();
         casync.push(seconds(|| {
