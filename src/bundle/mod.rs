@@ -1,7 +1,7 @@
 //! Bundles: what travels between stores over a file host, as few bytes as we can make it.
 //!
 //! In: commits, and the commits that the receiver has ([`Contents::gather`]). Out: one immutable file
-//! ([`write`]); of it, the ranges that a receiver needs ([`Table::plan`]); from these, objects in a
+//! ([`write()`]); of it, the ranges that a receiver needs ([`Table::plan`]); from these, objects in a
 //! [`Transaction`](crate::store::Transaction) ([`Receiver`]).
 //!
 //! On disk: `table` (the file), `delta` (its first frames), `names` and `closure` (why no ids travel).
