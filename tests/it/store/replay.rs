@@ -179,7 +179,7 @@ fn compose(folder: &Path, before: &[&str], acknowledge: &mut dyn FnMut()) -> Don
         let mut command = match before {
             [] => mkimage(["compose".as_ref(), recipe.as_os_str()]),
             [program, arguments @ ..] => {
-                let mut command = tool(*program, arguments.iter().copied());
+                let mut command = tool(program, arguments.iter().copied());
                 command.arg(inner.get_program()).args(inner.get_args());
                 command
             }
