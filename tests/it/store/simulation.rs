@@ -110,6 +110,8 @@ const SPARE: &[(&str, &str, Why)] = &[
     ("gc", "sync directory store/trash/1", GARBAGE),
     ("gc", "sync directory store/trash/3", GARBAGE),
     ("push", "sync store/leases/.tmp-UNIQUE", ONE_BOOT),
+    ("pull", "sync directory .", Why::Twice),
+    ("pull", "sync far/leases/.tmp-UNIQUE", ONE_BOOT),
 ];
 
 /// Leaves out each sync in turn: something must be lost, unless [`SPARE`] says why not.
