@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use super::super::deb::index::{IndexError, Paragraph, Span};
 use super::super::deb::{relation, scan};
@@ -84,7 +83,6 @@ impl Universe {
     }
 
     fn join(&mut self, text: Text, scanned: impl IntoIterator<Item = Scanned>) {
-        self.mentions = OnceLock::new();
         let number = self.texts.len() as u32;
         self.texts.push(text);
         for piece in scanned {

@@ -17,7 +17,6 @@ mod names;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use self::build::provided;
 use self::names::Names;
@@ -118,7 +117,6 @@ pub struct Universe {
     provisions: Vec<Provision>,
     providers: Vec<List>,
     refused: Vec<IndexError>,
-    mentions: OnceLock<Vec<u32>>,
 }
 
 impl Universe {
@@ -135,7 +133,6 @@ impl Universe {
             provisions: Vec::new(),
             providers: Vec::new(),
             refused: Vec::new(),
-            mentions: OnceLock::new(),
         }
     }
 
@@ -371,9 +368,15 @@ impl Universe {
         (!paragraph.is_essential, !paragraph.is_protected, *architecture > 0, paragraph.priority)
     }
 
-    /// Returns how many names were mentioned before that of a package. The first call reads all relations.
-    pub(super) fn mention(&self, id: PackageId) -> u32 {
-        self.mentions.get_or_init(|| mentions::ranks(self))[self.name_of(id) as usize]
+    /// Returns where the names of packages are first mentioned, to be compared among these only. Reads relations
+    /// until they are found.
+    pub(super) fn first_mentions(&self, packages: &[PackageId]) -> BTreeMap<PackageId, mentions::Place> {
+        let mut names: Vec<NameId> = packages.iter().map(|id| self.name_of(*id)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let places = mentions::first(self, &names);
+        let place = |id: &PackageId| names.binary_search(&self.name_of(*id)).map(|at| places[at]);
+        packages.iter().filter_map(|id| Some((*id, place(id).ok()?))).collect()
     }
 
     pub(super) fn relations(&self, id: PackageId) -> Relations<'_> {
