@@ -352,7 +352,7 @@ impl<'u> View<'u> {
         let universe = self.universe;
         providers.sort_by_key(|id| universe.rank(*id));
         if providers.windows(2).any(|pair| universe.rank(pair[0]) == universe.rank(pair[1])) {
-            let mentions = universe.first_mentions(providers);
+            let mentions = universe.mentions(providers);
             providers.sort_by_key(|id| (universe.rank(*id), Reverse(mentions.get(id).copied()), *id));
         }
         providers.dedup();

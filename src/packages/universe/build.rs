@@ -83,6 +83,7 @@ impl Universe {
     }
 
     fn join(&mut self, text: Text, scanned: impl IntoIterator<Item = Scanned>) {
+        self.mentions = Default::default();
         let number = self.texts.len() as u32;
         self.texts.push(text);
         for piece in scanned {

@@ -17,57 +17,54 @@ const FIELDS: [&str; 9] = [
     "Provides",
 ];
 
-/// Where a name is first mentioned: the package, and how many mentions of that package stand before.
-pub(super) type Place = (u32, u32);
+/// Not mentioned in what was read so far.
+const UNMENTIONED: u32 = u32::MAX;
 
-/// Stands for a name that comes after all others that were asked for.
-const LAST: Place = (u32::MAX, u32::MAX);
+/// How many names were mentioned before each, as far as the indexes had to be read for it.
+#[derive(Default)]
+pub(super) struct Mentions {
+    ranks: Vec<u32>,
+    next: u32,
+    read: u32,
+}
 
-/// Returns where names are first mentioned. Reads the indexes until all but one of them are found, which then
-/// counts as the last.
-pub(super) fn first(universe: &Universe, names: &[NameId]) -> Vec<Place> {
-    let texts = names.iter().map(|name| universe.name_text(*name)).collect();
-    let mut order = Order { texts, places: vec![LAST; names.len()], missing: names.len() };
-    for (number, id) in universe.ids().enumerate() {
-        if order.missing <= 1 {
-            break;
+impl Mentions {
+    /// Returns the ranks of names, to be compared among these only. Reads on until all but one of them are
+    /// mentioned, which then comes last; no package is ever read twice.
+    pub fn of(&mut self, universe: &Universe, names: &[NameId]) -> Vec<u32> {
+        self.ranks.resize(universe.names_count(), UNMENTIONED);
+        while names.iter().filter(|name| self.ranks[**name as usize] == UNMENTIONED).count() > 1
+            && (self.read as usize) < universe.len()
+        {
+            self.read(universe, PackageId(self.read));
+            self.read += 1;
         }
-        order.paragraph(universe, id, number as u32);
+        names.iter().map(|name| self.ranks[*name as usize]).collect()
     }
-    order.places
-}
 
-struct Order<'a> {
-    texts: Vec<&'a str>,
-    places: Vec<Place>,
-    missing: usize,
-}
-
-impl Order<'_> {
-    fn paragraph(&mut self, universe: &Universe, id: PackageId, number: u32) {
-        self.mention(universe.name(id), (number, 0));
+    fn read(&mut self, universe: &Universe, id: PackageId) {
+        self.mention(universe.name_of(id));
         let mut values = [""; FIELDS.len()];
         for (name, value) in index::fields(universe.paragraph(id)) {
             if let Some(place) = FIELDS.iter().position(|field| field.eq_ignore_ascii_case(name)) {
                 values[place] = value;
             }
         }
-        let mut count = 0;
         for atom in values.iter().flat_map(|value| value.split([',', '|'])) {
-            count += 1;
             let atom = atom.trim_ascii();
             let end = atom.bytes().position(|byte| matches!(byte, b' ' | b'(' | b'[' | b'<' | b'\n'));
             // One with an architecture is another package to apt.
-            self.mention(&atom[..end.unwrap_or(atom.len())], (number, count));
+            if let Some(name) = universe.name_id(&atom[..end.unwrap_or(atom.len())]) {
+                self.mention(name);
+            }
         }
     }
 
-    fn mention(&mut self, name: &str, place: Place) {
-        for (text, known) in self.texts.iter().zip(&mut self.places) {
-            if *text == name && *known == LAST {
-                *known = place;
-                self.missing -= 1;
-            }
+    fn mention(&mut self, name: NameId) {
+        let rank = &mut self.ranks[name as usize];
+        if *rank == UNMENTIONED {
+            *rank = self.next;
+            self.next += 1;
         }
     }
 }

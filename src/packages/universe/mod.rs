@@ -17,8 +17,10 @@ mod names;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use self::build::provided;
+use self::mentions::Mentions;
 use self::names::Names;
 use super::deb::index::{self, IndexEntry, IndexError, MultiArch, Paragraph, Relations, Span};
 use super::deb::relation;
@@ -117,6 +119,7 @@ pub struct Universe {
     provisions: Vec<Provision>,
     providers: Vec<List>,
     refused: Vec<IndexError>,
+    mentions: Mutex<Mentions>,
 }
 
 impl Universe {
@@ -133,6 +136,7 @@ impl Universe {
             provisions: Vec::new(),
             providers: Vec::new(),
             refused: Vec::new(),
+            mentions: Mutex::default(),
         }
     }
 
@@ -368,15 +372,11 @@ impl Universe {
         (!paragraph.is_essential, !paragraph.is_protected, *architecture > 0, paragraph.priority)
     }
 
-    /// Returns where the names of packages are first mentioned, to be compared among these only. Reads relations
-    /// until they are found.
-    pub(super) fn first_mentions(&self, packages: &[PackageId]) -> BTreeMap<PackageId, mentions::Place> {
-        let mut names: Vec<NameId> = packages.iter().map(|id| self.name_of(*id)).collect();
-        names.sort_unstable();
-        names.dedup();
-        let places = mentions::first(self, &names);
-        let place = |id: &PackageId| names.binary_search(&self.name_of(*id)).map(|at| places[at]);
-        packages.iter().filter_map(|id| Some((*id, place(id).ok()?))).collect()
+    /// Returns of each package how many names were mentioned before its own, to be compared among these only.
+    pub(super) fn mentions(&self, packages: &[PackageId]) -> BTreeMap<PackageId, u32> {
+        let names: Vec<NameId> = packages.iter().map(|id| self.name_of(*id)).collect();
+        let ranks = self.mentions.lock().expect("because reading indexes does not panic").of(self, &names);
+        packages.iter().copied().zip(ranks).collect()
     }
 
     pub(super) fn relations(&self, id: PackageId) -> Relations<'_> {
