@@ -236,7 +236,7 @@ fn trust_kind(error: &TrustError) -> Kind {
     }
 }
 
-fn trust_hint(error: &TrustError) -> Option<String> {
+pub(super) fn trust_hint(error: &TrustError) -> Option<String> {
     let hint = match error {
         TrustError::LooseMode { path, .. } => return Some(format!("chmod 600 {}", path.display())),
         TrustError::KeyExists { .. } => "name another file: a key that is written over is lost",

@@ -1,6 +1,6 @@
 //! What the command line says when a push or pull went wrong.
 
-use super::failure::{Failure, Kind};
+use super::failure::{Failure, Kind, trust_hint};
 use crate::remote::{RemoteError, TransferProblem};
 
 impl From<RemoteError> for Failure {
@@ -10,7 +10,11 @@ impl From<RemoteError> for Failure {
             RemoteError::File(error) => error.into(),
             error => {
                 let failure = Failure::of(kind(&error), &error);
-                match hint(&error) {
+                let hint = match &error {
+                    RemoteError::Untrusted { source, .. } => trust_hint(source),
+                    error => hint(error).map(str::to_owned),
+                };
+                match hint {
                     Some(hint) if failure.hint.is_none() => failure.hint(hint),
                     _ => failure,
                 }
@@ -65,26 +69,8 @@ fn hint(error: &RemoteError) -> Option<&'static str> {
             "pull first and build on what is there, or say --force; --expect COMMIT says what you think is there"
         }
         RemoteError::Diverged { .. } => "--force moves it all the same; `mkimage undo` brings it back",
-        RemoteError::Untrusted { source, .. } => return trust_hint(source),
         RemoteError::Transfer { source, .. } if source.may_pass() => {
             "run the same command again: what came is kept"
-        }
-        _ => return None,
-    })
-}
-
-fn trust_hint(error: &crate::trust::TrustError) -> Option<&'static str> {
-    use crate::trust::TrustError;
-    Some(match error {
-        TrustError::Rollback { .. } => {
-            "a mirror that lags behind looks the same: try another one, or try later"
-        }
-        TrustError::Equivocation { .. } => "ask the publisher; until then nothing of it is taken over",
-        TrustError::Expired { .. } => {
-            "the publisher renews it with every push; is this machine's clock right?"
-        }
-        TrustError::NotSigned { .. } => {
-            "compare the ids with the one that the publisher shows with `mkimage key show`"
         }
         _ => return None,
     })
