@@ -8,10 +8,11 @@ use std::process::Command;
 
 use mkimage::base::job::Job;
 use mkimage::base::{CommitId, ImagePath, Stopwatch};
-use mkimage::store::{
-    Architecture, Commit, DiskSpec, Expected, Filesystem, Objects, RefName, RefUpdate, Store, Transaction,
-};
+use mkimage::store::{Expected, Objects, RefName, RefUpdate, Store, Transaction};
 use mkimage::tree::{ContentSink, Directory, File, Metadata, Node};
+
+mod commit;
+use commit::commit_of;
 
 const DIRECTORIES: usize = 1000;
 const FILES_IN_EACH: usize = 100;
@@ -98,31 +99,4 @@ fn milliseconds(work: impl FnOnce()) -> f64 {
 fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
-}
-
-fn commit_of(tree: mkimage::store::TreeRef) -> Commit {
-    Commit {
-        tree,
-        boot: None,
-        disk: DiskSpec {
-            layout: 1,
-            architecture: Architecture::X86_64,
-            filesystem: Filesystem::Ext4,
-            slot_size: None,
-            uki_size: None,
-            data_size: 16 << 20,
-            data_path: "/data".to_owned(),
-            tries: 3,
-        },
-        epoch: 315_532_800,
-        name: "bench".to_owned(),
-        version: None,
-        recipe: Vec::new(),
-        variables: Default::default(),
-        lock: None,
-        inputs: Vec::new(),
-        parents: Vec::new(),
-        tool_version: "0".to_owned(),
-        annotations: Default::default(),
-    }
 }

@@ -6,13 +6,17 @@
 //! does. A check hashes frames as well as files, and decompresses in between.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use mkimage::base::job::Job;
 use mkimage::base::{Name, Stopwatch};
-use mkimage::store::{Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store};
+use mkimage::store::{Expected, RefName, RefUpdate, Store};
 use mkimage::tree::{ContentSink, Directory, File, Metadata, Node};
+
+mod commit;
+mod debian;
+use commit::commit_of;
+use debian::tree;
 
 fn main() {
     let rounds: usize =
@@ -121,49 +125,6 @@ fn sizes(packs: &Path) -> [u64; 3] {
         }
     }
     [pack_bytes, index_bytes, trailer_bytes]
-}
-
-fn commit_of(tree: mkimage::store::TreeRef) -> Commit {
-    let disk = DiskSpec {
-        layout: 1,
-        architecture: Architecture::X86_64,
-        filesystem: Filesystem::Ext4,
-        slot_size: None,
-        uki_size: None,
-        data_size: 0,
-        data_path: "/data".to_owned(),
-        tries: 3,
-    };
-    Commit {
-        tree,
-        boot: None,
-        disk,
-        epoch: 0,
-        name: "bench".to_owned(),
-        version: None,
-        recipe: Vec::new(),
-        variables: Default::default(),
-        lock: None,
-        inputs: Vec::new(),
-        parents: Vec::new(),
-        tool_version: "bench".to_owned(),
-        annotations: Default::default(),
-    }
-}
-
-fn tree() -> PathBuf {
-    if let Some(tree) = std::env::var_os("MKIMAGE_BENCH_TREE") {
-        return tree.into();
-    }
-    let tree = std::env::temp_dir().join("mkimage-bench-minbase");
-    if !tree.join("etc/debian_version").exists() {
-        let release = std::fs::read_to_string("/etc/os-release").expect("read");
-        let suite =
-            release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
-        let made = Command::new("mmdebstrap").args(["--variant=minbase", suite]).arg(&tree).status();
-        assert!(made.expect("mmdebstrap is installed").success());
-    }
-    tree
 }
 
 fn seconds(work: impl FnOnce()) -> f64 {

@@ -18,11 +18,11 @@ use mkimage::base::{Job, Stopwatch};
 use mkimage::packages::Sha256;
 use mkimage::packages::install::{Layout, lay};
 use mkimage::packages::unpack::{self, Unpacked};
-use mkimage::store::{
-    Architecture, Commit, DiskSpec, Expected, Filesystem, Objects, RefName, RefUpdate, Store, Transaction,
-    TreeRef,
-};
+use mkimage::store::{Expected, Objects, RefName, RefUpdate, Store, Transaction, TreeRef};
 use mkimage::tree::{ContentSource, Directory};
+
+mod commit;
+use commit::commit_of;
 
 const NAMES: [&str; 15] = [
     "systemd-sysv",
@@ -200,34 +200,6 @@ fn finished(transaction: Transaction<'_>, unpacked: Vec<Unpacked>, job: &Job) {
     let name = RefName::new("bench").expect("a name");
     let update = RefUpdate { name, expected: Expected::Any, new: commit };
     transaction.commit(&[update], "bench").expect("committed");
-}
-
-fn commit_of(tree: TreeRef) -> Commit {
-    let disk = DiskSpec {
-        layout: 1,
-        architecture: Architecture::X86_64,
-        filesystem: Filesystem::Ext4,
-        slot_size: None,
-        uki_size: None,
-        data_size: 0,
-        data_path: "/data".to_owned(),
-        tries: 3,
-    };
-    Commit {
-        tree,
-        boot: None,
-        disk,
-        epoch: 0,
-        name: "bench".to_owned(),
-        version: None,
-        recipe: Vec::new(),
-        variables: Default::default(),
-        lock: None,
-        inputs: Vec::new(),
-        parents: Vec::new(),
-        tool_version: "bench".to_owned(),
-        annotations: Default::default(),
-    }
 }
 
 /// Fetches the packages where they are not there yet; returns them in byte order.

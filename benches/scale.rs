@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use mkimage::base::job::Job;
 use mkimage::base::{Digest, ImagePath, Stopwatch};
-use mkimage::store::{
-    Architecture, Commit, DiskSpec, Expected, Filesystem, GcRules, Objects, RefName, RefUpdate, Store,
-    StoreError, TreeRef,
-};
+use mkimage::store::{Expected, GcRules, Objects, RefName, RefUpdate, Store, StoreError, TreeRef};
 use mkimage::tree::{ContentSink, Directory, File, Metadata, Node};
+
+mod commit;
+use commit::commit_of;
 
 const DIRECTORIES: u64 = 10;
 /// With the directories, the root and the commit: a hundred and two objects.
@@ -149,34 +149,6 @@ fn name(number: u64) -> RefName {
 fn bytes_of(folder: &Path) -> u64 {
     let names = mkimage::base::fs::list(folder).expect("listed");
     names.iter().map(|name| std::fs::metadata(folder.join(name)).expect("there").len()).sum()
-}
-
-fn commit_of(tree: TreeRef) -> Commit {
-    let disk = DiskSpec {
-        layout: 1,
-        architecture: Architecture::X86_64,
-        filesystem: Filesystem::Ext4,
-        slot_size: None,
-        uki_size: None,
-        data_size: 0,
-        data_path: "/data".to_owned(),
-        tries: 3,
-    };
-    Commit {
-        tree,
-        boot: None,
-        disk,
-        epoch: 0,
-        name: "scale".to_owned(),
-        version: None,
-        recipe: Vec::new(),
-        variables: Default::default(),
-        lock: None,
-        inputs: Vec::new(),
-        parents: Vec::new(),
-        tool_version: "scale".to_owned(),
-        annotations: Default::default(),
-    }
 }
 
 fn peak_kib() -> u64 {
