@@ -2,12 +2,12 @@
 
 mod crash;
 mod damage;
-mod damages;
+pub mod damages;
 mod encoding;
 mod faults;
 mod fsck;
 mod fsck_cli;
-mod gc;
+pub mod gc;
 mod history;
 mod lease;
 mod model;
