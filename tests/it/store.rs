@@ -8,6 +8,7 @@ mod faults;
 mod fsck;
 mod fsck_cli;
 pub mod gc;
+mod gc_cli;
 mod history;
 mod lease;
 mod model;
