@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("bundle", &["base", "tree", "store"]),
     ("remote", &["base", "tree", "store", "bundle", "trust"]),
     ("disk", &["base", "tree"]),
+    ("agent", &["base", "tree", "store", "disk", "boot", "image", "slots", "bundle", "trust", "remote"]),
     ("boot", &["base", "tree", "disk"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),

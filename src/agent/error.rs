@@ -1,0 +1,39 @@
+//! What can go wrong with an update from within.
+
+use std::path::PathBuf;
+
+use crate::base::{Cancelled, FileError};
+use crate::remote::RemoteError;
+use crate::store::StoreError;
+
+pub type Result<T> = std::result::Result<T, AgentError>;
+
+/// Says why an update did not come to its end. The machine runs on as it did.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("{}: {problem}", path.display())]
+    Settings { path: PathBuf, problem: String },
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
+}
+
+/// Tells an error with all that caused it.
+pub fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
