@@ -22,18 +22,3 @@ pub enum AgentError {
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
-
-/// Tells an error with all that caused it.
-pub fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}

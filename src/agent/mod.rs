@@ -26,7 +26,7 @@ mod error;
 mod policy;
 mod settings;
 
-pub use error::{AgentError, Result, whole};
+pub use error::{AgentError, Result};
 pub use policy::{Facts, Policy, Verdict, When};
 pub use settings::{
     KEYS_PATH, PROGRAM_PATH, Reboot, Ring, SETTINGS_PATH, STATE_FOLDER, Settings, Window, parse_keys,

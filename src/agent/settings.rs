@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::error::{AgentError, Result};
-use crate::base::{Digest, fs};
+use crate::base::{Digest, fs, whole};
 use crate::trust::{PublicKey, Trusted};
 
 /// Where the agent's program is in an image.
@@ -109,7 +109,7 @@ pub fn read_keys(path: &std::path::Path, threshold: usize) -> Result<Trusted> {
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text".to_owned()))?;
     let keys = parse_keys(&text).map_err(wrong)?;
     Trusted::new(keys, threshold, &path.display().to_string())
-        .map_err(|error| wrong(super::error::whole(&error)))
+        .map_err(|error| wrong(whole(&error)))
 }
 
 /// Reads keys, one a line; empty lines and lines from `#` on are left out.
