@@ -108,8 +108,7 @@ pub fn read_keys(path: &std::path::Path, threshold: usize) -> Result<Trusted> {
     let bytes = fs::read_at_most(path, KEYS_BYTES_MAX)?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text".to_owned()))?;
     let keys = parse_keys(&text).map_err(wrong)?;
-    Trusted::new(keys, threshold, &path.display().to_string())
-        .map_err(|error| wrong(whole(&error)))
+    Trusted::new(keys, threshold, &path.display().to_string()).map_err(|error| wrong(whole(&error)))
 }
 
 /// Reads keys, one a line; empty lines and lines from `#` on are left out.

@@ -22,7 +22,9 @@ pub(super) trait Lookup {
     ) -> std::result::Result<T, ContentError>;
 
     /// Returns whoever lends contents.
-    fn lender(&self) -> Option<&dyn Lender>;
+    fn lender(&self) -> Option<&dyn Lender> {
+        None
+    }
 }
 
 /// Returns whoever lends a content.
