@@ -10,8 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::error::{AgentError, Result};
-use crate::base::{Digest, fs, whole};
-use crate::trust::{PublicKey, Trusted};
+use crate::base::{Digest, fs};
+use crate::trust::PublicKey;
 
 /// Where the agent's program is in an image.
 pub const PROGRAM_PATH: &str = "/usr/lib/mkimage/mkimage-agent";
@@ -103,12 +103,15 @@ impl Settings {
 }
 
 /// Reads who may sign. No key is an error, never "anybody".
-pub fn read_keys(path: &std::path::Path, threshold: usize) -> Result<Trusted> {
+pub fn read_keys(path: &std::path::Path) -> Result<Vec<PublicKey>> {
     let wrong = |problem: String| AgentError::Settings { path: path.to_owned(), problem };
     let bytes = fs::read_at_most(path, KEYS_BYTES_MAX)?;
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text".to_owned()))?;
     let keys = parse_keys(&text).map_err(wrong)?;
-    Trusted::new(keys, threshold, &path.display().to_string()).map_err(|error| wrong(whole(&error)))
+    match keys.is_empty() {
+        true => Err(wrong("it holds no key".to_owned())),
+        false => Ok(keys),
+    }
 }
 
 /// Reads keys, one a line; empty lines and lines from `#` on are left out.
