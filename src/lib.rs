@@ -33,6 +33,7 @@
 //! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
+//! | [`slots`] | a disk with two slots: status, update, rollback, switch, confirm |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
 //!
@@ -78,6 +79,8 @@ pub mod recipe;
 pub mod remote;
 #[cfg(feature = "tool")]
 pub mod sandbox;
+#[cfg(feature = "tool")]
+pub mod slots;
 #[cfg(feature = "tool")]
 pub mod store;
 #[cfg(feature = "tool")]

@@ -36,11 +36,13 @@ mod stage;
 mod status;
 mod switch;
 mod turn;
+mod whole;
 
 pub use disk::Disk;
 pub use error::{Result, SlotsError};
+pub use renewal::Renewed;
 pub use running::Machine;
-pub use stage::{Request, Staged, stage};
+pub use stage::{Outcome, Request, Staged, stage};
 pub use status::{Next, SlotStatus, Status, status};
 pub use switch::Switch;
 pub use turn::{Turned, confirm, rollback, switch};

@@ -2,7 +2,8 @@
 
 use super::error::{Result, SlotsError};
 use crate::boot::slots::{SlotMap, SlotSector, map_offset};
-use crate::disk::BlockDevice;
+use crate::disk::{BlockDevice, Window};
+use crate::image::{ImageError, OpenImage};
 
 /// What the ESP says of the slots, and where. Written as a whole: it lands or it doesn't.
 pub struct Switch<'a> {
@@ -23,11 +24,6 @@ impl<'a> Switch<'a> {
         &self.state
     }
 
-    /// Returns the ESP that it is on.
-    pub fn esp(&self) -> &'a dyn BlockDevice {
-        self.esp
-    }
-
     /// Writes what it is to say now, flushes, and reads it back. It is flushed even where it says that already:
     /// whoever wrote it may have been stopped before he did.
     pub fn write(&mut self, state: SlotSector) -> Result<()> {
@@ -43,6 +39,19 @@ impl<'a> Switch<'a> {
         self.state = state;
         Ok(())
     }
+}
+
+/// Returns a partition of a disk, to be written.
+pub fn partition<'a>(device: &'a dyn BlockDevice, disk: &OpenImage<'_>, name: &str) -> Result<Window<'a>> {
+    let missing = || ImageError::NoPartition { name: name.to_owned() };
+    let partition = disk.table().named(name).ok_or_else(missing)?;
+    Window::new(device, partition.offset(), partition.size().0)
+        .map_err(SlotsError::device("open the partition", name))
+}
+
+/// Returns the ESP of a disk, to be written.
+pub fn esp<'a>(device: &'a dyn BlockDevice, disk: &OpenImage<'_>) -> Result<Window<'a>> {
+    partition(device, disk, "esp")
 }
 
 const PLACE: &str = "the slot sector";

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
     ("image", &["base", "tree", "store", "disk", "boot"]),
+    ("slots", &["base", "tree", "store", "disk", "boot", "image"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
     ("finalize", &["base", "tree", "elf"]),
@@ -34,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "packages",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots", "packages",
             "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
         ],
     ),
