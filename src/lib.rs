@@ -33,6 +33,7 @@
 //! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
+//! | [`slots`] | a disk with two slots: status, update, rollback, switch, confirm |
 //! | [`agent`] | a machine updates itself: asks a site, fetches what it lacks, fills the other slot |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
@@ -82,6 +83,8 @@ pub mod recipe;
 pub mod remote;
 #[cfg(feature = "tool")]
 pub mod sandbox;
+#[cfg(feature = "agent")]
+pub mod slots;
 #[cfg(feature = "agent")]
 pub mod store;
 #[cfg(feature = "agent")]

@@ -49,6 +49,8 @@ pub struct Entry {
 pub enum What {
     /// The ref leads to a commit that it did not lead to before.
     Found,
+    /// It was fetched, and the other slot is being written.
+    Writing,
     /// The other slot holds the commit, and is tried at the next boot.
     Staged,
     /// It was tried and found healthy.
@@ -135,12 +137,14 @@ impl History {
 
     /// Returns the trial of which nobody knows yet how it ended.
     pub fn open_trial(&self) -> Option<&Entry> {
-        let ends = [What::FellBack, What::RolledBack, What::Confirmed, What::Staged];
-        let last = self.entries.iter().rev().find(|entry| ends.contains(&entry.what))?;
-        (last.what == What::Staged).then_some(last)
+        let tells = |entry: &&Entry| !matches!(entry.what, What::Found | What::Failed);
+        let last = self.entries.iter().rev().find(tells)?;
+        let of_it = |entry: &Entry| entry.what == What::Failed && entry.commit == last.commit;
+        let failed = self.entries.iter().rev().take_while(|entry| *entry != last).any(of_it);
+        (matches!(last.what, What::Writing | What::Staged) && !failed).then_some(last)
     }
 
-    /// Returns how many failures stand at the end, one after the other, for this very reason.
+    /// Tells whether the last entry says the same: what fails every ten minutes is told once.
     pub fn is_repeated(&self, entry: &Entry) -> bool {
         self.entries.last().is_some_and(|last| {
             last.what == entry.what && last.commit == entry.commit && last.detail == entry.detail

@@ -19,16 +19,27 @@
 //!
 //! Not here: the order of writes (`slots/`), who blesses (PID 1), arguments and printing (`main`, the binary).
 //!
-//! Read first: `upgrade`, `policy`, `settings`.
+//! Read first: `updater`, `policy`, `settings`.
 #![forbid(unsafe_code)]
 
+mod control;
 mod error;
+mod history;
+mod kept;
+mod place;
 mod policy;
+mod running;
+mod serve;
 mod settings;
+mod updater;
 
+pub use control::{Answered, Word, ask as ask_agent};
 pub use error::{AgentError, Result};
+pub use history::{Entry, History, What};
+pub use place::Place;
 pub use policy::{Facts, Policy, Verdict, When};
+pub use serve::{REBOOT_STATUS, SOCKET_PATH, obey, serve, story};
 pub use settings::{
     KEYS_PATH, PROGRAM_PATH, Reboot, Ring, SETTINGS_PATH, STATE_FOLDER, Settings, Window, parse_keys,
-    read_keys,
 };
+pub use updater::{Outcome, Report, Updater};

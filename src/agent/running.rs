@@ -27,7 +27,10 @@ pub struct Running {
 
 /// Where a content lies.
 enum Lent {
-    File { entry: Ext4Entry, map: DataMap },
+    File {
+        entry: Ext4Entry,
+        map: DataMap,
+    },
     /// In the kernel image, from where to where.
     Uki(usize, usize),
     Text(Vec<u8>),
@@ -133,7 +136,9 @@ impl Described {
             without.entries.remove(&name);
         }
         let put = |tree: Directory| -> Result<TreeRef> {
-            let sealed = tree.seal().map_err(|errors| AgentError::Tree { problem: format!("{:?}", errors.first()) })?;
+            let sealed = tree
+                .seal()
+                .map_err(|errors| AgentError::Tree { problem: format!("{:?}", errors.first()) })?;
             Ok(transaction.put_tree(job, &sealed)?)
         };
         let tree = put(without)?;

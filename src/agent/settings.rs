@@ -10,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::error::{AgentError, Result};
+use crate::base::units::parse_duration;
 use crate::base::{Digest, fs};
 use crate::trust::PublicKey;
 
@@ -204,20 +205,6 @@ impl TryFrom<String> for Ring {
     fn try_from(text: String) -> std::result::Result<Self, String> {
         text.parse()
     }
-}
-
-/// Reads a length of time: a whole number and `s`, `m`, `h` or `d`; at most a year. In seconds.
-fn parse_duration(text: &str) -> Option<u32> {
-    let unit = text.chars().last()?;
-    let number: u32 = text[..text.len() - unit.len_utf8()].parse().ok()?;
-    let seconds = match unit {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 86_400,
-        _ => return None,
-    };
-    number.checked_mul(seconds).filter(|seconds| *seconds <= 366 * 86_400)
 }
 
 /// Returns the place of a machine among all: the same one for good, from 0 to 9999. The ref is counted in, so

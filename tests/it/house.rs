@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("agent", &["base", "tree", "store", "disk", "boot", "image", "slots", "bundle", "trust", "remote"]),
     ("boot", &["base", "tree", "disk"]),
     ("image", &["base", "tree", "store", "disk", "boot"]),
+    ("slots", &["base", "tree", "store", "disk", "boot", "image"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
     ("finalize", &["base", "tree", "elf"]),
@@ -35,8 +36,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "packages",
-            "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots",
+            "packages", "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
         ],
     ),
 ];
