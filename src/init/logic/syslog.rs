@@ -108,7 +108,7 @@ mod tests {
         ] {
             assert_eq!(timestamp(seconds * NANOSECONDS).as_deref(), Some(text));
         }
-        assert_eq!(timestamp(TIME).as_deref(), Some("2026-11-21T06:57:25.123456Z"));
+        assert_eq!(timestamp(TIME).as_deref(), Some("2026-11-21T05:37:25.123456Z"));
         assert_eq!(timestamp(0), None);
         assert_eq!(timestamp(PLAUSIBLE_SECONDS * NANOSECONDS - 1), None);
         assert!(timestamp(u64::MAX).is_some());
@@ -119,7 +119,7 @@ mod tests {
         let mut out = Vec::new();
         frame(&mut out, &identity(), Head { time: TIME, severity: 3, number: Some(0) }, "f\u{e4}hrt");
         frame(&mut out, &identity(), Head { time: 0, severity: 6, number: None }, "");
-        let first = "<27>1 2026-11-21T06:57:25.123456Z web hello - - [meta sequenceId=\"1\"][origin software=\"hello\" swVersion=\"1.0\"] f\u{e4}hrt";
+        let first = "<27>1 2026-11-21T05:37:25.123456Z web hello - - [meta sequenceId=\"1\"][origin software=\"hello\" swVersion=\"1.0\"] f\u{e4}hrt";
         let second = "<30>1 - web hello - - [origin software=\"hello\" swVersion=\"1.0\"] ";
         let expected = format!("{} {first}{} {second}", first.len(), second.len());
         assert_eq!(String::from_utf8(out).expect("text"), expected);

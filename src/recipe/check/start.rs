@@ -9,7 +9,7 @@ use crate::base::Bytes;
 const WAIT_SECONDS: u32 = 10;
 const BUFFER: Bytes = Bytes::mib(1);
 const BUFFER_LEAST: Bytes = Bytes(64 << 10);
-const BUFFER_MOST: Bytes = Bytes::mib(256);
+const BUFFER_MOST: Bytes = Bytes::mib(64);
 
 pub(super) fn configuration(fields: &Fields<'_>) -> ConfigurationPlan {
     let source = |word: String| match word.as_str() {

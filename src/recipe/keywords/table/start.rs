@@ -74,7 +74,7 @@ pub(super) const LOG: Block = Block {
                 Kind::Size,
                 Need::Default("\"1MiB\""),
                 r#""4MiB""#,
-                "Most memory for lines that wait for the collector, 64KiB to 256MiB. When it is full the oldest go, and the stream tells how many.",
+                "Most memory for lines that wait for the collector, 64KiB to 64MiB. When it is full the oldest go, and the stream tells how many.",
             ),
         ],
         "Where the app's output goes besides the console, line by line, without the app ever waiting for it. The address may be told at start instead, or replaced: `mkimage.log=ADDRESS` on the kernel's command line, `log` in user data, a credential `mkimage.log`; `none` turns it off. Secrets handed over as files are masked wherever the app prints them. There is no TLS: a collector elsewhere needs a relay on the same network. What the app writes is made harmless: control characters and broken UTF-8 are shown, not sent.",

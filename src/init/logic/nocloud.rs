@@ -41,9 +41,9 @@ pub fn instance_id(meta_data: &[u8]) -> Option<String> {
     id(value.trim().trim_matches(['"', '\'']))
 }
 
-/// Takes what is a plausible id: printable, without blanks, not endless.
+/// Takes what is a plausible id: letters, digits, dots, dashes, underscores and colons, not endless.
 pub fn id(text: &str) -> Option<String> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte));
     (plain && (1..=ID_MAX_BYTES).contains(&text.len())).then(|| text.to_owned())
 }
 
