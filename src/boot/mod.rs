@@ -3,7 +3,7 @@
 //! In: the systemd stub, a kernel with its modules, the PID 1 binary, a service. Out: the initrd and the
 //! unified kernel image (UKI) that firmware loads from the ESP.
 //!
-//! Files that PID 1 shares (`service`, `slots`, `command_line`, `environment`) name only `base`; the
+//! Files that PID 1 shares (`service`, `slots`, `command_line`, `environment`, `user_data`) name only `base`; the
 //! others stand behind the features `agent` (reading and making UKIs) and `tool`.
 //!
 //! Always true
@@ -33,6 +33,7 @@ pub mod service;
 pub mod slots;
 #[cfg(feature = "agent")]
 pub mod uki;
+pub mod user_data;
 
 #[cfg(feature = "agent")]
 pub use error::{BootError, UnknownModule};

@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::app::{self, Runner};
 use crate::button;
+use crate::courier::Courier;
 use crate::error::{Doing, Result, chain};
 use crate::loader::Trial;
 use crate::logic::ending::{self, Alive, Ending, Shutdown};
@@ -34,6 +35,7 @@ pub struct Machine {
     pub trial: Trial,
     pub watchdog: Option<Watchdog>,
     pub network: Option<Pid>,
+    pub courier: Option<Courier>,
     signals: OwnedFd,
     buttons: Vec<File>,
     app: Option<Pid>,
@@ -55,6 +57,7 @@ impl Machine {
         trial: Trial,
         watchdog: Option<Watchdog>,
         network: Option<Pid>,
+        courier: Option<Courier>,
     ) -> Result<Machine> {
         Ok(Machine {
             service,
@@ -62,6 +65,7 @@ impl Machine {
             trial,
             watchdog,
             network,
+            courier,
             signals: sys::signal_descriptor(&SIGNALS).doing("listen to", "signals")?,
             buttons: button::open_all(),
             app: None,
@@ -101,6 +105,9 @@ impl Machine {
     /// Does what is due. Returns the end when that is due.
     fn act(&mut self, supervision: &mut Supervision) -> Option<Ending> {
         self.restart_network();
+        if let Some(courier) = &mut self.courier {
+            courier.start();
+        }
         while let Some(act) = supervision.next(now()) {
             match act {
                 Act::Start => self.start_app(supervision),
@@ -174,7 +181,8 @@ impl Machine {
     fn wake_at(&self, supervision: &Supervision) -> Duration {
         let watchdog = self.watchdog.as_ref().filter(|_| supervision.is_alive(now())).map(Watchdog::next);
         let check = self.check.as_ref().map(|check| check.deadline);
-        let due = [supervision.wake_at(), watchdog, check, self.network_due];
+        let courier = self.courier.as_ref().and_then(|courier| courier.due);
+        let due = [supervision.wake_at(), watchdog, check, self.network_due, courier];
         due.into_iter().flatten().min().unwrap_or(Duration::MAX).min(now() + LONGEST_SLEEP)
     }
 
@@ -231,6 +239,8 @@ impl Machine {
             supervision.exited(now(), status.exit_status() == Some(0));
         } else if self.check.as_ref().is_some_and(|check| check.pid == pid) {
             self.end_check(supervision, status.exit_status() == Some(0));
+        } else if let Some(courier) = self.courier.as_mut().filter(|courier| courier.pid == Some(pid)) {
+            courier.ended();
         } else if self.network == Some(pid) {
             self.network = None;
             // Status 0: there is no interface to look after.

@@ -147,6 +147,8 @@ pub struct AppPlan {
     pub stop_signal: String,
     pub stop_timeout_seconds: u32,
     pub health: Option<HealthPlan>,
+    pub configuration: Option<ConfigurationPlan>,
+    pub log: Option<LogPlan>,
     /// What of the libraries comes along that the app needs.
     pub closure: Option<Closure>,
     pub origin: Origin,
@@ -190,6 +192,36 @@ pub enum HealthCheck {
     Tcp { port: u16 },
     /// This command returns 0.
     Command(Vec<String>),
+}
+
+/// `configuration { … }` in an app: what it is told at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigurationPlan {
+    /// In the order in which they are asked.
+    pub metadata: Vec<MetadataSource>,
+    /// How long the app waits for metadata.
+    pub wait_seconds: u32,
+    /// Whether the app is not started without metadata.
+    pub required: bool,
+    /// Names of credentials that the app gets as files.
+    pub credentials: Vec<String>,
+}
+
+/// A place of cloud metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataSource {
+    Ec2,
+    Nocloud,
+    ConfigDrive,
+}
+
+/// `log { … }` in an app: where its output goes besides the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    /// `tcp://HOST:PORT` for syslog, `http://…` for a collector. `None`: only where the machine is told one.
+    pub address: Option<String>,
+    /// Most bytes of lines that wait for the collector.
+    pub buffer: Bytes,
 }
 
 /// `tree "NAME" { … }`: a directory or archive laid into the image.

@@ -21,7 +21,7 @@ mod pull;
 mod push;
 pub(super) mod refs;
 mod remote;
-mod run;
+pub(super) mod run;
 pub(super) mod show;
 pub(super) mod store;
 pub(super) mod tag;

@@ -8,6 +8,7 @@ pub(super) mod fields;
 mod inodes;
 mod packages;
 mod rows;
+mod start;
 mod whole;
 
 use super::ast::Block;

@@ -1,6 +1,7 @@
 //! Forms of names, and the table of words that Linux has.
 
 use crate::base::capability::CAPABILITIES;
+use crate::base::{Endpoint, Scheme};
 
 /// A form of strings.
 #[derive(Debug)]
@@ -193,6 +194,31 @@ pub(in super::super) const HEALTH_ADDRESS: Pattern = Pattern {
     rule: "`:`, a port from 1 to 65535, and a path that starts with `/` and is printable ASCII without blanks",
     matches: |text| health_address(text).is_some(),
 };
+
+pub(in super::super) const CREDENTIAL: Pattern = Pattern {
+    what: "the name of a credential",
+    rule: "1 to 255 letters, digits, `.`, `_`, `-`, the first one no dot",
+    matches: |text| {
+        let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        shaped(text, |first| first.is_ascii_alphanumeric() || b"_-".contains(&first), byte, 255)
+    },
+};
+
+pub(in super::super) const SYSLOG_ADDRESS: Pattern = Pattern {
+    what: "the address of a syslog collector",
+    rule: "`tcp://HOST:PORT`",
+    matches: |text| speaks(text, Scheme::Tcp),
+};
+
+pub(in super::super) const HTTP_ADDRESS: Pattern = Pattern {
+    what: "the address of an HTTP collector",
+    rule: "`http://HOST[:PORT][/PATH]`",
+    matches: |text| speaks(text, Scheme::Http),
+};
+
+fn speaks(text: &str, scheme: Scheme) -> bool {
+    text.parse().is_ok_and(|endpoint: Endpoint| endpoint.scheme == scheme)
+}
 
 /// Takes ":8080/health" apart.
 pub(in super::super) fn health_address(text: &str) -> Option<(u16, &str)> {

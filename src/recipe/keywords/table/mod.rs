@@ -6,6 +6,7 @@ mod image;
 mod inodes;
 mod machine;
 mod packages;
+mod start;
 
 use super::patterns::ARGUMENT;
 use super::{Block, Count, Key, Kind, Label, Need};
@@ -18,6 +19,8 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     image::INCLUDE,
     app::APP,
     app::HEALTH,
+    start::CONFIGURATION,
+    start::LOG,
     app::TREE,
     inodes::FILE,
     inodes::DIRECTORY,
