@@ -26,6 +26,25 @@ pub struct Service {
     pub data_path: String,
     /// Seconds without a sign of health after which the watchdog resets; 0 for none.
     pub watchdog_seconds: u32,
+    /// What updates the machine from within; PID 1 of a whole system leaves that to the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Agent>,
+}
+
+/// What updates the machine: a program of the verified root, run as a user of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agent {
+    /// Program (absolute path inside the root) and arguments.
+    pub command: Vec<String>,
+    pub uid: u32,
+    pub gid: u32,
+    /// Its folder, below the data partition's mount.
+    pub state_path: String,
+    /// The folder of its socket, below `/run`.
+    pub socket_folder: String,
+    /// The exit status by which it asks for a reboot.
+    pub reboot_status: u8,
 }
 
 /// The app and how it runs. Ids are numbers: PID 1 reads no passwd.

@@ -19,10 +19,7 @@ const FILE_MAX_BYTES: usize = 1 << 20;
 
 /// Makes the files that the recipe names of those that are there, and returns their directory and the secrets.
 /// One that is not there is told, and missing; `None`: the recipe names none.
-pub fn give(
-    app: &App,
-    files: Vec<(String, Vec<u8>)>,
-) -> Result<Option<(String, BTreeMap<String, Vec<u8>>)>> {
+pub fn give(app: &App, files: Vec<(String, Vec<u8>)>) -> Result<Option<(String, BTreeMap<String, Vec<u8>>)>> {
     let named = app.configuration.as_ref().map(|it| it.credentials.as_slice()).unwrap_or_default();
     if named.is_empty() {
         return Ok(None);

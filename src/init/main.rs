@@ -22,6 +22,7 @@
 //! Read first: this file, `supervisor`, `logic::policy`.
 #![deny(unsafe_code)]
 
+mod agent;
 mod app;
 mod bless;
 mod button;
@@ -162,6 +163,7 @@ fn run_app(
     rustix::system::sethostname(service.name.as_bytes()).doing("set the host name", &service.name)?;
     network::bring_up_loopback();
     let (network, lease) = network::start(&service.name)?;
+    let root_hash = command_line.verity.root_hash_hex();
     let told = Told::read(command_line);
     let search = match &app.configuration {
         Some(configuration) => metadata::search(configuration, told.metadata_service().as_ref(), &slot.disk)?,
@@ -195,13 +197,22 @@ fn run_app(
     let output = courier.as_ref().map(Courier::output).transpose()?;
     let runner = Runner { app, environment: given.environment, capabilities, output };
     let data_path = service.data_path.clone();
-    let machine = Machine::new(service, runner, loader.trial(slot), watchdog, Some(network), courier)?;
+    let trial = loader.trial(slot);
+    let agent = if has_data { start_agent(&service, slot, trial.is_counted()) } else { None };
+    let mut machine = Machine::new(service, runner, trial, watchdog, Some(network), courier)?;
+    (machine.agent, machine.root_hash) = (agent, has_data.then_some(root_hash));
     let ending = machine.run();
     if has_data {
         rustix::fs::sync();
         mounts::close(&data_path);
     }
     Ok(ending)
+}
+
+/// Makes the agent ready. A machine that can't update runs on.
+fn start_agent(service: &Service, slot: &Partition, on_trial: bool) -> Option<agent::Task> {
+    let prepared = agent::Task::prepare(service.agent.clone()?, slot, on_trial);
+    prepared.inspect_err(|error| say!("no updates: {}", chain(error))).ok()
 }
 
 /// Says whose lines a collector gets: machines of one image differ by their instance's id, where they have one.

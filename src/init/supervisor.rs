@@ -9,6 +9,7 @@ use mkimage::boot::service::Service;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
+use crate::agent;
 use crate::app::{self, Runner};
 use crate::button;
 use crate::courier::Courier;
@@ -36,6 +37,10 @@ pub struct Machine {
     pub watchdog: Option<Watchdog>,
     pub network: Option<Pid>,
     pub courier: Option<Courier>,
+    /// What updates the machine.
+    pub agent: Option<agent::Task>,
+    /// What was booted, where there is a data partition to leave a word on.
+    pub root_hash: Option<String>,
     signals: OwnedFd,
     buttons: Vec<File>,
     app: Option<Pid>,
@@ -66,6 +71,8 @@ impl Machine {
             watchdog,
             network,
             courier,
+            agent: None,
+            root_hash: None,
             signals: sys::signal_descriptor(&SIGNALS).doing("listen to", "signals")?,
             buttons: button::open_all(),
             app: None,
@@ -108,11 +115,15 @@ impl Machine {
         if let Some(courier) = &mut self.courier {
             courier.start();
         }
+        self.agent.iter_mut().for_each(agent::Task::start);
         while let Some(act) = supervision.next(now()) {
             match act {
                 Act::Start => self.start_app(supervision),
                 Act::Check => self.start_check(supervision),
-                Act::Ready(at) => self.tell_ready(at),
+                Act::Ready(at) => {
+                    self.tell_ready(at);
+                    self.agent.iter_mut().for_each(agent::Task::allow);
+                }
                 Act::Bless => self.trial.bless(),
                 Act::PowerOff => {
                     say!("the app is done: powering off");
@@ -120,11 +131,18 @@ impl Machine {
                 }
                 Act::Reboot(reason) => {
                     say!("giving this slot up ({}): rebooting", why(reason));
+                    self.leave_word(why(reason));
                     return Some(Ending::Reboot);
                 }
             }
         }
         None
+    }
+
+    fn leave_word(&self, why: &str) {
+        if let Some(root_hash) = self.root_hash.as_ref().filter(|_| self.trial.is_counted()) {
+            agent::leave_word(&self.service.data_path, root_hash, why);
+        }
     }
 
     fn tell_ready(&self, at: Duration) {
@@ -182,7 +200,8 @@ impl Machine {
         let watchdog = self.watchdog.as_ref().filter(|_| supervision.is_alive(now())).map(Watchdog::next);
         let check = self.check.as_ref().map(|check| check.deadline);
         let courier = self.courier.as_ref().and_then(|courier| courier.due);
-        let due = [supervision.wake_at(), watchdog, check, self.network_due, courier];
+        let agent = self.agent.as_ref().and_then(agent::Task::due);
+        let due = [supervision.wake_at(), watchdog, check, self.network_due, courier, agent];
         due.into_iter().flatten().min().unwrap_or(Duration::MAX).min(now() + LONGEST_SLEEP)
     }
 
@@ -241,6 +260,11 @@ impl Machine {
             self.end_check(supervision, status.exit_status() == Some(0));
         } else if let Some(courier) = self.courier.as_mut().filter(|courier| courier.pid == Some(pid)) {
             courier.ended();
+        } else if let Some(agent) = self.agent.as_mut().filter(|agent| agent.pid() == Some(pid)) {
+            if agent.ended(status) == agent::Ended::WantsReboot {
+                say!("the agent wants to try the other slot: rebooting");
+                self.request = Some(Ending::Reboot);
+            }
         } else if self.network == Some(pid) {
             self.network = None;
             // Status 0: there is no interface to look after.

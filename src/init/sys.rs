@@ -178,7 +178,8 @@ fn unblock_signals() {
 /// Closes every file of this process but its standard streams and those named. Whoever owns one of the others
 /// must not use it any more.
 pub fn close_others(keep: &[BorrowedFd<'_>]) {
-    let mut kept: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).filter(|&fd| fd > 2).collect();
+    let mut kept: Vec<u32> =
+        keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).filter(|&fd| fd > 2).collect();
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept.into_iter().chain([u32::MAX]) {

@@ -1,5 +1,6 @@
 //! What PID 1 is told: the plan's app, with names as numbers.
 
+use super::update;
 use crate::boot::service::{App, Check, Configuration, Health, Log, MetadataSource, Restart, Service};
 use crate::compose::Identities;
 use crate::recipe::plan::{self, AppPlan, ConfigurationPlan, HealthCheck, HealthPlan, LogPlan, Part, Plan};
@@ -17,6 +18,7 @@ pub fn describe(plan: &Plan, identities: &Identities) -> Service {
         app,
         data_path: plan.disk.data_path.to_string(),
         watchdog_seconds: plan.boot.watchdog_seconds,
+        agent: plan.update.as_ref().filter(|_| plan.image.init.is_none()).map(|_| update::agent(plan)),
     }
 }
 

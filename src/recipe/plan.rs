@@ -22,6 +22,8 @@ pub struct Plan {
     pub kernel: Option<KernelPlan>,
     pub boot: BootPlan,
     pub disk: DiskPlan,
+    /// How machines of this image update themselves. Absent: they don't.
+    pub update: Option<UpdatePlan>,
     /// Every variable with the value it got, for provenance: sorted by name, as recipe text.
     pub variables: BTreeMap<String, String>,
     /// Every recipe text that was read: name as shown in messages, and the text. The main one first.
@@ -522,4 +524,32 @@ pub struct DiskPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filesystem {
     Ext4,
+}
+
+/// `update { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdatePlan {
+    /// Address of the site.
+    pub from: String,
+    /// The ref there.
+    pub reference: String,
+    /// Host file with the keys that may sign, one a line.
+    pub key: std::path::PathBuf,
+    pub threshold: u32,
+    pub interval_seconds: u32,
+    pub jitter_seconds: u32,
+    /// `HH:MM-HH:MM`, UTC.
+    pub window: Option<String>,
+    /// `N%` or `N% after 1h`, the first ones first.
+    pub rings: Vec<String>,
+    pub reboot: UpdateReboot,
+    pub origin: Origin,
+}
+
+/// When a machine reboots into an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateReboot {
+    WhenTold,
+    Window,
+    AtOnce,
 }

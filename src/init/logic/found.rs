@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn torn_and_endless_messages_are_none() {
         let whole = found().encode();
-        let ends: Vec<usize> = (0..whole.len()).filter(|&cut| Found::decode(&whole[..cut]).is_some()).collect();
+        let ends: Vec<usize> =
+            (0..whole.len()).filter(|&cut| Found::decode(&whole[..cut]).is_some()).collect();
         assert!(ends.len() <= 8, "only whole entries may be taken: {ends:?}");
         assert_eq!(Found::decode(b"V\xff\xff\xff\xff"), None);
         assert_eq!(Found::decode(b"?\0\0\0\0\0\0\0\0"), None);

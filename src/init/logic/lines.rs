@@ -159,7 +159,10 @@ mod tests {
         let endless = vec![b'x'; 3 * LINE_MAX_BYTES + 5];
         let (mut lines, mut splitter) = split(&[&endless[..100], &endless[100..]]);
         splitter.flush(NOW, true, |line| lines.push(clean(line)));
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LINE_MAX_BYTES, LINE_MAX_BYTES, LINE_MAX_BYTES, 5]);
+        assert_eq!(
+            lines.iter().map(String::len).collect::<Vec<_>>(),
+            [LINE_MAX_BYTES, LINE_MAX_BYTES, LINE_MAX_BYTES, 5]
+        );
         let (exact, splitter) = split(&[&endless[..LINE_MAX_BYTES], b"\nnext\n"]);
         assert_eq!(exact.iter().map(String::len).collect::<Vec<_>>(), [LINE_MAX_BYTES, 0, 4]);
         assert_eq!(splitter.due(), None);

@@ -147,7 +147,10 @@ mod tests {
         for number in 0..10_000 {
             ring.push(0, 6, "x".repeat(number % 8192));
             assert!(ring.bytes <= 1 << 16);
-            assert!(ring.records.iter().map(|record| record.text.len() + OVERHEAD_BYTES).sum::<usize>() == ring.bytes);
+            assert!(
+                ring.records.iter().map(|record| record.text.len() + OVERHEAD_BYTES).sum::<usize>()
+                    == ring.bytes
+            );
         }
         ring.push(0, 6, "x".repeat(1 << 20));
         assert_eq!(ring.records.len(), 1, "a line that is longer than all stays alone");

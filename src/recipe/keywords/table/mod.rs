@@ -7,6 +7,7 @@ mod inodes;
 mod machine;
 mod packages;
 mod start;
+mod update;
 
 use super::patterns::ARGUMENT;
 use super::{Block, Count, Key, Kind, Label, Need};
@@ -38,6 +39,7 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     machine::KERNEL_FILE,
     machine::BOOT,
     machine::DISK,
+    update::UPDATE,
 ];
 
 const DAY_SECONDS: i64 = 86_400;
