@@ -17,6 +17,7 @@
 pub mod base64;
 pub mod capability;
 pub mod clock;
+pub mod endpoint;
 pub mod fs;
 pub mod heartbeat;
 pub mod id;
@@ -30,6 +31,7 @@ pub mod publish;
 pub mod units;
 
 pub use clock::Stopwatch;
+pub use endpoint::{Endpoint, Scheme};
 pub use fs::FileError;
 pub use heartbeat::Heartbeat;
 pub use id::{BlobId, CommitId, Digest, StepKey, TreeId};

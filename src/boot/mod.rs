@@ -3,8 +3,8 @@
 //! In: the systemd stub, a kernel with its modules, the PID 1 binary, a service. Out: the initrd and the
 //! unified kernel image (UKI) that firmware loads from the ESP.
 //!
-//! Files that PID 1 shares (`service`, `slots`, `command_line`, `environment`) name only `base`; the
-//! others stand behind the feature `tool`.
+//! Files that PID 1 shares (`service`, `slots`, `command_line`, `environment`, `user_data`) name only `base`; the
+//! others stand behind the features `agent` (reading and making UKIs) and `tool`.
 //!
 //! Always true
 //! - A UKI and an initrd follow from their parts alone: no clock, no host, no order of the host.
@@ -19,7 +19,7 @@ pub mod command_line;
 #[cfg(feature = "tool")]
 pub mod cpio;
 pub mod environment;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 mod error;
 #[cfg(feature = "tool")]
 pub mod initrd;
@@ -27,14 +27,15 @@ pub mod initrd;
 mod module_info;
 #[cfg(feature = "tool")]
 pub mod modules;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub mod pe;
 pub mod service;
 pub mod slots;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub mod uki;
+pub mod user_data;
 
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub use error::{BootError, UnknownModule};
 #[cfg(feature = "tool")]
 pub use module_info::{ModuleInfo, parse as parse_module_info};

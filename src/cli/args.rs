@@ -79,7 +79,7 @@ pub enum Command {
     /// Print the reference of the recipe language, in Markdown
     Reference,
     /// Boot an image in a virtual machine, with the app's ports forwarded
-    Run(Run),
+    Run(super::commands::run::Run),
     /// Show what an image holds: partitions, slots, filesystems, hashes
     Inspect(Inspect),
     /// List the refs of the store, or remove some
@@ -241,47 +241,6 @@ pub struct Vendor {
     pub output: PathBuf,
     #[command(flatten)]
     pub packages: PackageArgs,
-}
-
-#[derive(Args, Debug)]
-pub struct Run {
-    /// Disk image
-    #[arg(value_name = "IMAGE")]
-    pub image: PathBuf,
-    /// Forward a port: HOST:GUEST, or GUEST for a free port of this machine [default: the app's ports]
-    #[arg(long, short, value_name = "[HOST:]GUEST")]
-    pub port: Vec<String>,
-    /// Give the app an environment variable
-    #[arg(long, short, value_name = "NAME=VALUE")]
-    pub env: Vec<String>,
-    /// Memory of the machine
-    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
-    pub memory: String,
-    /// Processors of the machine
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub cpus: u32,
-    /// How the processor is run; `auto` tries KVM with a time limit and falls back to TCG
-    #[arg(long, value_name = "WHICH", default_value = "auto")]
-    pub accel: Accelerator,
-    /// Leave the image as it is: what the machine writes is dropped at the end
-    #[arg(long)]
-    pub snapshot: bool,
-    /// Get this path from the first forwarded port, print the answer, and power the machine off
-    #[arg(long, value_name = "PATH")]
-    pub fetch: Option<String>,
-    /// Power the machine off once its console says this
-    #[arg(long, value_name = "TEXT")]
-    pub until: Option<String>,
-    /// Give up when `--fetch` and `--until` have not come true in this time
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    pub timeout: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Accelerator {
-    Auto,
-    Kvm,
-    Tcg,
 }
 
 #[derive(Args, Debug)]

@@ -328,6 +328,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Archive(_)
         | PipelineError::Boot(_)
         | PipelineError::BootFile { .. }
+        | PipelineError::UpdateKey { .. }
         | PipelineError::Init { .. }
         | PipelineError::InputChanged { .. }
         | PipelineError::Lock { .. } => Kind::Input,
@@ -339,7 +340,9 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
             Kind::Usage
         }
-        PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
+        PipelineError::NoInit { .. } | PipelineError::NoAgent { .. } | PipelineError::NoLock { .. } => {
+            Kind::NotFound
+        }
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),
         PipelineError::Cancelled(_) => Kind::Interrupted,
@@ -401,6 +404,12 @@ fn hint(error: &PipelineError) -> Option<&'static str> {
     match error {
         PipelineError::NoInit { .. } | PipelineError::Init { .. } => {
             Some("`make all` puts mkimage-init beside mkimage; --init FILE or MKIMAGE_INIT names another")
+        }
+        PipelineError::NoAgent { .. } => {
+            Some("`make all` puts mkimage-agent beside mkimage; MKIMAGE_AGENT names another")
+        }
+        PipelineError::UpdateKey { .. } => {
+            Some("`mkimage key generate` makes a key; its public half goes in here")
         }
         PipelineError::Packages(PackagesError::Fetch { problem: FetchProblem::Offline, .. }) => {
             Some("run once without --offline; `mkimage lock` does no more than pin the versions")

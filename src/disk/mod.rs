@@ -19,6 +19,7 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod direct;
 pub mod dump;
 pub mod esp;
 pub mod ext4;

@@ -259,8 +259,17 @@ fn read_file_of_host(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads the binary of PID 1.
 pub fn read_init(path: &Path) -> Result<Vec<u8>> {
+    read_program(path, |path| PipelineError::NoInit { path })
+}
+
+/// Reads the binary of the agent that updates machines.
+pub fn read_agent(path: &Path) -> Result<Vec<u8>> {
+    read_program(path, |path| PipelineError::NoAgent { path })
+}
+
+fn read_program(path: &Path, missing: fn(PathBuf) -> PipelineError) -> Result<Vec<u8>> {
     let bytes = read_file_of_host(path).map_err(|error| match error {
-        PipelineError::File(error) if error.is_missing() => PipelineError::NoInit { path: path.to_owned() },
+        PipelineError::File(error) if error.is_missing() => missing(path.to_owned()),
         error => error,
     })?;
     if !bytes.starts_with(b"\x7fELF") {

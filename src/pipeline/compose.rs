@@ -13,6 +13,7 @@ use super::run::{self, Steps};
 use super::service;
 use super::step::{KeyBuilder, Memo};
 use super::system::System;
+use super::update;
 use crate::archive::{InputKind, Inputs, Limits};
 use crate::base::job::Unit;
 use crate::base::{CommitId, Digest, Job, StepKey, whole};
@@ -40,6 +41,8 @@ pub struct Options {
     pub packages: Settings,
     /// The binary of PID 1.
     pub init: PathBuf,
+    /// The binary of the agent that updates machines.
+    pub agent: PathBuf,
     /// What `SOURCE_DATE_EPOCH` says.
     pub epoch: Option<u64>,
     /// A folder in which the sandbox may lay out a tree that is too large for memory.
@@ -121,6 +124,7 @@ fn attempt(
     job: &Job,
 ) -> Result<Made> {
     let lock = lock(plan, options, store, job)?;
+    let plan = &update::extended(plan)?;
     let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
     let limits = Limits::default();
     let prepared = {
@@ -131,6 +135,10 @@ fn attempt(
     let base = plan.base.as_ref().map(|base| self::base(base, store)).transpose()?;
     let requests = requests(plan);
     let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
+    let agent = match &plan.update {
+        Some(_) if plan.kernel.is_some() => boot_files::read_agent(&options.agent)?,
+        _ => Vec::new(),
+    };
     let memo = Memo::new(store);
     let unpacking = Unpacking { store, memo: &memo, lock: &lock, settings: &options.packages };
     let work = Work {
@@ -145,6 +153,7 @@ fn attempt(
         prepared,
         stepped,
         init: init.unwrap_or_default(),
+        agent,
         unpacking,
     };
     let key = work.key()?;
@@ -203,6 +212,8 @@ struct Work<'a> {
     stepped: BTreeMap<usize, Vec<Inputs>>,
     /// PID 1 of app images; empty where the recipe has no kernel.
     init: Vec<u8>,
+    /// What updates the machine; empty where nothing does.
+    agent: Vec<u8>,
     unpacking: Unpacking<'a>,
 }
 
@@ -264,6 +275,9 @@ impl Work<'_> {
         }
         if plan.kernel.is_some() {
             key.bytes("init", &self.init);
+            if !self.agent.is_empty() {
+                key.bytes("agent", &self.agent);
+            }
             for digest in boot_files::host_digests(plan, self.job)? {
                 key.bytes("boot file", digest.as_bytes());
             }
@@ -300,6 +314,9 @@ impl Work<'_> {
                 merging.become_tree(made, &plan.origin.to_string());
             }
             contributions.iter().for_each(|contribution| merging.lay(contribution));
+        }
+        if let Some(update) = plan_update(self.plan, &self.agent) {
+            merging.lay(&update::program(update, &self.agent, transaction)?);
         }
         let (mut tree, origins) = merging.finish().map_err(PipelineError::Tree)?;
         drop(step);
@@ -464,6 +481,10 @@ impl Work<'_> {
             let digest = InputDigest::Blake3(Digest::of(&self.init));
             all.push(Input { name: "mkimage-init".to_owned(), digest, size: self.init.len() as u64 });
         }
+        if !self.agent.is_empty() {
+            let digest = InputDigest::Blake3(Digest::of(&self.agent));
+            all.push(Input { name: "mkimage-agent".to_owned(), digest, size: self.agent.len() as u64 });
+        }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all.dedup();
         Ok(all)
@@ -482,6 +503,11 @@ impl Work<'_> {
     fn host_paths(&self) -> Vec<PathBuf> {
         self.host_inputs().map(|inputs| inputs.root.clone()).collect()
     }
+}
+
+/// Returns the update block of a plan whose agent was read.
+fn plan_update<'a>(plan: &'a Plan, agent: &[u8]) -> Option<&'a plan::UpdatePlan> {
+    plan.update.as_ref().filter(|_| !agent.is_empty())
 }
 
 /// A file is named by its content, as everywhere; a folder by the list of what it holds.

@@ -77,6 +77,10 @@ pub enum PipelineError {
     Lock { path: PathBuf, problem: String },
     #[error("{} is not there: run `mkimage lock` first", path.display())]
     NoLock { path: PathBuf },
+    #[error("there is no agent at {}", path.display())]
+    NoAgent { path: PathBuf },
+    #[error("{origin}: the key of the site, {}: {problem}", path.display())]
+    UpdateKey { path: PathBuf, problem: String, origin: Origin },
     #[error("{}: PID 1 of app images is not there", path.display())]
     NoInit { path: PathBuf },
     #[error("{} can't be PID 1 of app images: {problem}", path.display())]

@@ -38,6 +38,7 @@ mod run;
 mod service;
 mod step;
 mod system;
+mod update;
 
 use std::path::Path;
 

@@ -43,7 +43,7 @@ pub struct TreeRef {
 }
 
 impl TreeRef {
-    pub(super) fn of(encoding: &[u8]) -> Self {
+    pub fn of(encoding: &[u8]) -> Self {
         TreeRef { id: TreeId(Digest::derive(CONTEXT, encoding)), size: encoding.len() as u64 }
     }
 }

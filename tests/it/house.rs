@@ -15,8 +15,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("bundle", &["base", "tree", "store"]),
     ("remote", &["base", "tree", "store", "bundle", "trust"]),
     ("disk", &["base", "tree"]),
+    ("agent", &["base", "tree", "store", "disk", "boot", "image", "slots", "bundle", "trust", "remote"]),
     ("boot", &["base", "tree", "disk"]),
     ("image", &["base", "tree", "store", "disk", "boot"]),
+    ("slots", &["base", "tree", "store", "disk", "boot", "image"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
     ("finalize", &["base", "tree", "elf"]),
@@ -34,8 +36,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "packages",
-            "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots",
+            "packages", "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
         ],
     ),
 ];

@@ -21,7 +21,7 @@ mod pull;
 mod push;
 pub(super) mod refs;
 mod remote;
-mod run;
+pub(super) mod run;
 pub(super) mod show;
 pub(super) mod store;
 pub(super) mod tag;
@@ -161,7 +161,11 @@ impl Context {
             packages: settings,
             init: match init {
                 Some(init) => init,
-                None => beside_this_program()?,
+                None => beside_this_program("mkimage-init")?,
+            },
+            agent: match std::env::var_os("MKIMAGE_AGENT").filter(|path| !path.is_empty()) {
+                Some(agent) => agent.into(),
+                None => beside_this_program("mkimage-agent")?,
             },
             epoch: source_date_epoch(environment("SOURCE_DATE_EPOCH"))
                 .map_err(|error| self.failure(error))?,
@@ -171,10 +175,10 @@ impl Context {
     }
 }
 
-/// Returns `mkimage-init` beside this program, where `make` puts it.
-fn beside_this_program() -> Result<PathBuf, Failure> {
+/// Returns a program of images beside this one, where `make` puts it.
+fn beside_this_program(name: &str) -> Result<PathBuf, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::of(Kind::Failed, &error))?;
-    Ok(program.with_file_name("mkimage-init"))
+    Ok(program.with_file_name(name))
 }
 
 /// Opens the store at a path, or where the environment or the user's home has it.

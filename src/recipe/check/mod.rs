@@ -8,6 +8,8 @@ pub(super) mod fields;
 mod inodes;
 mod packages;
 mod rows;
+mod start;
+mod update;
 mod whole;
 
 use super::ast::Block;
@@ -62,6 +64,7 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
         kernel_fields.map(|fields| boot::kernel(fields, debian, image_architecture(&checked), &context));
     let boot = boot::boot(one(&checked, "boot"), kernel_fields, debian, &context);
     let disk = boot::disk(one(&checked, "disk"), &context);
+    let update = one(&checked, "update").map(|fields| update::update(fields, kernel_fields, &context));
     accounts::ids(&checked, &context);
     accounts::references(&checked, &context);
     whole::check(&checked, &context);
@@ -83,6 +86,10 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
         },
         boot: boot?,
         disk: disk?,
+        update: match update {
+            None => None,
+            Some(update) => Some(update?),
+        },
         variables: Default::default(),
         sources: Vec::new(),
     })
