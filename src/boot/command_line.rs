@@ -257,8 +257,12 @@ mod tests {
     fn what_the_builder_writes_is_what_pid_1_reads() {
         let words = ["mkimage.env.GREETING=good day, moon".to_owned(), "audit=0".to_owned()];
         let line = encode(&["tty0", "ttyS0"], &root(), &words).expect("encodes");
-        let told = parse(&format!("{line} mkimage.log=tcp://a:1 mkimage.logs=x mkimage.log=tcp://b:2")).expect("parses");
-        assert_eq!(told.addresses, [("mkimage.log", "tcp://a:1".to_owned()), ("mkimage.log", "tcp://b:2".to_owned())]);
+        let told = parse(&format!("{line} mkimage.log=tcp://a:1 mkimage.logs=x mkimage.log=tcp://b:2"))
+            .expect("parses");
+        assert_eq!(
+            told.addresses,
+            [("mkimage.log", "tcp://a:1".to_owned()), ("mkimage.log", "tcp://b:2".to_owned())]
+        );
         assert!(
             line.starts_with("console=tty0 console=ttyS0 quiet panic=-1 oops=panic gpt mkimage.verity=a5a5")
         );

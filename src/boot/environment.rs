@@ -146,7 +146,9 @@ pub fn smbios_credential(text: &str) -> Option<Result<(String, Vec<u8>), Refusal
     if !binary {
         return Some(Ok((name, value.as_bytes().to_vec())));
     }
-    Some(base64::decode(value.as_bytes()).map(|value| (name.clone(), value)).ok_or(Refusal::Encoding { name }))
+    Some(
+        base64::decode(value.as_bytes()).map(|value| (name.clone(), value)).ok_or(Refusal::Encoding { name }),
+    )
 }
 
 /// Takes the variables out of credentials, without their prefix.
@@ -205,8 +207,17 @@ mod tests {
             "/data/hello",
             Sources {
                 recipe: BTreeMap::from([pair("A", "recipe"), pair("B", "recipe"), pair("C", "recipe")]),
-                command_line: vec![pair("B", "line"), pair("C", "line"), pair("B", "line again"), pair("D", "line")],
-                metadata: vec![credential("C", b"tag"), credential("D", b"tag"), credential("D", b"user data")],
+                command_line: vec![
+                    pair("B", "line"),
+                    pair("C", "line"),
+                    pair("B", "line again"),
+                    pair("D", "line"),
+                ],
+                metadata: vec![
+                    credential("C", b"tag"),
+                    credential("D", b"tag"),
+                    credential("D", b"user data"),
+                ],
                 credentials: vec![credential("C", b"smbios"), credential("C", b"fw_cfg")],
             },
         );
@@ -271,7 +282,8 @@ mod tests {
 
     #[test]
     fn variables_are_told_from_files_by_their_prefix() {
-        let all = [credential("mkimage.env.A", b"1"), credential("tls.key", b"2"), credential("mkimage.log", b"3")];
+        let all =
+            [credential("mkimage.env.A", b"1"), credential("tls.key", b"2"), credential("mkimage.log", b"3")];
         assert_eq!(variables(&all), [credential("A", b"1")]);
         for name in ["tls.key", "A", "a-b_c.d"] {
             assert!(is_credential_name(name), "{name}");
@@ -283,8 +295,12 @@ mod tests {
 
     #[test]
     fn systemd_reads_values_back_as_they_were() {
-        let variables = BTreeMap::from([pair("A", "plain"), pair("B", "a \"b\" $c `d` \\e 'f' #g\nnext; line")]);
-        assert_eq!(file(&variables), "A=\"plain\"\nB=\"a \\\"b\\\" \\$c \\`d\\` \\\\e 'f' #g\nnext; line\"\n");
+        let variables =
+            BTreeMap::from([pair("A", "plain"), pair("B", "a \"b\" $c `d` \\e 'f' #g\nnext; line")]);
+        assert_eq!(
+            file(&variables),
+            "A=\"plain\"\nB=\"a \\\"b\\\" \\$c \\`d\\` \\\\e 'f' #g\nnext; line\"\n"
+        );
     }
 
     #[test]

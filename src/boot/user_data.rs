@@ -122,7 +122,8 @@ fn lines(text: &str) -> Result<UserData, UserDataError> {
 
 fn json(text: &str) -> Result<UserData, UserDataError> {
     let parsed: Result<Map<String, Value>, _> = serde_json::from_str(text);
-    let object = parsed.map_err(|error| UserDataError::Json { line: error.line(), column: error.column() })?;
+    let object =
+        parsed.map_err(|error| UserDataError::Json { line: error.line(), column: error.column() })?;
     if let Some(key) = object.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(UserDataError::Key(short(key)));
     }
@@ -163,7 +164,9 @@ fn scalar(value: &Value) -> Option<String> {
 fn file(value: &Value) -> Option<Vec<u8>> {
     match value {
         Value::String(text) => Some(text.clone().into_bytes()),
-        Value::Object(members) if members.len() == 1 => base64::decode(members.get("base64")?.as_str()?.as_bytes()),
+        Value::Object(members) if members.len() == 1 => {
+            base64::decode(members.get("base64")?.as_str()?.as_bytes())
+        }
         _ => None,
     }
 }
@@ -230,11 +233,17 @@ mod tests {
             (&b"#mkimage\nA=1\nsecret words\n"[..], UserDataError::Line(3)),
             (b"#mkimage\n1A=secret\n", UserDataError::Line(2)),
             (b"#mkimage\n{\"secret\": ", UserDataError::Json { line: 2, column: 11 }),
-            (b"#mkimage\n{\"envrionment\": {\"A\": \"secret\"}}", UserDataError::Key("envrionment".to_owned())),
+            (
+                b"#mkimage\n{\"envrionment\": {\"A\": \"secret\"}}",
+                UserDataError::Key("envrionment".to_owned()),
+            ),
             (b"{\"environment\": {\"A\": [\"secret\"]}}", UserDataError::Value("A".to_owned())),
             (b"{\"environment\": \"secret\"}", UserDataError::Value("environment".to_owned())),
             (b"{\"files\": {\"key\": {\"base64\": \"se*cret\"}}}", UserDataError::Value("key".to_owned())),
-            (b"{\"files\": {\"key\": {\"base64\": \"AP8=\", \"mode\": 1}}}", UserDataError::Value("key".to_owned())),
+            (
+                b"{\"files\": {\"key\": {\"base64\": \"AP8=\", \"mode\": 1}}}",
+                UserDataError::Value("key".to_owned()),
+            ),
             (b"{\"log\": 3}", UserDataError::Value("log".to_owned())),
             (b"A=\xff", UserDataError::Encoding),
             (&long, UserDataError::TooLong),

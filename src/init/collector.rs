@@ -15,10 +15,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 
+use crate::logic::dns;
 use crate::logic::http::{self, Answer};
 use crate::logic::ring::Ring;
 use crate::logic::syslog::{Head, Identity, frame, json};
-use crate::logic::dns;
 use crate::network::{RESOLV_CONF, random};
 use crate::report::{now, say};
 
@@ -138,7 +138,9 @@ impl Collector {
     fn advance(&mut self, ring: &mut Ring) -> Step {
         let http = self.is_http();
         let next = match &mut self.state {
-            State::Waiting { until } if now() < *until || ring.collector.next >= ring.end() => return Step::Rest,
+            State::Waiting { until } if now() < *until || ring.collector.next >= ring.end() => {
+                return Step::Rest;
+            }
             State::Waiting { .. } => self.begin(),
             State::Naming { socket, question, until } => match hear(socket, question) {
                 Some(addresses) => match addresses.first() {
@@ -150,7 +152,11 @@ impl Collector {
             },
             State::Connecting { stream, until } => {
                 if !is_ready(stream.as_fd()) {
-                    return if now() < *until { Step::Rest } else { Step::Broken("no connection".to_owned()) };
+                    return if now() < *until {
+                        Step::Rest
+                    } else {
+                        Step::Broken("no connection".to_owned())
+                    };
                 }
                 match sockopt::socket_error(&*stream) {
                     Ok(Ok(())) => stream.try_clone().map(talk).map_err(|error| error.to_string()),
@@ -274,7 +280,10 @@ impl Collector {
         if let State::Talking(talk) = &self.state
             && !self.is_http()
         {
-            ring.rewind(now().saturating_sub(IN_DOUBT), if talk.written < talk.out.len() { talk.from } else { talk.to });
+            ring.rewind(
+                now().saturating_sub(IN_DOUBT),
+                if talk.written < talk.out.len() { talk.from } else { talk.to },
+            );
         }
         if !std::mem::replace(&mut self.told, true) {
             say!("log: {}: {why}: lines wait", self.endpoint);
@@ -373,4 +382,3 @@ fn is_ready(fd: BorrowedFd<'_>) -> bool {
 fn is_temporary(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
-

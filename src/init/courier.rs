@@ -5,7 +5,6 @@
 //! is gone holds the app up. The pipe belongs to PID 1: a courier that dies takes nothing of the app with it, and
 //! the next one reads on where it stopped.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +18,7 @@ use rustix::process::{Gid, Pid, Uid};
 
 use crate::collector::Collector;
 use crate::confine::give_up_everything;
+use crate::credentials::Secret;
 use crate::error::{Doing, Result, chain};
 use crate::logic::lines::{Mask, Splitter, clean, severity};
 use crate::logic::ring::Ring;
@@ -53,7 +53,7 @@ impl Courier {
         log: &Log,
         identity: Identity,
         endpoint: Option<Endpoint>,
-        secrets: &BTreeMap<String, Vec<u8>>,
+        secrets: &[Secret],
         (uid, gid): (u32, u32),
     ) -> Result<Courier> {
         let (reader, writer) = io::pipe().doing("make", "a pipe")?;
@@ -63,7 +63,16 @@ impl Courier {
         let mut mask = Mask::default();
         secrets.iter().for_each(|(name, secret)| mask.add(name, secret));
         let buffer_bytes = usize::try_from(log.buffer_bytes).unwrap_or(usize::MAX);
-        Ok(Courier { reader, writer, identity, endpoint, buffer_bytes, mask, pid: None, due: Some(Duration::ZERO) })
+        Ok(Courier {
+            reader,
+            writer,
+            identity,
+            endpoint,
+            buffer_bytes,
+            mask,
+            pid: None,
+            due: Some(Duration::ZERO),
+        })
     }
 
     /// Returns what becomes the app's output.
@@ -107,8 +116,7 @@ impl Courier {
         let console = console.doing("open", CONSOLE)?;
         let signals = sys::signal_descriptor(&[libc::SIGTERM]).doing("listen to", "signals")?;
         give_up_everything(&[self.reader.as_fd(), console.as_fd(), signals.as_fd()])?;
-        let collector =
-            self.endpoint.clone().map(|endpoint| Collector::new(endpoint, self.identity.clone()));
+        let collector = self.endpoint.clone().map(|endpoint| Collector::new(endpoint, self.identity.clone()));
         let round = Round {
             input: &self.reader,
             mask: &self.mask,
@@ -188,10 +196,8 @@ impl Round<'_> {
 
     /// Sleeps until something can be read, written or is due.
     fn sleep(&self) {
-        let mut files = vec![
-            PollFd::new(self.input, PollFlags::IN),
-            PollFd::new(&self.signals, PollFlags::IN),
-        ];
+        let mut files =
+            vec![PollFd::new(self.input, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
         if !self.console.is_done(&self.ring) {
             files.push(PollFd::new(&self.console.file, PollFlags::OUT));
         }
@@ -236,7 +242,8 @@ impl Console {
             let lost = std::mem::take(&mut ring.console.dropped);
             self.out.extend_from_slice(format!("mkimage: {lost} lines are missing here\n").as_bytes());
         }
-        while let Some(record) = ring.get(ring.console.next).filter(|_| self.out.len() < CONSOLE_PIECE_BYTES) {
+        while let Some(record) = ring.get(ring.console.next).filter(|_| self.out.len() < CONSOLE_PIECE_BYTES)
+        {
             self.out.extend_from_slice(record.text.as_bytes());
             self.out.push(b'\n');
             ring.console.next += 1;

@@ -223,7 +223,8 @@ impl Places<'_> {
         if let Some((disk, volume)) = self.labelled(NOCLOUD_LABEL) {
             let file = |name, limit| volume.file(&reader(disk), name, limit);
             let mut found = Found::default();
-            found.instance_id = nocloud::instance_id(&file("meta-data", SMALL_MAX_BYTES)?.unwrap_or_default());
+            found.instance_id =
+                nocloud::instance_id(&file("meta-data", SMALL_MAX_BYTES)?.unwrap_or_default());
             take_user_data(&mut found, &file("user-data", USER_DATA_MAX_BYTES)?.unwrap_or_default());
             return Ok(Some(found));
         }
@@ -252,7 +253,10 @@ impl Places<'_> {
                 found.variables.push((name.to_owned(), value.as_bytes().to_vec()));
             }
         }
-        take_user_data(&mut found, &file("openstack/latest/user_data", USER_DATA_MAX_BYTES)?.unwrap_or_default());
+        take_user_data(
+            &mut found,
+            &file("openstack/latest/user_data", USER_DATA_MAX_BYTES)?.unwrap_or_default(),
+        );
         Ok(Some(found))
     }
 }
@@ -300,7 +304,9 @@ fn present((status, body): (u16, Vec<u8>)) -> io::Result<Option<Vec<u8>>> {
 fn take_user_data(found: &mut Found, bytes: &[u8]) {
     match user_data::parse(bytes) {
         Ok(read) => {
-            found.variables.extend(read.variables.into_iter().map(|(name, value)| (name, value.into_bytes())));
+            found
+                .variables
+                .extend(read.variables.into_iter().map(|(name, value)| (name, value.into_bytes())));
             found.files.extend(read.files);
             found.log = read.log;
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use mkimage::base::Endpoint;
 
-use crate::logic::http::{self, Answer};
 use crate::logic::dns;
+use crate::logic::http::{self, Answer};
 use crate::network::{RESOLV_CONF, random};
 use crate::report::now;
 

@@ -79,9 +79,10 @@ pub fn arguments(options: &MachineOptions, decided: &Decided<'_>) -> Result<Vec<
 /// Returns the SMBIOS strings that hand variables on, and credentials whose names the firmware's configuration
 /// device can't take.
 pub fn strings(options: &MachineOptions) -> Vec<String> {
-    let variables = options.environment.iter().map(|(name, value)| {
-        credential(&format!("{ENVIRONMENT_PREFIX}{name}"), value.as_bytes())
-    });
+    let variables = options
+        .environment
+        .iter()
+        .map(|(name, value)| credential(&format!("{ENVIRONMENT_PREFIX}{name}"), value.as_bytes()));
     let long = options.credentials.iter().filter(|(name, _)| name.len() > FIRMWARE_NAME_BYTES_MAX);
     variables.chain(long.map(|(name, value)| credential(name, value))).collect()
 }

@@ -154,7 +154,8 @@ fn told(
         let Some(address) = address else { continue };
         let known: Result<Endpoint, _> = address.parse();
         if !known.is_ok_and(|endpoint| schemes.contains(&endpoint.scheme)) {
-            let expected = if schemes.len() == 1 { "http://HOST[:PORT]" } else { "tcp://HOST:PORT or http://…" };
+            let expected =
+                if schemes.len() == 1 { "http://HOST[:PORT]" } else { "tcp://HOST:PORT or http://…" };
             return Err(Failure::new(Kind::Usage, format!("{option} {address}: expected {expected}")));
         }
         options.credentials.insert(name.to_owned(), address.clone().into_bytes());
@@ -165,8 +166,11 @@ fn told(
 
 fn own_variable(name: &str) -> Result<String, Failure> {
     std::env::var(name).map_err(|_| {
-        Failure::new(Kind::Usage, format!("--env {name}: this machine has no such variable, or it is no text"))
-            .hint(format!("say its value: --env {name}=VALUE"))
+        Failure::new(
+            Kind::Usage,
+            format!("--env {name}: this machine has no such variable, or it is no text"),
+        )
+        .hint(format!("say its value: --env {name}=VALUE"))
     })
 }
 

@@ -29,8 +29,13 @@ pub struct Fat {
 #[derive(Clone, Copy)]
 enum Place {
     /// The root directory of FAT12 and FAT16.
-    Fixed { at: u64, bytes: usize },
-    Chain { first: u32 },
+    Fixed {
+        at: u64,
+        bytes: usize,
+    },
+    Chain {
+        first: u32,
+    },
 }
 
 impl Fat {
@@ -48,7 +53,8 @@ impl Fat {
     pub fn file(&self, read: &Read<'_>, path: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
         let list = |place: &Place| self.directory(read, place).map(|(_, entries)| entries);
         let Some(found) = walk(path, self.root, list)? else { return Ok(None) };
-        let size = usize::try_from(found.size_bytes).ok().filter(|&size| size <= limit).ok_or_else(too_long)?;
+        let size =
+            usize::try_from(found.size_bytes).ok().filter(|&size| size <= limit).ok_or_else(too_long)?;
         if size == 0 {
             return Ok(Some(Vec::new()));
         }

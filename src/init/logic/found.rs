@@ -52,6 +52,9 @@ impl Found {
 
     /// Reads a message. `None`: it is torn, or none.
     pub fn decode(mut message: &[u8]) -> Option<Found> {
+        if message.len() > MESSAGE_MAX_BYTES {
+            return None;
+        }
         let mut found = Found::default();
         for _ in 0..ENTRIES_MAX {
             let Some((&kind, rest)) = message.split_first() else { return Some(found) };
@@ -102,7 +105,8 @@ mod tests {
     #[test]
     fn torn_and_endless_messages_are_none() {
         let whole = found().encode();
-        let ends: Vec<usize> = (0..whole.len()).filter(|&cut| Found::decode(&whole[..cut]).is_some()).collect();
+        let ends: Vec<usize> =
+            (0..whole.len()).filter(|&cut| Found::decode(&whole[..cut]).is_some()).collect();
         assert!(ends.len() <= 8, "only whole entries may be taken: {ends:?}");
         assert_eq!(Found::decode(b"V\xff\xff\xff\xff"), None);
         assert_eq!(Found::decode(b"?\0\0\0\0\0\0\0\0"), None);

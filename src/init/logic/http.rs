@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn answers_are_whole_by_length_by_chunks_or_at_the_end() {
         let length = b"HTTP/1.1 200 OK\r\ncontent-LENGTH: 5\r\n\r\nhello, and more";
-        let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+        let chunks =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
         let open = b"HTTP/1.0 404 No\r\nServer: x\r\n\r\nnothing";
         assert_eq!(answer(length, false), whole(200, b"hello"));
         assert_eq!(answer(chunks, false), whole(200, b"hello"));

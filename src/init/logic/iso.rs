@@ -73,7 +73,8 @@ impl Iso {
                 let name = record.get(RECORD_BYTES..name_end).ok_or_else(|| damaged("a name is cut off"))?;
                 // The directory itself and the one above it.
                 if !matches!(name, [0] | [1] | []) {
-                    let name = self.name(name, record.get(name_end + (name.len() + 1) % 2..).unwrap_or_default());
+                    let name =
+                        self.name(name, record.get(name_end + (name.len() + 1) % 2..).unwrap_or_default());
                     let place = self::place(record);
                     entries.push(Entry {
                         name,

@@ -22,7 +22,9 @@ pub fn serial(text: &str) -> Option<Serial> {
     let mut serial = Serial { from: None, instance_id: None };
     for (key, value) in words.filter_map(|word| word.split_once('=')) {
         match key {
-            "s" | "seedfrom" => serial.from = value.parse().ok().filter(|it: &Endpoint| it.scheme == Scheme::Http),
+            "s" | "seedfrom" => {
+                serial.from = value.parse().ok().filter(|it: &Endpoint| it.scheme == Scheme::Http)
+            }
             "i" | "instance-id" => serial.instance_id = id(value),
             _ => {}
         }
@@ -75,7 +77,9 @@ mod tests {
         ] {
             assert_eq!(instance_id(text.as_bytes()).as_deref(), Some("i-1"), "{text}");
         }
-        for text in ["", "local-hostname: x", "instance-id: two words", "{\"instance-id\": 3}", "instance-id:"] {
+        for text in
+            ["", "local-hostname: x", "instance-id: two words", "{\"instance-id\": 3}", "instance-id:"]
+        {
             assert_eq!(instance_id(text.as_bytes()), None, "{text}");
         }
     }

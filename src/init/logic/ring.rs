@@ -139,6 +139,8 @@ mod tests {
         assert_eq!(ring.console, Cursor { next: 10, dropped: 2 });
         assert_eq!(ring.collector, Cursor { next: 10, dropped: 7 });
         assert_eq!((text(&ring, 9), text(&ring, 10), text(&ring, 20)), (None, Some("10"), None));
+        ring.skip_collector();
+        assert_eq!(ring.collector, Cursor { next: 20, dropped: 0 }, "nobody misses them");
     }
 
     #[test]
@@ -147,7 +149,10 @@ mod tests {
         for number in 0..10_000 {
             ring.push(0, 6, "x".repeat(number % 8192));
             assert!(ring.bytes <= 1 << 16);
-            assert!(ring.records.iter().map(|record| record.text.len() + OVERHEAD_BYTES).sum::<usize>() == ring.bytes);
+            assert!(
+                ring.records.iter().map(|record| record.text.len() + OVERHEAD_BYTES).sum::<usize>()
+                    == ring.bytes
+            );
         }
         ring.push(0, 6, "x".repeat(1 << 20));
         assert_eq!(ring.records.len(), 1, "a line that is longer than all stays alone");

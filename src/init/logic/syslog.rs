@@ -139,12 +139,23 @@ mod tests {
     #[test]
     fn json_lines_are_json() {
         let mut out = Vec::new();
-        json(&mut out, &identity(), Head { time: TIME, severity: 6, number: Some(4) }, "a \"b\" \\c\t\u{fffd}");
+        json(
+            &mut out,
+            &identity(),
+            Head { time: TIME, severity: 6, number: Some(4) },
+            "a \"b\" \\c\t\u{fffd}",
+        );
         json(&mut out, &identity(), Head { time: 0, severity: 4, number: None }, "");
-        let values: Vec<serde_json::Value> =
-            out.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(|line| serde_json::from_slice(line).expect("JSON")).collect();
+        let values: Vec<serde_json::Value> = out
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .map(|line| serde_json::from_slice(line).expect("JSON"))
+            .collect();
         assert_eq!(values[0]["message"], "a \"b\" \\c\t\u{fffd}");
         assert_eq!((&values[0]["sequence"], &values[0]["host"]), (&5.into(), &"web".into()));
-        assert_eq!((&values[1]["time"], &values[1]["sequence"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+        assert_eq!(
+            (&values[1]["time"], &values[1]["sequence"]),
+            (&serde_json::Value::Null, &serde_json::Value::Null)
+        );
     }
 }
