@@ -6,6 +6,7 @@ mod base;
 mod boot;
 mod bundle;
 mod compose;
+mod config;
 mod day;
 mod deb;
 mod disk;
