@@ -23,19 +23,21 @@ pub enum SlotsError {
     OtherRuns { slot: Slot, running: Slot },
     #[error("{slot} holds nothing that could boot: it {state}")]
     NothingThere { slot: Slot, state: &'static str },
-    #[error("{slot} is in use on this machine (mounted, or behind device-mapper), so it can't be the one to write")]
+    #[error(
+        "{slot} is in use on this machine (mounted, or behind device-mapper), so it can't be the one to write"
+    )]
     Held { slot: Slot },
     #[error("the disk is of {disk}, the commit is of {commit}")]
     OtherName { disk: String, commit: String },
-    #[error("the disk is of layout {disk}, the commit of layout {commit}")]
-    Layout { disk: u32, commit: u32 },
     #[error("the slots of the disk are for another processor than {commit}, which the commit is for")]
     Architecture { commit: &'static str },
     #[error("{what} needs {need}, {slot} has room for {room}")]
     TooLarge { what: &'static str, slot: Slot, need: Bytes, room: Bytes },
     #[error("cannot {doing} {place}")]
     Device { doing: &'static str, place: String, source: std::io::Error },
-    #[error("{place} does not hold what was written to it, at byte {offset}: the medium loses or changes data")]
+    #[error(
+        "{place} does not hold what was written to it, at byte {offset}: the medium loses or changes data"
+    )]
     ReadBack { place: String, offset: u64 },
     #[error("{slot} is damaged")]
     Damaged { slot: Slot, source: Box<SlotsError> },
@@ -60,7 +62,10 @@ pub enum SlotsError {
 }
 
 impl SlotsError {
-    pub(super) fn device(doing: &'static str, place: impl ToString) -> impl FnOnce(std::io::Error) -> SlotsError {
+    pub(super) fn device(
+        doing: &'static str,
+        place: impl ToString,
+    ) -> impl FnOnce(std::io::Error) -> SlotsError {
         move |source| SlotsError::Device { doing, place: place.to_string(), source }
     }
 }

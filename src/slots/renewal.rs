@@ -83,7 +83,8 @@ impl<'a> Renewal<'a> {
         let pieces = (0..end).step_by(PIECE_BYTES as usize);
         job.workers.for_each(pieces, |start| {
             job.check()?;
-            let erased = self.with_room(|room| self.erase_unseen(start, (start + PIECE_BYTES).min(end), room));
+            let erased =
+                self.with_room(|room| self.erase_unseen(start, (start + PIECE_BYTES).min(end), room));
             erased.map_err(SlotsError::device("clear", &self.place))
         })
     }
@@ -192,7 +193,9 @@ impl BlockDevice for Renewal<'_> {
 
     /// Writes the grains that hold something else. `offset` is a multiple of the grain.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if !offset.is_multiple_of(self.grain) || offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size()) {
+        if !offset.is_multiple_of(self.grain)
+            || offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size())
+        {
             let problem = format!("{} bytes at {offset} are no whole blocks of the slot", bytes.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }

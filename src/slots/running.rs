@@ -30,7 +30,7 @@ impl Machine {
 
     /// Finds the slot of a block device that this machine runs from: the one whose partition is in use, else the
     /// one whose root hash was booted.
-    pub(super) fn running(
+    pub fn running(
         &self,
         device: (u32, u32),
         disk: &OpenImage<'_>,
@@ -81,7 +81,9 @@ impl Machine {
 /// Finds the folder of a disk's partition: the one below it that has this number.
 fn partition_folder(disk: &Path, number: u32) -> Option<PathBuf> {
     let below = fs::list(disk).ok()?.into_iter().map(|name| disk.join(name));
-    below.into_iter().find(|folder| attribute(folder, "partition").is_some_and(|text| text == number.to_string()))
+    below
+        .into_iter()
+        .find(|folder| attribute(folder, "partition").is_some_and(|text| text == number.to_string()))
 }
 
 fn attribute(folder: &Path, name: &str) -> Option<String> {

@@ -55,7 +55,12 @@ pub enum Outcome {
 
 /// Writes an image into the slot that does not run and puts it on trial: it boots next. Started again after it
 /// was cut anywhere, it goes on where it was. Needs some megabytes beside the UKI.
-pub fn stage(device: &dyn BlockDevice, running: Option<Slot>, image: &Image<'_>, job: &Job) -> Result<Staged> {
+pub fn stage(
+    device: &dyn BlockDevice,
+    running: Option<Slot>,
+    image: &Image<'_>,
+    job: &Job,
+) -> Result<Staged> {
     Request { running, other_name: false }.stage(device, image, job)
 }
 
@@ -65,7 +70,8 @@ impl Request {
         let fresh = Fresh(device);
         let disk = OpenImage::open(&fresh)?;
         let stays = slot_that_stays(disk.sector(), self.running)?;
-        let update = Update { image, disk: &disk, device, target: stays.other(), commit: image.commit().id() };
+        let update =
+            Update { image, disk: &disk, device, target: stays.other(), commit: image.commit().id() };
         if let Some(done) = update.already_done(stays, job)? {
             return Ok(done);
         }
@@ -98,9 +104,7 @@ pub fn slot_that_stays(sector: &SlotSector, running: Option<Slot>) -> Result<Slo
     match (running, Slot::BOTH.map(confirmed)) {
         (Some(slot), confirmed) if confirmed[slot.index()] => Ok(slot),
         (Some(slot), _) => Err(SlotsError::OnTrial { slot }),
-        (None, [true, true]) => {
-            sector.choose().map(|choice| choice.slot).ok_or(SlotsError::NothingConfirmed)
-        }
+        (None, [true, true]) => sector.choose().map(|choice| choice.slot).ok_or(SlotsError::NothingConfirmed),
         (None, [true, false]) => Ok(Slot::A),
         (None, [false, true]) => Ok(Slot::B),
         (None, [false, false]) => Err(SlotsError::NothingConfirmed),
@@ -138,13 +142,9 @@ impl Update<'_> {
         Ok(Some(self.staged(slot, outcome, sector.state(slot), [Renewed::default(); 2], 0)))
     }
 
-    /// Refuses a commit of another layout or processor.
+    /// Refuses a commit for another processor. Its disk layout makes no difference: a slot holds the same in each.
     fn check_kind(&self) -> Result<()> {
-        let spec = &self.image.commit().disk;
-        if spec.layout != self.disk.map().layout {
-            return Err(SlotsError::Layout { disk: self.disk.map().layout, commit: spec.layout });
-        }
-        let (architecture, name) = match spec.architecture {
+        let (architecture, name) = match self.image.commit().disk.architecture {
             Architecture::X86_64 => (layout::Architecture::X86_64, "x86-64"),
             Architecture::Aarch64 => (layout::Architecture::Aarch64, "AArch64"),
         };
