@@ -82,6 +82,16 @@ pub enum Command {
     Run(super::commands::run::Run),
     /// Show what an image holds: partitions, slots, filesystems, hashes
     Inspect(Inspect),
+    /// Show what the slots of a disk hold, which one boots next, and why
+    Status(super::commands::status::StatusArgs),
+    /// Write a commit into the slot of a disk that does not run, and try it at the next boot
+    Update(super::commands::update::Update),
+    /// Have the slot from before boot next
+    Rollback(super::commands::turn::Rollback),
+    /// Have a slot boot next
+    Switch(super::commands::turn::Switch),
+    /// Confirm the slot that is on trial
+    Confirm(super::commands::turn::Confirm),
     /// List the refs of the store, or remove some
     Refs(Refs),
     /// Show the moves of a ref, and what changed at each

@@ -20,6 +20,7 @@ mod image_failure;
 mod printer;
 mod progress;
 mod remote_failure;
+mod slots_failure;
 mod text;
 
 use std::process::ExitCode;

@@ -142,13 +142,9 @@ impl Update<'_> {
         Ok(Some(self.staged(slot, outcome, sector.state(slot), [Renewed::default(); 2], 0)))
     }
 
-    /// Refuses a commit of another layout or processor.
+    /// Refuses a commit for another processor. Its disk layout makes no difference: a slot holds the same in each.
     fn check_kind(&self) -> Result<()> {
-        let spec = &self.image.commit().disk;
-        if spec.layout != self.disk.map().layout {
-            return Err(SlotsError::Layout { disk: self.disk.map().layout, commit: spec.layout });
-        }
-        let (architecture, name) = match spec.architecture {
+        let (architecture, name) = match self.image.commit().disk.architecture {
             Architecture::X86_64 => (layout::Architecture::X86_64, "x86-64"),
             Architecture::Aarch64 => (layout::Architecture::Aarch64, "AArch64"),
         };

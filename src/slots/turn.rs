@@ -78,11 +78,15 @@ fn turn(device: &dyn BlockDevice, disk: &OpenImage<'_>, slot: Slot, job: &Job) -
     if sector.choose().is_some_and(|choice| choice.slot == slot) {
         return set(device, disk, slot, |now| Ok(now.clone()));
     }
+    if let SlotState::Trial { .. } = state {
+        // A step of its own: cut behind it, the other slot boots and an update writes this one anew.
+        set(device, disk, slot, |now| Ok(now.deactivate(slot)?))?;
+    }
     let tries = disk.commit(slot)?.disk.tries.clamp(1, MOST_TRIES);
     set(device, disk, slot, |now| {
         Ok(match now.state(slot) {
             SlotState::Blessed { .. } => now.rollback(slot)?,
-            state => now.deactivate(slot)?.trial(slot, state.size_bytes().into(), tries)?,
+            state => now.trial(slot, state.size_bytes().into(), tries)?,
         })
     })
 }

@@ -27,6 +27,7 @@ mod rpm;
 #[allow(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod s3;
 mod sandbox;
+mod slots;
 mod solver;
 mod store;
 mod tool;

@@ -23,9 +23,12 @@ pub(super) mod refs;
 mod remote;
 pub(super) mod run;
 pub(super) mod show;
+pub(super) mod status;
 pub(super) mod store;
 pub(super) mod tag;
+pub(super) mod turn;
 pub(super) mod undo;
+pub(super) mod update;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
@@ -65,6 +68,11 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         }
         Command::Run(arguments) => run::run(context, arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
+        Command::Status(arguments) => status::run(context, &arguments),
+        Command::Update(arguments) => update::run(context, &arguments),
+        Command::Rollback(arguments) => turn::rollback(context, &arguments),
+        Command::Switch(arguments) => turn::switch(context, &arguments),
+        Command::Confirm(arguments) => turn::confirm(context, &arguments),
         Command::Refs(arguments) => refs::run(context, &arguments),
         Command::Log(arguments) => log::run(context, &arguments),
         Command::Show(arguments) => show::run(context, &arguments),
