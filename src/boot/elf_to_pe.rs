@@ -75,7 +75,8 @@ impl Program {
         let (table, count) = (number::<8>(elf, 32)?, number::<2>(elf, 56)? as usize);
         let mut program = Program { entry, segments: Vec::new(), relocations: None };
         for index in 0..count {
-            let offset = usize::try_from(table).ok().and_then(|table| table.checked_add(index * PROGRAM_HEADER_BYTES));
+            let offset =
+                usize::try_from(table).ok().and_then(|table| table.checked_add(index * PROGRAM_HEADER_BYTES));
             let offset = offset.ok_or_else(|| fault(32, "the program headers have no place"))?;
             match number::<4>(elf, offset)? as u32 {
                 LOAD => program.add(elf, offset)?,
@@ -123,7 +124,8 @@ impl Program {
             let wrong = || fault(0, format!("the relocation at {address:#x} can't be done"));
             let read = |at: u64| self.read_at(at, 8).ok_or_else(wrong);
             let (place, kind, addend) = (read(address)?, read(address + 8)?, read(address + 16)?);
-            let target = segments.iter_mut().find_map(|it| it.range(place, 8).map(|range| &mut it.bytes[range]));
+            let target =
+                segments.iter_mut().find_map(|it| it.range(place, 8).map(|range| &mut it.bytes[range]));
             let target = target.filter(|_| kind == RELATIVE).ok_or_else(wrong)?;
             target.copy_from_slice(&addend.wrapping_add(BASE).to_le_bytes());
             places.push((place + BASE) as u32);
@@ -133,7 +135,8 @@ impl Program {
     }
 
     fn read_at(&self, address: u64, length: usize) -> Option<u64> {
-        let bytes = self.segments.iter().find_map(|it| it.range(address, length).map(|range| &it.bytes[range]))?;
+        let bytes =
+            self.segments.iter().find_map(|it| it.range(address, length).map(|range| &it.bytes[range]))?;
         Some(bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)))
     }
 }
@@ -146,11 +149,15 @@ fn dynamic(elf: &[u8], header: usize) -> Result<Option<(u64, u64)>, BootError> {
     let bytes = bytes.ok_or_else(|| fault(header + 8, "the dynamic section lies outside of the file"))?;
     let tag = |wanted: u64| {
         let mut entries = bytes.chunks_exact(16);
-        entries.find(|entry| number::<8>(entry, 0).is_ok_and(|tag| tag == wanted)).map(|it| number::<8>(it, 8))
+        entries
+            .find(|entry| number::<8>(entry, 0).is_ok_and(|tag| tag == wanted))
+            .map(|it| number::<8>(it, 8))
     };
     let (address, size) = (tag(TAG_RELA).transpose()?, tag(TAG_RELA_SIZE).transpose()?);
     match address.zip(size) {
-        Some((address, size)) if address < MEMORY_BYTES_MAX && size < MEMORY_BYTES_MAX => Ok(Some((address, size))),
+        Some((address, size)) if address < MEMORY_BYTES_MAX && size < MEMORY_BYTES_MAX => {
+            Ok(Some((address, size)))
+        }
         Some(_) => Err(fault(header, "the relocations lie outside of the program")),
         None => Ok(None),
     }

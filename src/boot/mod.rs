@@ -18,9 +18,9 @@
 pub mod command_line;
 #[cfg(feature = "tool")]
 pub mod cpio;
-pub mod environment;
 #[cfg(feature = "tool")]
 mod elf_to_pe;
+pub mod environment;
 #[cfg(feature = "tool")]
 mod error;
 #[cfg(feature = "tool")]

@@ -24,6 +24,8 @@
 //! Shared with PID 1: names only `base`, and nothing of it needs more than the standard library.
 
 mod choose;
+#[cfg(feature = "tool")]
+mod dump;
 mod map;
 mod name;
 #[cfg(feature = "tool")]
@@ -33,6 +35,8 @@ mod sector;
 mod table;
 
 pub use choose::{Choice, Reason};
+#[cfg(feature = "tool")]
+pub use dump::dump_records;
 pub use map::{SlotExtent, SlotMap, map_offset};
 pub use name::{EntryName, MOST_GENERATION};
 #[cfg(feature = "tool")]

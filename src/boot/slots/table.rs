@@ -61,7 +61,11 @@ impl SlotRecord {
         }
         let states = record.entries.map(|entry| slot_state(&entry));
         let slots = SlotSector { map: map.clone(), states };
-        Ok(SlotRecord { slots, digests: record.entries.map(|it| Digest(it.digest)), sequence: record.sequence })
+        Ok(SlotRecord {
+            slots,
+            digests: record.entries.map(|it| Digest(it.digest)),
+            sequence: record.sequence,
+        })
     }
 
     /// Returns what the record's sector says, for the loader's own choice.
