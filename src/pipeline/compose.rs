@@ -154,6 +154,7 @@ fn attempt(
         stepped,
         init: init.unwrap_or_default(),
         agent,
+        own_loader: boot_files::own_loader(plan)?,
         unpacking,
     };
     let key = work.key()?;
@@ -214,6 +215,8 @@ struct Work<'a> {
     init: Vec<u8>,
     /// What updates the machine; empty where nothing does.
     agent: Vec<u8>,
+    /// Our own boot loader, where the recipe has it and no file of its own for it.
+    own_loader: Option<Vec<u8>>,
     unpacking: Unpacking<'a>,
 }
 
@@ -278,6 +281,7 @@ impl Work<'_> {
             if !self.agent.is_empty() {
                 key.bytes("agent", &self.agent);
             }
+            key.bytes("loader", self.own_loader.as_deref().unwrap_or_default());
             for digest in boot_files::host_digests(plan, self.job)? {
                 key.bytes("boot file", digest.as_bytes());
             }
@@ -415,6 +419,7 @@ impl Work<'_> {
         let request = boot_files::Request {
             kernel,
             loader: &self.plan.boot.loader,
+            own_loader: self.own_loader.as_deref(),
             boot_origin: self.plan.boot.origin.as_ref(),
             command_line: &self.plan.boot.command_line,
             service: &service,
@@ -477,9 +482,10 @@ impl Work<'_> {
             let (name, size) = (format!("base {}", plan.commit), base.commit.encode().len() as u64);
             all.push(Input { name, digest: InputDigest::Blake3(base.id.0), size });
         }
-        if self.plan.kernel.is_some() {
-            let digest = InputDigest::Blake3(Digest::of(&self.init));
-            all.push(Input { name: "mkimage-init".to_owned(), digest, size: self.init.len() as u64 });
+        let own = [("mkimage-init", &self.init)].into_iter().filter(|_| self.plan.kernel.is_some());
+        for (name, bytes) in own.chain(self.own_loader.as_ref().map(|bytes| ("mkimage-loader", bytes))) {
+            let digest = InputDigest::Blake3(Digest::of(bytes));
+            all.push(Input { name: name.to_owned(), digest, size: bytes.len() as u64 });
         }
         if !self.agent.is_empty() {
             let digest = InputDigest::Blake3(Digest::of(&self.agent));
