@@ -28,6 +28,8 @@ mod module_info;
 #[cfg(feature = "tool")]
 pub mod modules;
 #[cfg(feature = "tool")]
+pub mod origin;
+#[cfg(feature = "tool")]
 pub mod pe;
 pub mod service;
 pub mod slots;

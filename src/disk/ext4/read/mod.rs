@@ -11,6 +11,7 @@ mod xattrs;
 
 use std::collections::HashMap;
 
+use super::extents::Extent as Ext4Extent;
 use super::format::*;
 use crate::base::Job;
 use crate::disk::device::BlockDevice;
@@ -73,6 +74,12 @@ impl<'a> Ext4Reader<'a> {
             return damaged("inode", entry.inode, problem);
         }
         self.read_mapped(&mapping, offset, buffer)
+    }
+
+    /// Returns where the blocks of a file stand, ascending by their place in the file. What lies between them
+    /// is zero.
+    pub fn extents(&self, entry: &Ext4Entry) -> Result<Vec<Ext4Extent>> {
+        Ok(self.mapping(&self.inode(entry.inode)?)?.into_extents())
     }
 
     /// Reads the whole filesystem as a tree, each content hashed in pieces, with no content kept.
