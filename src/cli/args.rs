@@ -131,6 +131,10 @@ pub enum Command {
     Remote(super::commands::RemoteVerbs),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
+    /// Check an image against itself, against another, or against what others state of it
+    Verify(super::commands::Verify),
+    /// Prove that two images hold the same commit, whatever file, size or container they came in
+    Same(super::commands::Same),
     /// Exchange commits with OSTree repositories
     Ostree(super::commands::ostree::Ostree),
 }

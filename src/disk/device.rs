@@ -19,6 +19,12 @@ pub trait BlockDevice: Sync {
 
     /// Makes all that was written durable.
     fn flush(&self) -> io::Result<()>;
+
+    /// Returns the first place from `offset` on where something other than zero may stand: what lies before it
+    /// reads as zero, and need not be read to know that. The length of the device where nothing does.
+    fn next_data(&self, offset: u64) -> u64 {
+        offset
+    }
 }
 
 /// Is shown what a writer wrote, while it is hot. Blocks that are never shown are zero.
@@ -68,6 +74,14 @@ impl BlockDevice for FileDevice {
 
     fn flush(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(place) => place.clamp(offset, self.size.max(offset)),
+            Err(rustix::io::Errno::NXIO) => self.size.max(offset),
+            Err(_) => offset,
+        }
     }
 }
 
@@ -151,6 +165,11 @@ impl BlockDevice for Window<'_> {
 
     fn flush(&self) -> io::Result<()> {
         self.device.flush()
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        let place = self.device.next_data(self.start.saturating_add(offset));
+        place.saturating_sub(self.start).clamp(offset, self.size.max(offset))
     }
 }
 

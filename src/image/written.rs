@@ -123,14 +123,23 @@ impl<'a> Image<'a> {
     pub fn write(&self, plan: &Placed<'_>, device: &dyn BlockDevice, job: &Job) -> Result<()> {
         let slot = plan.disk.window(device, Role::SlotA).map_err(no_window)?;
         let content = self.write_slot(&plan.root, &slot, job)?;
-        let map = SlotMap::parse(plan.disk.esp.map_text())?;
-        let sector = SlotSector::first(map, content.uki.len() as u64)?;
-        let esp = plan.disk.window(device, Role::Esp).map_err(no_window)?;
-        plan.disk.esp.write(&esp, &self.boot.loader, &content.uki, &sector.encode())?;
-        let data = plan.disk.window(device, Role::Data).map_err(no_window)?;
-        plan.data.write(&data, self.contents, None, job).map_err(in_data)?;
+        self.write_esp(plan, &content.uki, &plan.disk.window(device, Role::Esp).map_err(no_window)?)?;
+        self.write_data(plan, &plan.disk.window(device, Role::Data).map_err(no_window)?, job)?;
         plan.disk.write_table(device)?;
         Ok(())
+    }
+
+    /// Writes the EFI system partition of a fresh disk, which reads as zero so far.
+    pub fn write_esp(&self, plan: &Placed<'_>, uki: &[u8], esp: &dyn BlockDevice) -> Result<()> {
+        let map = SlotMap::parse(plan.disk.esp.map_text())?;
+        let sector = SlotSector::first(map, uki.len() as u64)?;
+        plan.disk.esp.write(esp, &self.boot.loader, uki, &sector.encode())?;
+        Ok(())
+    }
+
+    /// Writes the data partition of a fresh disk, which reads as zero so far.
+    pub fn write_data(&self, plan: &Placed<'_>, data: &dyn BlockDevice, job: &Job) -> Result<()> {
+        plan.data.write(data, self.contents, None, job).map_err(in_data)
     }
 
     /// Writes root file system and verity tree into a slot, [`slot_bytes`] from its begin, and returns what

@@ -80,6 +80,12 @@ impl BlockDevice for Expected {
     fn flush(&self) -> io::Result<()> {
         Ok(())
     }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        let page = offset / BLOCK_BYTES;
+        let next = self.pages().range(page..).next().map(|(page, _)| page * BLOCK_BYTES);
+        next.map_or(self.size.max(offset), |next| next.max(offset))
+    }
 }
 
 /// A run of bytes in which two devices differ.
@@ -110,6 +116,9 @@ pub fn differences(
     let spare: Mutex<Vec<[Vec<u8>; 2]>> = Mutex::default();
     job.workers.for_each(pieces, |(offset, bytes)| {
         job.check()?;
+        if [a, b].iter().all(|device| device.next_data(offset) >= offset + bytes) {
+            return Ok(());
+        }
         let taken = spare.lock().expect("because taking a buffer can't panic").pop();
         let mut buffers = taken.unwrap_or_else(|| [(); 2].map(|()| vec![0; PIECE_BYTES as usize]));
         for (device, buffer) in [a, b].into_iter().zip(&mut buffers) {
@@ -142,9 +151,10 @@ fn runs(base: u64, a: &[u8], b: &[u8]) -> Vec<Run> {
         let last = one.iter().zip(other).rposition(differs).expect("because the chunks differ");
         let start = base + (block * 16 + first) as u64;
         let end = base + (block * 16 + last) as u64 + 1;
+        let full = runs.len() > RUNS_MAX;
         match runs.last_mut() {
             Some(run) if start - (run.offset + run.bytes) < 16 => run.bytes = end - run.offset,
-            _ if runs.len() > RUNS_MAX => break,
+            _ if full => break,
             _ => runs.push(Run { offset: start, bytes: end - start }),
         }
     }
@@ -157,6 +167,9 @@ pub fn first_byte(device: &dyn BlockDevice, start: u64, bytes: u64, job: &Job) -
     let pieces = (0..bytes.div_ceil(PIECE_BYTES)).map(|piece| piece * PIECE_BYTES);
     job.workers.for_each(pieces, |at| {
         job.check()?;
+        if device.next_data(start + at) >= start + at + PIECE_BYTES.min(bytes - at) {
+            return Ok(());
+        }
         let mut buffer = vec![0; PIECE_BYTES.min(bytes - at) as usize];
         read(device, start + at, &mut buffer)?;
         if !is_zero(&buffer) {

@@ -26,6 +26,7 @@
 
 mod compare;
 mod confine;
+
 mod error;
 mod esp;
 mod expected;
@@ -36,11 +37,12 @@ mod pass;
 mod report;
 mod same;
 mod slot;
-pub mod statement;
+
 mod table;
 
 pub use compare::{Divergence, compare};
-pub use confine::{CHILD_VERB, Confined, child, confine};
+pub use confine::{CHILD_VERB, Confined, Input, Verb, child, confine, plain};
+
 pub use error::{Result, VerifyError};
 pub use image::verify;
 pub use origin::{Carried, carried};

@@ -22,15 +22,19 @@ mod push;
 pub(super) mod refs;
 mod remote;
 mod run;
+mod same;
 pub(super) mod show;
 pub(super) mod store;
 pub(super) mod tag;
 pub(super) mod undo;
+mod verify;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
 pub use push::Push;
 pub use remote::RemoteVerbs;
+pub use same::Same;
+pub use verify::Verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -89,6 +93,8 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
+        Command::Verify(arguments) => verify::run(context, &arguments),
+        Command::Same(arguments) => same::run(context, &arguments),
         Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }

@@ -5,6 +5,7 @@ mod entries;
 mod error;
 mod inode;
 mod map;
+mod names;
 mod superblock;
 mod walk;
 mod xattrs;
@@ -20,6 +21,7 @@ use map::Mapping;
 
 pub use error::Ext4ReadError;
 use error::{Result, damaged};
+pub use names::{Ext4Names, Ext4Place};
 pub use superblock::Ext4Facts;
 pub use walk::{Ext4Entry, Ext4Kind, Ext4Listing};
 
