@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::{Answer, Handed, Limits, Request, filter};
 use crate::base::Job;
-use crate::disk::FileDevice;
+use crate::disk::gpt::{self, Guid, PartitionTable};
+use crate::disk::{FileDevice, MemoryDevice};
 
 /// Something that is done to images in a child: arguments and images in, a value or a message and a kind out.
 pub type Verb = fn(&Value, &[FileDevice], &Job) -> Result<Value, (String, String)>;
@@ -41,6 +42,7 @@ fn answer(verbs: &[(&str, Verb)], open: Open) -> Answered {
     let (_, verb) = known.ok_or_else(|| wrong("the confined child does not know this verb"))?;
     let files = request.images.iter().map(take).collect::<std::io::Result<Vec<_>>>();
     let files = files.map_err(|error| wrong(&format!("an image that was handed over: {error}")))?;
+    take_random_numbers();
     let warnings = lock_in(&request.limits);
     // Threads from here on: what holds this one holds them.
     let job = Job::quiet(request.workers);
@@ -55,6 +57,15 @@ fn take(handed: &Handed) -> std::io::Result<(File, Option<File>)> {
     let image = File::open(path(handed.image))?;
     let scratch = |number| std::fs::OpenOptions::new().read(true).write(true).open(path(number));
     Ok((image, handed.scratch.map(scratch).transpose()?))
+}
+
+/// Opens the system's source of random numbers: the crate that writes partition tables asks for some, though nothing
+/// of what it writes depends on them, and in a static program it asks a file.
+fn take_random_numbers() {
+    let disk = Guid([1; 16]);
+    let table = PartitionTable { disk, disk_sectors: 256, partitions: Vec::new() };
+    // What it writes goes to memory and is dropped; a failure shows when a table is written in earnest.
+    let _ = gpt::write(&MemoryDevice::new(256 * 512), &table);
 }
 
 /// Makes a device of a file as it is.
