@@ -135,6 +135,8 @@ pub enum Command {
     Verify(super::commands::Verify),
     /// Prove that two images hold the same commit, whatever file, size or container they came in
     Same(super::commands::Same),
+    /// Build an image again from what it says of itself, and compare
+    Rebuild(super::commands::Rebuild),
     /// Exchange commits with OSTree repositories
     Ostree(super::commands::ostree::Ostree),
 }

@@ -9,15 +9,16 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::Context;
+use super::commands::Carried;
 use super::failure::{Failure, Kind};
 use crate::archive::{Compression, Limits, decompress};
-use crate::base::{Job, whole};
+use crate::base::{Job, base64, whole};
 use crate::disk::FileDevice;
 use crate::tree::content::is_zero;
 use crate::verify::{self, Input, Verb, VerifyError};
 
 /// The verbs of the child.
-const VERBS: &[(&str, Verb)] = &[("verify", check), ("compare", compare)];
+const VERBS: &[(&str, Verb)] = &[("verify", check), ("compare", compare), ("carried", carried)];
 
 /// Pieces in which compressed images are unpacked.
 const PIECE_BYTES: usize = 1 << 20;
@@ -92,6 +93,16 @@ fn check(_: &Value, devices: &[FileDevice], job: &Job) -> Answer {
 
 fn compare(_: &Value, devices: &[FileDevice], job: &Job) -> Answer {
     answer(verify::compare(&devices[0], &devices[1], job))
+}
+
+fn carried(_: &Value, devices: &[FileDevice], job: &Job) -> Answer {
+    let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone());
+    answer(verify::carried(&devices[0], job).and_then(|carried| {
+        let not_text = |_| VerifyError::NoOrigin { problem: "a recipe text is no UTF-8".to_owned() };
+        let recipe = carried.origin.recipe.iter().map(text).collect::<Result<Vec<_>, _>>().map_err(not_text)?;
+        let lock = carried.origin.lock.as_ref().map(text).transpose().map_err(not_text)?;
+        Ok(Carried { commit: base64::encode(&carried.commit.encode()), recipe, lock })
+    }))
 }
 
 /// Writes a result as the child's answer.

@@ -38,6 +38,7 @@ mod report;
 mod same;
 mod slot;
 
+pub mod statement;
 mod table;
 
 pub use compare::{Divergence, compare};

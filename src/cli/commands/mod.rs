@@ -20,6 +20,7 @@ pub(super) mod promote;
 mod pull;
 mod push;
 pub(super) mod refs;
+mod rebuild;
 mod remote;
 mod run;
 mod same;
@@ -32,6 +33,7 @@ mod verify;
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
 pub use push::Push;
+pub use rebuild::{Carried, Rebuild};
 pub use remote::RemoteVerbs;
 pub use same::Same;
 pub use verify::Verify;
@@ -95,6 +97,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Fsck(arguments) => fsck::run(context, arguments),
         Command::Verify(arguments) => verify::run(context, &arguments),
         Command::Same(arguments) => same::run(context, &arguments),
+        Command::Rebuild(arguments) => rebuild::run(context, &arguments),
         Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }

@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::super::failure::Kind;
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
+use crate::base::{FileError, fs};
+use crate::trust::PublicKey;
+use crate::verify::statement::{self, Agreed, Policy, Subject};
 use crate::verify::{Divergence, Report, SlotReport};
 
 #[derive(clap::Args, Debug)]
@@ -17,6 +20,15 @@ pub struct Verify {
     /// Compare with another image, byte for byte, and name what differs
     #[arg(long, value_name = "IMAGE|COMMIT")]
     pub against: Option<String>,
+    /// Demand that so many different keys state that the image was built from its commit
+    #[arg(long, value_name = "N", requires_all = ["key", "statement"])]
+    pub policy: Option<usize>,
+    /// A public key that is trusted to state it
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub key: Vec<PathBuf>,
+    /// A signed statement, as `mkimage rebuild --statement` writes it
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    pub statement: Vec<PathBuf>,
 }
 
 /// `mkimage verify`: exits with 6 where the image is damaged or not what it claims, with 1 where it differs from
@@ -27,12 +39,22 @@ pub fn run(context: &Context, arguments: &Verify) -> Done {
         Some(other) => Some(against(context, arguments, &report, other)?),
         None => None,
     };
-    let value = serde_json::json!({ "report": report, "differences": differences });
-    let shown = match &arguments.against {
-        Some(_) => value,
-        None => value["report"].clone(),
+    let agreed = match arguments.policy {
+        Some(needed) if report.sound => Some(policy(needed, arguments, &report)?),
+        _ => None,
     };
-    context.printer.data(&shown, || as_text(&report, differences.as_deref()))?;
+    let value = serde_json::json!({ "report": report, "differences": differences, "agreed": agreed });
+    let shown = match (&arguments.against, arguments.policy) {
+        (None, None) => value["report"].clone(),
+        _ => value,
+    };
+    context.printer.data(&shown, || {
+        let mut text = as_text(&report, differences.as_deref());
+        if let Some(agreed) = &agreed {
+            let _ = writeln!(text, "{} of {} keys that are needed state it", agreed.keys.len(), agreed.needed);
+        }
+        text
+    })?;
     let differs = differences.is_some_and(|differences| !differences.is_empty());
     Ok(match (report.sound, differs) {
         (false, _) => ExitCode::from(Kind::Damaged.exit_code()),
@@ -69,6 +91,21 @@ fn against(
         b: id,
         derived: false,
     }])
+}
+
+/// Holds the statements of others against the image.
+fn policy(needed: usize, arguments: &Verify, report: &Report) -> Result<Agreed, super::Failure> {
+    let keys = arguments.key.iter().map(|path| PublicKey::read(path)).collect::<Result<Vec<_>, _>>()?;
+    let name = arguments.image.display().to_string();
+    let mut image = fs::open(&arguments.image)?;
+    let subject = Subject::of(&name, &mut image).map_err(FileError::at("read", &arguments.image))?;
+    let statements = arguments.statement.iter().map(|path| {
+        let bytes = fs::read_at_most(path, statement::STATEMENT_BYTES_MAX as u64)?;
+        Ok((path.display().to_string(), bytes))
+    });
+    let statements = statements.collect::<Result<Vec<_>, super::Failure>>()?;
+    let commit = report.commit.clone().unwrap_or_default();
+    Ok(Policy { needed, keys }.check(&subject, &commit, &statements)?)
 }
 
 fn as_text(report: &Report, differences: Option<&[Divergence]>) -> String {
