@@ -22,6 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("finalize", &["base", "tree", "elf"]),
     ("sandbox", &["base", "tree"]),
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
+    ("verify", &["base", "tree", "store", "disk", "boot", "image", "trust"]),
     ("machine", &["base"]),
     ("ostree", &["base", "tree", "store"]),
     (
@@ -35,7 +36,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "packages",
-            "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
+            "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote", "verify",
         ],
     ),
 ];
