@@ -35,6 +35,7 @@
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
 //! | [`slots`] | a disk with two slots: status, update, rollback, switch, confirm |
 //! | [`agent`] | a machine updates itself: asks a site, fetches what it lacks, fills the other slot |
+//! | [`verify`] | an image against itself, against another, against what others state of it |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
 //!
@@ -89,3 +90,5 @@ pub mod slots;
 pub mod store;
 #[cfg(feature = "agent")]
 pub mod trust;
+#[cfg(feature = "tool")]
+pub mod verify;

@@ -32,6 +32,8 @@ mod module_info;
 #[cfg(feature = "tool")]
 pub mod modules;
 #[cfg(feature = "agent")]
+pub mod origin;
+#[cfg(feature = "agent")]
 pub mod pe;
 pub mod service;
 pub mod slots;

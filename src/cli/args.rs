@@ -141,6 +141,12 @@ pub enum Command {
     Remote(super::commands::RemoteVerbs),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
+    /// Check an image against itself, against another, or against what others state of it
+    Verify(super::commands::Verify),
+    /// Prove that two images hold the same commit, whatever file, size or container they came in
+    Same(super::commands::Same),
+    /// Build an image again from what it says of itself, and compare
+    Rebuild(super::commands::Rebuild),
     /// Exchange commits with OSTree repositories
     Ostree(super::commands::ostree::Ostree),
 }

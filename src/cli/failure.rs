@@ -343,6 +343,8 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::NoInit { .. } | PipelineError::NoAgent { .. } | PipelineError::NoLock { .. } => {
             Kind::NotFound
         }
+        PipelineError::NotRebuildable { .. } => Kind::Input,
+        PipelineError::MissingInputs { .. } => Kind::NotFound,
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),
         PipelineError::Cancelled(_) => Kind::Interrupted,

@@ -15,6 +15,7 @@
 
 mod args;
 mod commands;
+mod confined;
 mod failure;
 mod image_failure;
 mod printer;
@@ -46,6 +47,9 @@ pub fn main() -> ExitCode {
     // Before anything that starts a thread: the stage leaves this machine's namespaces.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::sandbox::STAGE_VERB) {
         return crate::sandbox::stage();
+    }
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::verify::CHILD_VERB) {
+        return confined::child();
     }
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,

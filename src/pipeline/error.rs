@@ -73,6 +73,13 @@ pub enum PipelineError {
     NoKernel,
     #[error("{origin}: {packages} has no {path}")]
     NotInPackage { path: String, packages: String, origin: Origin },
+    #[error("it can't be built again: {problem}")]
+    NotRebuildable { problem: String },
+    #[error(
+        "inputs are missing:{}",
+        missing.iter().map(|input| format!("\n  {input}")).collect::<String>()
+    )]
+    MissingInputs { missing: Vec<String> },
     #[error("the lock {}: {problem}", path.display())]
     Lock { path: PathBuf, problem: String },
     #[error("{} is not there: run `mkimage lock` first", path.display())]

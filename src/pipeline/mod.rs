@@ -7,6 +7,7 @@
 //! lock     names of packages                           → what they mean now  (packages)
 //! compose  the parts, side by side, merged in order    → trees, a commit     (compose, archive, store)
 //! write    the commit, and nothing else                → an image            (image)
+//! rebuild  a commit, from what it says of itself       → the commit that this makes
 //! compare  two commits                                 → what differs
 //! ```
 //!
@@ -32,6 +33,7 @@ mod numbers;
 mod output;
 mod package_cache;
 mod packages;
+mod rebuild;
 mod requests;
 mod rpm_system;
 mod run;
@@ -48,6 +50,7 @@ pub use error::PipelineError;
 pub use image::{Written, write};
 pub use load::{HostLoader, load};
 pub use packages::Locked;
+pub use rebuild::{Provenance, Rebuilt, Sources, commit_differences, rebuild};
 
 use crate::base::Job;
 use crate::packages::{Update, Vendored};

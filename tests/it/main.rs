@@ -35,3 +35,4 @@ mod trial;
 mod trust;
 mod twice;
 mod uefi;
+mod verify;

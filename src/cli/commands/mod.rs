@@ -20,8 +20,10 @@ pub(super) mod promote;
 mod pull;
 mod push;
 pub(super) mod refs;
+mod rebuild;
 mod remote;
 pub(super) mod run;
+mod same;
 pub(super) mod show;
 pub(super) mod status;
 pub(super) mod store;
@@ -29,11 +31,15 @@ pub(super) mod tag;
 pub(super) mod turn;
 pub(super) mod undo;
 pub(super) mod update;
+mod verify;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
 pub use push::Push;
+pub use rebuild::{Carried, Rebuild};
 pub use remote::RemoteVerbs;
+pub use same::Same;
+pub use verify::Verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -97,6 +103,9 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
+        Command::Verify(arguments) => verify::run(context, &arguments),
+        Command::Same(arguments) => same::run(context, &arguments),
+        Command::Rebuild(arguments) => rebuild::run(context, &arguments),
         Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }
