@@ -31,6 +31,7 @@
 //! | [`boot`] | what firmware, loader and PID 1 see: UKI, initrd, slot sector, service description |
 //! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
+//! | [`report`] | bills of materials, a page of pictures, timelines |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
@@ -73,6 +74,8 @@ pub mod pipeline;
 pub mod recipe;
 #[cfg(feature = "tool")]
 pub mod remote;
+#[cfg(feature = "tool")]
+pub mod report;
 #[cfg(feature = "tool")]
 pub mod sandbox;
 #[cfg(feature = "tool")]

@@ -6,20 +6,41 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::clock::Stopwatch;
 use super::parallel::Workers;
 
-/// One line of the event stream. The progress bars, the plain lines and `--events` all read it.
+/// What happened. The progress bars, the plain lines, `--events` and `--trace` all read it. `id` numbers the steps
+/// of the process: two steps of one name may run side by side.
 #[derive(Clone, Debug, serde::Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A step began. `total` counts in `unit` and is absent where it isn't known yet.
-    Started { step: String, total: Option<u64>, unit: Unit },
+    Started { id: u64, step: String, total: Option<u64>, unit: Unit },
     /// A step has done so much of its total.
-    Advanced { step: String, done: u64 },
-    /// A step ended. `cached` says that its result was known before.
-    Finished { step: String, cached: bool, milliseconds: u64 },
+    Advanced { id: u64, step: String, done: u64 },
+    /// A step ended. `cached` says that its result was known before; `done` is what it did, in its unit.
+    Finished { id: u64, step: String, cached: bool, done: u64, milliseconds: u64 },
     /// Something that a person may want to know.
     Note { message: String },
     /// Something that a person should look at, though the work goes on.
     Warning { message: String },
+}
+
+/// One line of the event stream: what happened, when, and on which worker.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Record {
+    #[serde(flatten)]
+    pub event: Event,
+    /// Since the stream began.
+    pub at_microseconds: u64,
+    /// Which thread of the pool reported it; absent for any other thread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker: Option<usize>,
+}
+
+impl Record {
+    /// Notes an event that happens now, on the thread that asks.
+    pub fn now(event: Event, since: &Stopwatch) -> Self {
+        let at_microseconds = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Record { event, at_microseconds, worker: super::parallel::current_worker() }
+    }
 }
 
 /// What a step counts in.
@@ -53,12 +74,13 @@ pub struct Job {
     pub workers: Workers,
     reporter: Arc<dyn Reporter>,
     cancelled: Arc<AtomicBool>,
+    steps: Arc<AtomicU64>,
 }
 
 impl Job {
     /// Makes a job. Setting `cancelled` stops it at the next [`Job::check`].
     pub fn new(workers: Workers, reporter: Arc<dyn Reporter>, cancelled: Arc<AtomicBool>) -> Self {
-        Job { workers, reporter, cancelled }
+        Job { workers, reporter, cancelled, steps: Arc::default() }
     }
 
     /// Makes a job that reports to nobody; 0 workers means one a core.
@@ -79,12 +101,18 @@ impl Job {
         self.reporter.report(Event::Warning { message: message.into() });
     }
 
+    /// Reports a step that need not be done, as its result was known before.
+    pub fn known(&self, name: impl Into<String>) {
+        self.step(name, None, Unit::Items).cached();
+    }
+
     /// Begins a step; it ends when the returned value is dropped.
     pub fn step(&self, name: impl Into<String>, total: Option<u64>, unit: Unit) -> Step {
-        let name = name.into();
-        self.reporter.report(Event::Started { step: name.clone(), total, unit });
+        let (name, id) = (name.into(), self.steps.fetch_add(1, Ordering::Relaxed) + 1);
+        self.reporter.report(Event::Started { id, step: name.clone(), total, unit });
         Step {
             reporter: self.reporter.clone(),
+            id,
             name,
             done: AtomicU64::new(0),
             reported: AtomicU64::new(0),
@@ -97,6 +125,7 @@ impl Job {
 /// A step under way. Shared by reference among workers.
 pub struct Step {
     reporter: Arc<dyn Reporter>,
+    id: u64,
     name: String,
     done: AtomicU64,
     reported: AtomicU64,
@@ -113,7 +142,7 @@ impl Step {
         let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
         let now = self.started.elapsed().as_millis() as u64 / REPORT_EVERY_MILLISECONDS;
         if now > self.reported.fetch_max(now, Ordering::Relaxed) {
-            self.reporter.report(Event::Advanced { step: self.name.clone(), done });
+            self.reporter.report(Event::Advanced { id: self.id, step: self.name.clone(), done });
         }
     }
 
@@ -126,8 +155,10 @@ impl Step {
 impl Drop for Step {
     fn drop(&mut self) {
         self.reporter.report(Event::Finished {
+            id: self.id,
             step: std::mem::take(&mut self.name),
             cached: self.cached.load(Ordering::Relaxed),
+            done: self.done.load(Ordering::Relaxed),
             milliseconds: self.started.elapsed().as_millis() as u64,
         });
     }

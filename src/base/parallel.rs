@@ -98,6 +98,11 @@ impl Workers {
     }
 }
 
+/// Returns which thread of its pool the calling one is, from 0 on; `None` for a thread of no pool.
+pub fn current_worker() -> Option<usize> {
+    rayon::current_thread_index()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

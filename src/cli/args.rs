@@ -48,6 +48,9 @@ pub struct Global {
     /// Write events as JSON lines to a file, or to an open file descriptor by its number
     #[arg(long, global = true, value_name = "FILE|FD", value_parser = NonEmptyStringValueParser::new())]
     pub events: Option<String>,
+    /// Write a timeline of the work in the Chrome trace format: who did what, when, for how long
+    #[arg(long, global = true, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Colour of messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
@@ -129,6 +132,8 @@ pub enum Command {
     Mirror(super::commands::Mirror),
     /// Name other stores and sites, and ask them for their refs
     Remote(super::commands::RemoteVerbs),
+    /// List what an image is made of, in a form that other tools read: packages, licences, files with their hashes
+    Sbom(super::commands::sbom::Sbom),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
     /// Exchange commits with OSTree repositories

@@ -7,6 +7,7 @@ use crate::base::FileError;
 use crate::compose::{ComposeError, Problem};
 use crate::packages::{FetchProblem, PackagesError};
 use crate::pipeline::{self, PipelineError};
+use crate::report::ReportError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
@@ -168,6 +169,19 @@ impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         let kind = if error.is_missing() { Kind::NotFound } else { Kind::Failed };
         Failure::of(kind, &error)
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Store(error) => error.into(),
+            ReportError::Content(error) => StoreError::from(error).into(),
+            error @ (ReportError::Timeline { .. } | ReportError::TooMany { .. }) => {
+                Failure::of(Kind::Input, &error)
+            }
+            error => Failure::of(Kind::Failed, &error),
+        }
     }
 }
 

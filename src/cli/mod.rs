@@ -37,6 +37,7 @@ struct Context {
     global: args::Global,
     printer: Printer,
     job: Job,
+    progress: Arc<progress::Progress>,
 }
 
 /// Runs the command line of this process and returns its exit code.
@@ -52,6 +53,8 @@ pub fn main() -> ExitCode {
     let printer = Printer::new(&cli.global);
     let done = context(cli.global, &printer).and_then(|context| {
         let done = commands::run(&context, cli.command);
+        let traced = context.progress.finish().map_err(Failure::from);
+        let done = done.and_then(|code| traced.map(|()| code));
         // What failed then was stopped, wherever it was just then.
         done.map_err(|failure| {
             context.job.check().map_or_else(|stop| Failure::of(Kind::Interrupted, &stop), |()| failure)
@@ -98,5 +101,6 @@ fn context(global: args::Global, printer: &Printer) -> Result<Context, Failure> 
         Failure::new(Kind::Failed, format!("cannot write events to {place}: {error}"))
     })?;
     let workers = Workers::new(global.jobs.map_or(0, usize::from));
-    Ok(Context { printer: printer.clone(), job: Job::new(workers, progress, cancelled), global })
+    let job = Job::new(workers, progress.clone(), cancelled);
+    Ok(Context { printer: printer.clone(), job, progress, global })
 }

@@ -1,8 +1,9 @@
-//! Readers of the event stream: bars on a terminal, plain lines elsewhere, JSON lines on request.
+//! Readers of the event stream: bars on a terminal, plain lines elsewhere, JSON lines and a timeline on request.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,18 +11,23 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Global;
 use super::printer::Printer;
-use crate::base::job::Unit;
-use crate::base::{Event, Reporter, Stopwatch};
+use crate::base::job::{Record, Unit};
+use crate::base::publish::publish_bytes;
+use crate::base::{Event, FileError, Reporter, Stopwatch};
+use crate::report::Timeline;
 
 /// Work that is done sooner than this shows no bar: a screen that flickers tells nobody anything.
 const QUIET_START: Duration = Duration::from_millis(250);
 /// Steps that took at least this long get a line where there is no terminal.
 const LINE_WORTH: u64 = 1000;
 
-/// Passes each event to the person's reader and to the event file.
+/// Passes each event to the person's reader, to the event file and to the timeline.
 pub struct Progress {
     person: Option<Box<dyn Reporter>>,
     file: Option<Mutex<File>>,
+    trace: Option<PathBuf>,
+    timeline: Mutex<Timeline>,
+    started: Stopwatch,
     printer: Printer,
 }
 
@@ -41,20 +47,44 @@ impl Progress {
             }
             Some(path) => Some(File::create(path)?),
         };
-        Ok(Arc::new(Progress { person, file: file.map(Mutex::new), printer: printer.clone() }))
+        Ok(Arc::new(Progress {
+            person,
+            file: file.map(Mutex::new),
+            trace: global.trace.clone(),
+            timeline: Mutex::default(),
+            started: Stopwatch::start(),
+            printer: printer.clone(),
+        }))
+    }
+
+    /// Returns the timeline up to now.
+    pub fn timeline(&self) -> Timeline {
+        self.timeline.lock().map(|timeline| timeline.clone()).unwrap_or_default()
+    }
+
+    /// Writes the timeline where the command line wants it.
+    pub fn finish(&self) -> Result<(), FileError> {
+        match &self.trace {
+            Some(path) => publish_bytes(path, &self.timeline().to_trace()),
+            None => Ok(()),
+        }
     }
 }
 
 impl Reporter for Progress {
     fn report(&self, event: Event) {
+        let record = Record::now(event, &self.started);
         if let Some(file) = &self.file
             && let Ok(mut file) = file.lock()
-            && let Ok(mut line) = serde_json::to_vec(&event)
+            && let Ok(mut line) = serde_json::to_vec(&record)
         {
             line.push(b'\n');
             let _ = file.write_all(&line);
         }
-        match (&self.person, event) {
+        if let Ok(mut timeline) = self.timeline.lock() {
+            timeline.note(&record);
+        }
+        match (&self.person, record.event) {
             (Some(person), event) => person.report(event),
             (None, Event::Warning { message }) => self.printer.warn(&message),
             (None, _) => {}
@@ -72,7 +102,7 @@ impl Reporter for Lines {
         match event {
             Event::Note { message } => self.printer.say(&message),
             Event::Warning { message } => self.printer.warn(&message),
-            Event::Finished { step, cached: false, milliseconds } if milliseconds >= LINE_WORTH => {
+            Event::Finished { step, cached: false, milliseconds, .. } if milliseconds >= LINE_WORTH => {
                 self.printer.say(&format!("{step}: {:.1} s", milliseconds as f64 / 1000.0));
             }
             _ => {}
@@ -83,7 +113,7 @@ impl Reporter for Lines {
 /// Bars on a terminal.
 struct Bars {
     all: MultiProgress,
-    bars: Mutex<HashMap<String, ProgressBar>>,
+    bars: Mutex<HashMap<u64, ProgressBar>>,
     started: Stopwatch,
 }
 
@@ -116,11 +146,11 @@ impl Reporter for Bars {
     fn report(&self, event: Event) {
         let Ok(mut bars) = self.bars.lock() else { return };
         match event {
-            Event::Started { step, total, unit } => {
-                bars.insert(step, Self::bar(total, unit));
+            Event::Started { id, total, unit, .. } => {
+                bars.insert(id, Self::bar(total, unit));
             }
-            Event::Advanced { step, done } => {
-                if let Some(bar) = bars.get_mut(&step) {
+            Event::Advanced { id, step, done } => {
+                if let Some(bar) = bars.get_mut(&id) {
                     if self.started.elapsed() >= QUIET_START && bar.is_hidden() | (bar.message().is_empty()) {
                         *bar = self.all.add(bar.clone());
                         bar.set_message(step);
@@ -128,8 +158,8 @@ impl Reporter for Bars {
                     bar.set_position(done);
                 }
             }
-            Event::Finished { step, .. } => {
-                if let Some(bar) = bars.remove(&step) {
+            Event::Finished { id, .. } => {
+                if let Some(bar) = bars.remove(&id) {
                     bar.finish_and_clear();
                     self.all.remove(&bar);
                 }

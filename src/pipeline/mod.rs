@@ -48,7 +48,7 @@ pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompos
 pub use error::{PipelineError, whole};
 pub use image::{Written, write};
 pub use inspect::{Inspection, SlotFacts, dump, inspect, open as open_image};
-pub use load::{HostLoader, load};
+pub use load::{HostLoader, load, plan_of_commit};
 pub use packages::Locked;
 
 use crate::base::Job;

@@ -23,6 +23,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
     ("machine", &["base"]),
     ("ostree", &["base", "tree", "store"]),
+    ("report", &["base", "tree", "store", "elf", "packages"]),
     (
         "pipeline",
         &[
@@ -34,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf",
-            "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
+            "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote", "report",
         ],
     ),
 ];

@@ -22,8 +22,10 @@ mod push;
 pub(super) mod refs;
 mod remote;
 mod run;
+pub(super) mod sbom;
 pub(super) mod show;
 pub(super) mod store;
+mod subject;
 pub(super) mod tag;
 pub(super) mod undo;
 
@@ -88,6 +90,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Clone(arguments) => pull::clone(context, &arguments),
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
+        Command::Sbom(arguments) => sbom::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
         Command::Ostree(arguments) => ostree::run(context, arguments),
     }
