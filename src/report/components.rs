@@ -98,8 +98,10 @@ fn locked(
     component.architecture = Some(package.architecture.clone());
     component.distribution = if is_rpm { release.id.clone() } else { Some(package.distribution.clone()) };
     let suite = subject.lock.and_then(|lock| lock.source(&package.distribution, &package.source));
-    let suite = suite.map(|source| source.suite.clone()).filter(|suite| !suite.is_empty());
-    component.release = release.codename.clone().or(suite);
+    // `bookworm-security` is a suite of the release `bookworm`.
+    let suite = suite.and_then(|source| source.suite.split('-').next()).filter(|suite| !suite.is_empty());
+    let codename = release.codename.clone().filter(|_| release.id == component.distribution);
+    component.release = codename.or_else(|| suite.map(str::to_owned));
     component.sha256 = Some(package.sha256.to_string());
     component.size_bytes = Some(package.size_bytes);
     component.location = Some(package.filename.clone()).filter(|_| package.local_name().is_none());
@@ -121,7 +123,9 @@ fn unlocked(subject: &Subject<'_>, record: Record, release: &release::Release) -
     let mut component = Component::named(record.family, &record.name);
     component.version = Some(record.version.clone());
     component.architecture = Some(record.architecture.clone()).filter(|text| !text.is_empty());
-    component.distribution = release.id.clone();
+    // Where nothing names the distribution, packages of dpkg's form are named after who made the form.
+    let of_form = Some("debian".to_owned()).filter(|_| record.family == Family::Debian);
+    component.distribution = release.id.clone().or(of_form);
     component.release.clone_from(&release.codename);
     describe(&mut component, &record.fields);
     component.licence = match licence_in_tree(subject, &component)? {

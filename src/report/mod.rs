@@ -1,7 +1,8 @@
 //! What an image holds, for people and for programs: bills of materials, a page of pictures, a timeline.
 //!
 //! In: a [`Subject`]: a tree and its contents, with what else is known of them (commit, lock, parts of the recipe, a
-//! store that may still have the packages). Out: a [`Bill`], written as SPDX or CycloneDX; a [`Timeline`] as a Chrome trace.
+//! store that may still have the packages). Out: a [`Bill`], written as SPDX or CycloneDX; a [`Page`] of HTML that needs
+//! nothing but itself; a [`Timeline`] as a Chrome trace.
 //!
 //! Always true
 //! - A document is a function of its subject: no clock, no host, no order of threads reaches it. Its time is the
@@ -13,10 +14,11 @@
 //!
 //! Not here: where subjects come from (`view/`, `pipeline/`), how packages are read (`packages/`), printing.
 //!
-//! Read first: [`bill`], `components.rs`, `spdx.rs`.
+//! Read first: [`bill`], `components.rs`, `page.rs`.
 #![forbid(unsafe_code)]
 
 pub mod bill;
+mod changes;
 mod components;
 mod cyclonedx;
 mod database;
@@ -25,9 +27,11 @@ mod hashes;
 mod kept;
 mod licence;
 mod owners;
+mod page;
 mod programs;
 mod purl;
 mod release;
+mod sizes;
 mod spdx;
 mod text;
 mod timeline;
@@ -36,6 +40,7 @@ use std::io::Write;
 
 pub use bill::{Bill, BilledFile, Component, Family, Part, PartKind, Subject, What};
 pub use error::{ReportError, Result};
+pub use page::{DiskMap, MappedPartition, Page};
 pub use timeline::{Lanes, SPANS_MAX, Span, TIMELINE_BYTES_MAX, Timeline};
 
 /// The form of a bill.

@@ -17,15 +17,19 @@ pub struct Release {
     pub codename: Option<String>,
 }
 
-/// Reads `/etc/os-release`, else `/usr/lib/os-release`.
+/// Reads `/usr/lib/os-release`, which the distribution brings, else `/etc/os-release`. One that names the image itself
+/// is ours and says nothing of a distribution.
 pub fn of(subject: &Subject<'_>) -> Result<Release> {
-    for path in ["/etc/os-release", "/usr/lib/os-release"] {
+    for path in ["/usr/lib/os-release", "/etc/os-release"] {
         let path = ImagePath::new(path.as_bytes()).expect("because it is a path of this program");
         if let Some((_, Some(Node::File(file)))) = follow::resolve(subject.tree, &path)
             && file.content.size <= BYTES_MAX
         {
             let bytes = subject.contents.read_all(&file.content)?;
-            return Ok(parse(&String::from_utf8_lossy(&bytes)));
+            let release = parse(&String::from_utf8_lossy(&bytes));
+            if release.id.as_deref() != Some(&subject.name) {
+                return Ok(release);
+            }
         }
     }
     Ok(Release::default())
