@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("remote", &["base", "tree", "store", "bundle", "trust"]),
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
+    ("image", &["base", "tree", "store", "disk", "boot"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
     ("finalize", &["base", "tree", "elf"]),
@@ -23,19 +24,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
     ("machine", &["base"]),
     ("ostree", &["base", "tree", "store"]),
-    ("report", &["base", "tree", "store", "elf", "packages"]),
+    ("report", &["base", "tree", "store", "disk", "boot", "image", "elf", "packages"]),
     (
         "pipeline",
         &[
-            "base", "recipe", "tree", "archive", "store", "disk", "boot", "packages", "elf", "finalize",
-            "sandbox", "compose",
+            "base", "recipe", "tree", "archive", "store", "disk", "boot", "image", "packages", "elf",
+            "finalize", "sandbox", "compose",
         ],
     ),
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf",
-            "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote", "report",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "packages",
+            "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote", "report",
         ],
     ),
 ];
