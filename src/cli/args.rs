@@ -134,6 +134,8 @@ pub enum Command {
     Remote(super::commands::RemoteVerbs),
     /// List what an image is made of, in a form that other tools read: packages, licences, files with their hashes
     Sbom(super::commands::sbom::Sbom),
+    /// Draw one page about an image: its disk, what takes the space, what changed, where the time went
+    Report(super::commands::report::Report),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
     /// Exchange commits with OSTree repositories

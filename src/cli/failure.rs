@@ -178,6 +178,7 @@ impl From<ReportError> for Failure {
         match error {
             ReportError::Store(error) => error.into(),
             ReportError::Content(error) => StoreError::from(error).into(),
+            ReportError::Image(error) => error.into(),
             error @ (ReportError::Timeline { .. } | ReportError::TooMany { .. }) => {
                 Failure::of(Kind::Input, &error)
             }

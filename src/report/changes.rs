@@ -80,7 +80,8 @@ fn folders(files: &[Change]) -> Value {
     for change in files {
         let names: Vec<&[u8]> = change.path.names().collect();
         let above = &names[..names.len().saturating_sub(1).min(2)];
-        let folder: String = above.iter().map(|name| format!("/{}", crate::base::path::escaped(name))).collect();
+        let folder: String =
+            above.iter().map(|name| format!("/{}", crate::base::path::escaped(name))).collect();
         *sums.entry(if folder.is_empty() { "/".to_owned() } else { folder }).or_default() += change.growth();
     }
     let mut sums: Vec<(String, i128)> = sums.into_iter().filter(|sum| sum.1 != 0).collect();

@@ -1,6 +1,6 @@
 //! What can go wrong while a bill or a report is made.
 
-use crate::packages::LockError;
+use crate::image::ImageError;
 use crate::store::StoreError;
 use crate::tree::ContentError;
 
@@ -13,8 +13,8 @@ pub enum ReportError {
     Content(#[from] ContentError),
     #[error(transparent)]
     Cancelled(#[from] crate::base::Cancelled),
-    #[error("the lock of the commit: {0}")]
-    Lock(#[from] LockError),
+    #[error("placing the disk of the commit")]
+    Image(#[from] ImageError),
     /// A file that is given as a timeline.
     #[error("this is no timeline: {problem}")]
     Timeline { problem: String },

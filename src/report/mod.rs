@@ -22,6 +22,7 @@ mod changes;
 mod components;
 mod cyclonedx;
 mod database;
+mod disk;
 mod error;
 mod hashes;
 mod kept;

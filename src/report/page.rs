@@ -62,8 +62,13 @@ impl Page<'_> {
             digest(STYLE)
         );
         let data = self.data().to_string().replace('<', "\\u003c");
-        let parts =
-            [("title", escape(&title)), ("policy", policy), ("style", STYLE.to_owned()), ("data", data), ("script", SCRIPT.to_owned())];
+        let parts = [
+            ("title", escape(&title)),
+            ("policy", policy),
+            ("style", STYLE.to_owned()),
+            ("data", data),
+            ("script", SCRIPT.to_owned()),
+        ];
         let mut html = String::new();
         let mut rest = TEMPLATE;
         for (name, text) in parts {
@@ -113,10 +118,18 @@ fn components(bill: &Bill) -> Value {
             false => format!("{name} {version}").trim().to_owned(),
         });
         json!([
-            component.name, component.version, component.architecture, source,
-            component.licence.as_ref().map(|licence| &licence.expression), bill.bytes_of(component),
-            component.files.len(), component.supplier, component.sha256, purl::of(component),
-            component.summary, component.in_root,
+            component.name,
+            component.version,
+            component.architecture,
+            source,
+            component.licence.as_ref().map(|licence| &licence.expression),
+            bill.bytes_of(component),
+            component.files.len(),
+            component.supplier,
+            component.sha256,
+            purl::of(component),
+            component.summary,
+            component.in_root,
         ])
     };
     let left_out = bill.components.len().saturating_sub(ROWS_MAX);

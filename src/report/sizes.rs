@@ -109,7 +109,8 @@ impl Tree {
     /// Depth is bounded by [`DEPTH_MAX`].
     fn value(&self, at: usize, name: &str, join: bool) -> Value {
         let node = &self.nodes[at];
-        if let (true, Some((only, child)), 1) = (join && at != 0, node.children.first_key_value(), node.children.len())
+        if let (true, Some((only, child)), 1) =
+            (join && at != 0, node.children.first_key_value(), node.children.len())
             && self.nodes[*child].kept
             && !self.nodes[*child].children.is_empty()
         {
@@ -144,10 +145,16 @@ mod tests {
             tree.add(keys(path), bytes);
         }
         tree.cut();
-        let expected = json!(["/", 13, 3, [
-            ["usr/lib/x", 12, 2, [["b", 7, 1, [], 0], ["a", 5, 1, [], 0]], 0],
-            ["etc", 1, 1, [["c", 1, 1, [], 0]], 0],
-        ], 0]);
+        let expected = json!([
+            "/",
+            13,
+            3,
+            [
+                ["usr/lib/x", 12, 2, [["b", 7, 1, [], 0], ["a", 5, 1, [], 0]], 0],
+                ["etc", 1, 1, [["c", 1, 1, [], 0]], 0],
+            ],
+            0
+        ]);
         assert_eq!(tree.value(0, "/", true), expected);
     }
 

@@ -16,8 +16,9 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::error::{ReportError, Result};
-use crate::base::Event;
 use crate::base::job::{Record, Unit};
+use crate::base::{CommitId, Digest, Event, StepKey};
+use crate::store::{MEMO_BYTES_MAX, Store};
 
 /// Most spans that a timeline keeps: what comes behind is counted.
 pub const SPANS_MAX: usize = 100_000;
@@ -128,6 +129,22 @@ impl Timeline {
         }
     }
 
+    /// Notes in a store what making a commit took, where nothing is noted yet: a later run finds most of it done. A
+    /// note may vanish at any time; what is too long for one is not noted.
+    pub fn remember(&self, store: &Store, commit: &CommitId) -> Result<()> {
+        let key = key(commit);
+        let trace = self.to_trace();
+        if trace.len() > MEMO_BYTES_MAX || store.memo_get(&key).is_some() {
+            return Ok(());
+        }
+        Ok(store.memo_put(&key, &trace)?)
+    }
+
+    /// Returns what a store noted.
+    pub fn remembered(store: &Store, commit: &CommitId) -> Option<Timeline> {
+        Timeline::parse(&store.memo_get(&key(commit))?).ok()
+    }
+
     fn push(&mut self, span: Span) {
         self.last = self.last.max(span.end());
         match self.spans.len() < SPANS_MAX {
@@ -135,6 +152,11 @@ impl Timeline {
             false => self.left_out += 1,
         }
     }
+}
+
+/// Where a store notes the timeline of a commit. The context is part of the format.
+fn key(commit: &CommitId) -> StepKey {
+    StepKey(Digest::derive("mkimage 2026 timeline of a commit v1", commit.as_bytes()))
 }
 
 fn wrong(problem: impl Into<String>) -> ReportError {

@@ -4,8 +4,10 @@ use std::process::ExitCode;
 use super::super::args::{Build, Compose};
 use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
+use crate::base::CommitId;
 use crate::base::units::{Bytes, approximate};
 use crate::pipeline;
+use crate::store::Store;
 
 /// `mkimage build`: recipe → commit → image.
 pub fn build(context: &Context, arguments: Build) -> Done {
@@ -15,6 +17,7 @@ pub fn build(context: &Context, arguments: Build) -> Done {
     options.annotations = annotations(&arguments.annotate)?;
     let done = pipeline::build(&plan, &options, &store, &arguments.output, &context.job);
     let (composed, written) = done.map_err(|error| context.failure(error))?;
+    note_time(context, &store, &composed.commit);
     let output = arguments.output.display();
     let state = if written.changed { "wrote" } else { "unchanged:" };
     let allocated = approximate(Bytes(written.allocated_bytes));
@@ -45,8 +48,15 @@ pub fn compose(context: &Context, arguments: Compose) -> Done {
     options.annotations = annotations(&arguments.annotate)?;
     let composed = pipeline::compose(&plan, &options, &store, &context.job);
     let composed = composed.map_err(|error| context.failure(error))?;
+    note_time(context, &store, &composed.commit);
     context.printer.data(&composed, || composed.commit.to_string())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Notes where the time went, for `mkimage report`. Only for a picture: a store that can't note it (it may be one that
+/// nobody may write) is no reason to fail or to warn.
+fn note_time(context: &Context, store: &Store, commit: &CommitId) {
+    let _ = context.progress.timeline().remember(store, commit);
 }
 
 /// Longest value of an annotation, in bytes.

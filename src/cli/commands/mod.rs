@@ -21,6 +21,7 @@ mod pull;
 mod push;
 pub(super) mod refs;
 mod remote;
+pub(super) mod report;
 mod run;
 pub(super) mod sbom;
 pub(super) mod show;
@@ -90,6 +91,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Clone(arguments) => pull::clone(context, &arguments),
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
+        Command::Report(arguments) => report::run(context, &arguments),
         Command::Sbom(arguments) => sbom::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
         Command::Ostree(arguments) => ostree::run(context, arguments),

@@ -9,7 +9,7 @@ use crate::packages::Lock;
 use crate::packages::lock::LOCK_BYTES_MAX;
 use crate::pipeline;
 use crate::recipe::plan::{self, Plan};
-use crate::report::{Part, PartKind, Subject, What};
+use crate::report::{DiskMap, Part, PartKind, Subject, Timeline, What};
 use crate::store::{Commit, Objects, Store, StoreError};
 use crate::tree::{ContentSource, Directory};
 
@@ -71,6 +71,18 @@ impl Opened {
             lock: Some(lock),
             parts: Vec::new(),
         })
+    }
+
+    /// Returns what the store noted of the time that making the commit took.
+    pub fn noted_timeline(&self) -> Option<Timeline> {
+        Timeline::remembered(&self.store, &self.commit.as_ref()?.0)
+    }
+
+    /// Maps the disk; `None` for what is none.
+    pub fn disk(&self, context: &Context) -> Result<Option<DiskMap>, Failure> {
+        let bootable = self.commit.as_ref().filter(|(_, commit)| commit.boot.is_some());
+        let map = bootable.map(|(id, _)| DiskMap::of_commit(&self.store, *id, &context.job));
+        Ok(map.transpose()?)
     }
 
     /// Returns what a bill is made of.
