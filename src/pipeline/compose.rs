@@ -150,7 +150,10 @@ fn attempt(
     let key = work.key()?;
     let transaction = store.begin(job);
     let id = match memo.commit(&key) {
-        Some(id) => id,
+        Some(id) => {
+            job.known("compose");
+            id
+        }
         None => {
             let id = work.run(&transaction)?;
             memo.later_bytes(key, id.as_bytes().to_vec());
@@ -352,6 +355,7 @@ impl Work<'_> {
             _ => {}
         }
         if let Some(tree) = prepared.key.and_then(|key| self.unpacking.memo.tree(&key)) {
+            self.job.known(part.origin().to_string());
             return Ok(vec![compose::remembered(part, transaction.read_tree(self.job, &tree)?)]);
         }
         let context =

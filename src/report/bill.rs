@@ -73,6 +73,8 @@ pub struct Part {
     /// The block and its place, as people name them: `app "hello" (hello.hcl:21)`.
     pub label: String,
     pub kind: PartKind,
+    /// The name of the block: the app's own.
+    pub name: String,
     /// Where its files lie; absent for packages and steps.
     pub path: Option<ImagePath>,
 }

@@ -186,19 +186,36 @@ fn licence_in_tree(subject: &Subject<'_>, component: &Component) -> Result<Optio
     Ok(std::str::from_utf8(&text).ok().and_then(licence::of_copyright))
 }
 
-/// The app, as the description that PID 1 reads names it.
+/// The app: as the recipe names it, else as the description does that PID 1 reads.
 fn app(subject: &Subject<'_>) -> Option<Found> {
-    let service = boot_json(subject)?;
-    let app = &service["app"];
-    let mut component = Component::named(Family::App, app["name"].as_str()?);
+    let part = subject.parts.iter().find(|part| part.kind == PartKind::App);
+    let service = boot_json(subject).unwrap_or_default();
+    let described = &service["app"];
+    let name = part.map(|part| part.name.as_str()).or(described["name"].as_str())?;
+    let mut component = Component::named(Family::App, name);
     component.version.clone_from(&subject.version);
     let mut found = Found::bare(component);
-    let program = app["command"][0].as_str().and_then(|text| ImagePath::new(text.as_bytes()).ok());
-    let of_part = subject.parts.iter().filter(|part| part.kind == PartKind::App);
-    for path in program.into_iter().chain(of_part.filter_map(|part| part.path.clone())) {
-        found.claims.push(Claim { path, content: None });
-    }
+    let program = described["command"][0].as_str().and_then(|text| ImagePath::new(text.as_bytes()).ok());
+    // What a package brings is not the app's, though it may start it.
+    let alone = program.filter(|_| part.is_none());
+    let place = part.and_then(|part| part.path.clone()).filter(|path| !path.is_root());
+    let below = place.into_iter().flat_map(|place| below(subject, place));
+    found.claims = below.chain(alone).map(|path| Claim { path, content: None }).collect();
     Some(found)
+}
+
+/// Lists a path and all that lies below it.
+fn below(subject: &Subject<'_>, place: ImagePath) -> Vec<ImagePath> {
+    match subject.tree.directory(&place) {
+        None => vec![place],
+        Some(directory) => {
+            let inside = directory.paths().map(|(path, _)| {
+                let joined = [place.as_bytes(), path.as_bytes()].concat();
+                ImagePath::new(&joined)
+            });
+            inside.filter_map(|path| path.ok()).collect()
+        }
+    }
 }
 
 fn boot_json(subject: &Subject<'_>) -> Option<serde_json::Value> {

@@ -22,6 +22,7 @@ mod packages;
 mod recipe;
 mod recipes;
 mod remote;
+mod report;
 mod rpm;
 #[allow(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod s3;

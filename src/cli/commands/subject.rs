@@ -120,16 +120,16 @@ impl Opened {
 /// Lists the parts of a plan that bring files.
 fn parts(plan: &Plan) -> Vec<Part> {
     let part = |part: &plan::Part| {
-        let (kind, path) = match part {
-            plan::Part::App(part) => (PartKind::App, Some(part.source.target.clone())),
-            plan::Part::Tree(part) => (PartKind::Files, Some(part.source.target.clone())),
-            plan::Part::File(part) => (PartKind::Files, Some(part.inode.path.clone())),
-            plan::Part::HardLink(part) => (PartKind::Files, Some(part.path.clone())),
-            plan::Part::Packages(_) => (PartKind::Packages, None),
-            plan::Part::Run(_) => (PartKind::Step, None),
+        let (kind, name, path) = match part {
+            plan::Part::App(app) => (PartKind::App, app.name.clone(), Some(app.source.target.clone())),
+            plan::Part::Tree(tree) => (PartKind::Files, tree.name.clone(), Some(tree.source.target.clone())),
+            plan::Part::File(file) => (PartKind::Files, String::new(), Some(file.inode.path.clone())),
+            plan::Part::HardLink(link) => (PartKind::Files, String::new(), Some(link.path.clone())),
+            plan::Part::Packages(packages) => (PartKind::Packages, packages.distribution.clone(), None),
+            plan::Part::Run(step) => (PartKind::Step, step.name.clone(), None),
             plan::Part::Directory(_) | plan::Part::Symlink(_) | plan::Part::Device(_) => return None,
         };
-        Some(Part { label: part.origin().to_string(), kind, path })
+        Some(Part { label: part.origin().to_string(), kind, name, path })
     };
     plan.parts.iter().filter_map(part).collect()
 }

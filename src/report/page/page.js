@@ -179,18 +179,7 @@
       "data-index": index, "data-name": node[NAME],
     }, shape("title", {}, label));
     cell.append(shape("rect", { x, y, width, height, class: item.rest ? "h9" : "h" + hue }));
-    const header = height > 34 && width > 40 ? 20 : 0;
-    if (!leaf && width > 60 && height > 56) {
-      for (const inner of squarify(items(node), x + 3, y + header + 2, width - 6, height - header - 5)) {
-        if (inner.width < 3 || inner.height < 3) continue;
-        cell.append(shape("rect", {
-          x: inner.x, y: inner.y, width: inner.width, height: inner.height, class: `h${hue} inner`,
-        }));
-        if (inner.width > 48 && inner.height > 18) {
-          cell.append(shape("text", { x: inner.x + 4, y: inner.y + 14 }, fitted(inner.item.node[NAME], inner.width - 8)));
-        }
-      }
-    }
+    drawInside(cell, node, x, y, width, height, hue, 1);
     if (width > 34 && height > 16) {
       const size = bytes(node[BYTES]), name = fitted(node[NAME], width - 10);
       const both = width > 7 * (Array.from(node[NAME]).length + size.length + 3);
@@ -202,6 +191,20 @@
       cell.setAttribute("tabindex", "0");
     });
     return cell;
+  }
+
+  // What lies in a cell, as far as there is room to see it.
+  function drawInside(cell, node, x, y, width, height, hue, depth) {
+    if (!opens(node) || depth > 3 || width < 60 || height < 46) return;
+    for (const inner of squarify(items(node), x + 3, y + 20, width - 6, height - 23)) {
+      const wide = inner.width, high = inner.height;
+      if (wide < 3 || high < 3) continue;
+      cell.append(shape("rect", { x: inner.x, y: inner.y, width: wide, height: high, class: `h${hue} inner` }));
+      if (wide > 40 && high > 17) {
+        cell.append(shape("text", { x: inner.x + 4, y: inner.y + 14 }, fitted(inner.item.node[NAME], wide - 8)));
+      }
+      drawInside(cell, inner.item.node, inner.x, inner.y, wide, high, hue, depth + 1);
+    }
   }
 
   function open(index) {
@@ -298,7 +301,8 @@
   function drawChanges(changes) {
     at("changes").hidden = false;
     const [before, after] = changes.bytes, grown = after - before;
-    const signed = growth => element("span", { class: growth > 0 ? "more" : "less" }, (growth > 0 ? "+" : "") + bytes(growth));
+    const signed = growth =>
+      element("span", { class: growth > 0 ? "more" : growth < 0 && "less" }, (growth > 0 ? "+" : "") + bytes(growth));
     const old = changes.old.version ? changes.old.name + " " + changes.old.version : changes.old.name;
     at("changes-summary").append(`Against ${old} `, mono(changes.old.id.slice(0, 12)), `: ${bytes(before)} → ${bytes(after)} (`,
       signed(grown), `), ${plural(changes.counts.added, "file")} added, ${number(changes.counts.changed)} changed, ` +
@@ -379,6 +383,8 @@
     { key: "name", name: "Name" }, { key: "version", name: "Version" }, { key: "licence", name: "Licence" },
     { key: "source", name: "Built of" }, { key: "size", name: "Size", number: true }, { key: "files", name: "Files", number: true },
   ];
+  // A licence of no list is shown as the package calls it; the whole reference stands in the bill.
+  const short = licence => licence.replace(/LicenseRef-(?:Debian|RPM)-(\S*?)-[0-9a-f]{8}/g, "$1");
   function drawBill() {
     const words = at("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = bill.filter(one => words.every(word => one.words.includes(word)));
@@ -399,7 +405,7 @@
     const rows = found.map(one => element("tr", {},
       element("td", { class: "wrap" }, one.name, one.summary ? element("small", {}, one.summary) : null),
       element("td", { class: "wrap" }, one.version || "", one.inRoot ? null : element("small", {}, "boots the image")),
-      element("td", { class: "wrap" }, one.licence || "not stated"), element("td", { class: "wrap" }, one.source || ""),
+      element("td", { class: "wrap", title: one.licence }, one.licence ? short(one.licence) : "not stated"), element("td", { class: "wrap" }, one.source || ""),
       element("td", { class: "number" }, one.files ? bytes(one.size) : ""), element("td", { class: "number" }, one.files ? number(one.files) : "")));
     clear(at("bill-table")).append(element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows)));
     const cut = data.components.left_out ? `, ${number(data.components.left_out)} not listed` : "";
