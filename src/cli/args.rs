@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::bisect::Bisect;
 use super::commands::completion::{Complete, Completion};
+use super::commands::depfile::DepfileArgs;
 use super::commands::diff::Diff;
+use super::commands::events::Events;
 use super::commands::log::Log;
 use super::commands::promote::Promote;
 use super::commands::refs::Refs;
@@ -117,6 +119,8 @@ pub enum Command {
     Completion(Completion),
     #[command(hide = true)]
     Complete(Complete),
+    /// Describe the lines that `--events` writes
+    Events(Events),
     /// Make and show the keys that sign what a site holds
     Key(super::commands::Key),
     /// Move refs of another store or site to commits of this one, after all that these lead to
@@ -176,6 +180,8 @@ pub struct Build {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]
@@ -190,6 +196,8 @@ pub struct Compose {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]
@@ -220,6 +228,8 @@ pub struct Lock {
     /// Show what would change, and write nothing
     #[arg(long)]
     pub diff: bool,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]

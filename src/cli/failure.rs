@@ -343,6 +343,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
             Kind::Usage
         }
+        PipelineError::Depfile { .. } => Kind::Input,
         PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
         PipelineError::NotAnImage { .. }
         | PipelineError::NotBootable { .. }

@@ -91,6 +91,8 @@ pub enum PipelineError {
     Init { path: PathBuf, problem: &'static str },
     #[error("SOURCE_DATE_EPOCH is {value:?}, expected a number of seconds from 0 to {limit}")]
     Epoch { value: String, limit: u64 },
+    #[error("{} can't be a line of the dependency file {}: {problem}", name.display(), depfile.display())]
+    Depfile { depfile: PathBuf, name: PathBuf, problem: &'static str },
     #[error("cannot {doing}")]
     Device { doing: &'static str, source: std::io::Error },
     #[error("{origin}: cannot take {}", path.display())]

@@ -25,6 +25,7 @@
 mod boot_files;
 mod compare;
 mod compose;
+mod depfile;
 mod error;
 mod image;
 mod inspect;
@@ -45,6 +46,7 @@ use std::path::Path;
 
 pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDifference, compare};
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
+pub use depfile::Depfile;
 pub use error::{PipelineError, whole};
 pub use image::{Written, write};
 pub use inspect::{Inspection, SlotFacts, dump, inspect, open as open_image};
@@ -90,7 +92,8 @@ pub fn build(
     }
 }
 
-/// Pins the packages of a plan beside its recipe; with `write` off, only tells what would change.
+/// Pins the packages of a plan beside its recipe; with `write` off, only tells what would change. What the archives
+/// offer is no file: a dependency file lists what of this machine is read.
 pub fn lock(
     plan: &Plan,
     options: &Options,
@@ -101,7 +104,14 @@ pub fn lock(
 ) -> Result<Locked> {
     let path = options.lock_path();
     let locking = Locking { settings: &options.packages, path: &path, update, write };
-    Ok(packages::write_lock(store, &requests(plan), &locking, job)?.1)
+    let requests = requests(plan);
+    if let Some(depfile) = &options.depfile {
+        let sources = plan.sources.iter().map(|(name, _)| name.into());
+        let rules = requests.iter().flat_map(|request| request.rules.local.clone());
+        let keys = requests.iter().flat_map(|request| &request.sources);
+        depfile.write(sources.chain(rules).chain(keys.filter_map(|source| source.signed_by.clone())))?;
+    }
+    Ok(packages::write_lock(store, &requests, &locking, job)?.1)
 }
 
 /// Gathers all packages that a recipe's lock pins in a folder, so that a builder without a network can build.

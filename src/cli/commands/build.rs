@@ -13,6 +13,7 @@ pub fn build(context: &Context, arguments: Build) -> Done {
     let store = context.store()?;
     let mut options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
     options.annotations = annotations(&arguments.annotate)?;
+    options.depfile = arguments.depfile.depfile(&arguments.recipe, Some(&arguments.output))?;
     let done = pipeline::build(&plan, &options, &store, &arguments.output, &context.job);
     let (composed, written) = done.map_err(|error| context.failure(error))?;
     let output = arguments.output.display();
@@ -24,16 +25,12 @@ pub fn build(context: &Context, arguments: Build) -> Done {
         &composed.commit.to_string()[..12],
         approximate(Bytes(written.size_bytes)),
     );
-    if context.printer.wants_json() {
-        let value = serde_json::json!({
-            "output": arguments.output, "reference": composed.reference, "inputs": composed.inputs,
-            "commit": written.commit, "changed": written.changed, "size_bytes": written.size_bytes,
-            "allocated_bytes": written.allocated_bytes,
-        });
-        context.printer.data(&value, String::new)?;
-    } else {
-        context.printer.say(&text);
-    }
+    let value = serde_json::json!({
+        "output": arguments.output, "reference": composed.reference, "inputs": composed.inputs,
+        "commit": written.commit, "changed": written.changed, "size_bytes": written.size_bytes,
+        "allocated_bytes": written.allocated_bytes,
+    });
+    context.told(&value, &text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -43,9 +40,10 @@ pub fn compose(context: &Context, arguments: Compose) -> Done {
     let store = context.store()?;
     let mut options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
     options.annotations = annotations(&arguments.annotate)?;
+    options.depfile = arguments.depfile.depfile(&arguments.recipe, None)?;
     let composed = pipeline::compose(&plan, &options, &store, &context.job);
     let composed = composed.map_err(|error| context.failure(error))?;
-    context.printer.data(&composed, || composed.commit.to_string())?;
+    context.result(&composed, || composed.commit.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
