@@ -29,6 +29,7 @@
 //! | [`compose`] | the parts of a recipe become trees, each under the digest of all that it reads |
 //! | [`disk`] | bytes of block images: GPT, FAT32, ext4, dm-verity |
 //! | [`boot`] | what firmware, loader and PID 1 see: UKI, initrd, slot sector, service description |
+//! | [`image`] | a commit as the bytes of a disk, and a disk as the commit that it holds |
 //! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
@@ -61,6 +62,8 @@ pub mod disk;
 pub mod elf;
 #[cfg(feature = "tool")]
 pub mod finalize;
+#[cfg(feature = "tool")]
+pub mod image;
 #[cfg(feature = "tool")]
 pub mod machine;
 #[cfg(any(feature = "tool", feature = "ostree"))]

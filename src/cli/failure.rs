@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
+use super::image_failure;
 use crate::archive::ArchiveError;
-use crate::base::FileError;
+use crate::base::{FileError, whole};
 use crate::compose::{ComposeError, Problem};
 use crate::packages::{FetchProblem, PackagesError};
-use crate::pipeline::{self, PipelineError};
+use crate::pipeline::PipelineError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
@@ -108,10 +109,10 @@ impl Failure {
             failure.refine(*error);
         }
         if let PipelineError::Packages(_) = error {
-            let lines: String = all.iter().map(|error| format!("\n  {}", pipeline::whole(*error))).collect();
+            let lines: String = all.iter().map(|error| format!("\n  {}", whole(*error))).collect();
             failure.message = format!("some packages can't be had:{lines}");
         }
-        let details = all.iter().map(|error| pipeline::whole(*error)).collect();
+        let details = all.iter().map(|error| whole(*error)).collect();
         failure.report = Some(Box::new(Report { text: String::new(), details }));
         failure
     }
@@ -256,7 +257,7 @@ pub(super) fn trust_hint(error: &TrustError) -> Option<String> {
     Some(hint.to_owned())
 }
 
-fn store_kind(error: &StoreError) -> Kind {
+pub(super) fn store_kind(error: &StoreError) -> Kind {
     match error {
         StoreError::Unknown { .. }
         | StoreError::Missing { .. }
@@ -277,7 +278,7 @@ fn store_kind(error: &StoreError) -> Kind {
     }
 }
 
-fn content_kind(error: &ContentError) -> Kind {
+pub(super) fn content_kind(error: &ContentError) -> Kind {
     match error {
         ContentError::Missing { .. } | ContentError::Damaged { .. } => Kind::Damaged,
         ContentError::Input(_) => Kind::Input,
@@ -318,10 +319,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Outside { .. }
         | PipelineError::Renumbered { .. }
         | PipelineError::NoKernel
-        | PipelineError::NotInPackage { .. }
-        | PipelineError::CommandLine(_)
-        | PipelineError::Ext4 { .. }
-        | PipelineError::Layout(_) => Kind::Recipe,
+        | PipelineError::NotInPackage { .. } => Kind::Recipe,
         PipelineError::Compose(errors) => match errors.first() {
             _ if errors.iter().any(ComposeError::is_cancelled) => Kind::Interrupted,
             Some(error) => compose_kind(&error.problem),
@@ -336,30 +334,22 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Base { source, .. } => store_kind(source),
         PipelineError::Scripts(error) => sandbox_kind(error),
         PipelineError::Run { source, .. } => sandbox_kind(source),
-        PipelineError::Image { source, .. } => pipeline_kind(source),
-        // What was to be written was right: the host did not take it.
-        PipelineError::Writing { source, .. } if comes_from_host(&**source) => Kind::Failed,
-        PipelineError::Writing { source, .. } => pipeline_kind(source),
+        PipelineError::Image(error) => image_failure::kind(error),
+        PipelineError::Writing { source, .. } => image_failure::writing_kind(source),
         PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
             Kind::Usage
         }
         PipelineError::Depfile { .. } => Kind::Input,
         PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
-        PipelineError::NotAnImage { .. }
-        | PipelineError::NotBootable { .. }
-        | PipelineError::Slots(_)
-        | PipelineError::Verity(_)
-        | PipelineError::Fat(_)
-        | PipelineError::Gpt(_) => Kind::Damaged,
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),
         PipelineError::Cancelled(_) => Kind::Interrupted,
-        PipelineError::Store(_) | PipelineError::File(_) | PipelineError::Device { .. } => Kind::Failed,
+        PipelineError::Store(_) | PipelineError::File(_) => Kind::Failed,
     }
 }
 
 /// Tells whether the host's answer to a system call is behind an error.
-fn comes_from_host(error: &(dyn Error + 'static)) -> bool {
+pub(super) fn comes_from_host(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.is::<std::io::Error>() {
@@ -420,10 +410,7 @@ fn hint(error: &PipelineError) -> Option<&'static str> {
             Some("name another mirror with --mirror URL or MKIMAGE_MIRROR, a directory as file:/path")
         }
         PipelineError::Lock { .. } => Some("`mkimage lock --update` writes it anew"),
-        PipelineError::Image { source, .. } => hint(source),
-        PipelineError::Slots(_) | PipelineError::Fat(_) | PipelineError::Gpt(_) => {
-            Some("is this an image that mkimage made? `mkimage build` makes it again")
-        }
+        PipelineError::Image(error) => image_failure::hint(error),
         PipelineError::Tree(errors)
             if errors.iter().any(|error| matches!(error, TreeError::Conflict { .. })) =>
         {

@@ -16,6 +16,7 @@
 mod args;
 mod commands;
 mod failure;
+mod image_failure;
 mod printer;
 mod progress;
 mod remote_failure;

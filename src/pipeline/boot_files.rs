@@ -22,7 +22,7 @@ use crate::boot::modules;
 use crate::boot::pe::PeImage;
 use crate::boot::service::Service;
 use crate::recipe::plan::{BarePackagePlan, KernelPlan, KernelSource, LoaderSource, Origin, Plan};
-use crate::store::{Objects, Store, Transaction, TreeRef};
+use crate::store::{Transaction, TreeRef};
 use crate::tree::{Content, ContentSink, ContentSource, Directory, File, Metadata, Node};
 
 /// Version of the step that makes boot files: a change of what it does needs a new one.
@@ -31,40 +31,6 @@ const STEP: &str = "boot files 1";
 const LOADER_FOLDER: &str = "/usr/lib/systemd/boot/efi";
 /// Largest file that boots, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 30;
-
-/// The boot files of a commit, in memory.
-pub struct BootFiles {
-    pub kernel: Vec<u8>,
-    pub kernel_version: String,
-    pub initrd: Vec<u8>,
-    pub stub: Vec<u8>,
-    pub loader: Vec<u8>,
-    /// The recipe's own words.
-    pub command_line: Vec<String>,
-}
-
-impl BootFiles {
-    /// Reads the boot files of a commit.
-    pub fn read(store: &Store, tree: &TreeRef) -> Result<Self> {
-        let directory = store.read_directory(tree)?;
-        let read = |name: &str| match directory.entries.get(name.as_bytes()) {
-            Some(crate::store::StoredNode::Leaf(Node::File(file))) => Ok(store.read_all(&file.content)?),
-            _ => Err(PipelineError::NotBootable { missing: format!("/{name}") }),
-        };
-        let text = |name: &str| {
-            String::from_utf8(read(name)?)
-                .map_err(|_| PipelineError::NotBootable { missing: format!("/{name} as text") })
-        };
-        Ok(BootFiles {
-            kernel: read("kernel")?,
-            kernel_version: text("kernel_version")?,
-            initrd: read("initrd")?,
-            stub: read("stub")?,
-            loader: read("loader")?,
-            command_line: text("command_line")?.lines().map(str::to_owned).collect(),
-        })
-    }
-}
 
 /// What the boot files follow from.
 pub struct Request<'a> {

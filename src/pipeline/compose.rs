@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::boot_files;
 use super::depfile::Depfile;
-use super::error::{PipelineError, Result, whole};
+use super::error::{PipelineError, Result};
 use super::numbers;
 use super::packages::{self, Locking, Unpacking};
 use super::requests::requests;
@@ -16,8 +16,9 @@ use super::step::{KeyBuilder, Memo};
 use super::system::System;
 use crate::archive::{InputKind, Inputs, Limits};
 use crate::base::job::Unit;
-use crate::base::{CommitId, Digest, Job, StepKey};
+use crate::base::{CommitId, Digest, Job, StepKey, whole};
 use crate::compose::{self, Accounts, Context, Identities, Prepared};
+use crate::image::PORTS;
 use crate::packages::{Lock, Request, Settings, Update, vendor};
 use crate::recipe::plan::{self, Architecture, BasePlan, PackagesPlan, Part, Plan};
 use crate::store::{
@@ -29,7 +30,6 @@ use crate::tree::{ContentSink, Contribution, Merging};
 /// The epoch of images that name none: 1980-01-01, the first day of FAT.
 pub const DEFAULT_EPOCH: u64 = 315_532_800;
 /// The annotation that lists the app's TCP ports, parted by blanks.
-pub const PORTS: &str = "ports";
 /// Name and version of composing as a whole: a change of what it does needs a new one.
 const STEP: &str = "compose 1";
 

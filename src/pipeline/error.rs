@@ -4,17 +4,11 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use crate::archive::ArchiveError;
-use crate::base::{Cancelled, FileError, ImagePath};
+use crate::base::{Cancelled, FileError, ImagePath, whole};
 use crate::boot::BootError;
-use crate::boot::command_line::CommandLineError;
-use crate::boot::slots::SlotError;
 use crate::compose::ComposeError;
-use crate::disk::ext4::Ext4Error;
-use crate::disk::fat::FatError;
-use crate::disk::gpt::GptError;
-use crate::disk::layout::LayoutError;
-use crate::disk::verity::VerityError;
 use crate::finalize::FinalizeError;
+use crate::image::ImageError;
 use crate::packages::PackagesError;
 use crate::packages::install::LayError;
 use crate::packages::rpm;
@@ -77,8 +71,6 @@ pub enum PipelineError {
         "the recipe has no kernel, so there is nothing to boot: add a `kernel` block, or use `mkimage compose`"
     )]
     NoKernel,
-    #[error("the commit's boot files lack {missing}")]
-    NotBootable { missing: String },
     #[error("{origin}: {packages} has no {path}")]
     NotInPackage { path: String, packages: String, origin: Origin },
     #[error("the lock {}: {problem}", path.display())]
@@ -93,36 +85,18 @@ pub enum PipelineError {
     Epoch { value: String, limit: u64 },
     #[error("{} can't be a line of the dependency file {}: {problem}", name.display(), depfile.display())]
     Depfile { depfile: PathBuf, name: PathBuf, problem: &'static str },
-    #[error("cannot {doing}")]
-    Device { doing: &'static str, source: std::io::Error },
     #[error("{origin}: cannot take {}", path.display())]
     BootFile { path: PathBuf, origin: Origin, source: Box<PipelineError> },
-    #[error("{}: {problem}", path.display())]
-    NotAnImage { path: PathBuf, problem: String },
-    #[error("{} can't be read as an image", path.display())]
-    Image { path: PathBuf, source: Box<PipelineError> },
     #[error("cannot write the image to {}", path.display())]
-    Writing { path: PathBuf, source: Box<PipelineError> },
+    Writing { path: PathBuf, source: ImageError },
     #[error("cannot write the image to {}: {problem}", path.display())]
     Output { path: PathBuf, problem: &'static str },
-    #[error("the slot sector")]
-    Slots(#[source] SlotError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error(transparent)]
     Packages(#[from] PackagesError),
     #[error(transparent)]
     Boot(#[from] BootError),
-    #[error("the kernel's command line")]
-    CommandLine(#[from] CommandLineError),
-    #[error("the filesystem of {partition}")]
-    Ext4 { partition: &'static str, source: Ext4Error },
-    #[error("the verity tree")]
-    Verity(#[from] VerityError),
-    #[error("the EFI system partition")]
-    Fat(#[from] FatError),
-    #[error("the partition table")]
-    Gpt(#[from] GptError),
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -155,21 +129,6 @@ impl PipelineError {
     pub(super) fn first(errors: Vec<PipelineError>) -> PipelineError {
         errors.into_iter().next().expect("because a failure has an error")
     }
-}
-
-/// Writes an error with what it came from on one line. A cause that was said already is not said again.
-pub fn whole(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let cause = error.to_string();
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        source = error.source();
-    }
-    text
 }
 
 fn list<E: Error + 'static>(what: &str, errors: &[E]) -> String {

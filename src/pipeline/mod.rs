@@ -6,8 +6,7 @@
 //! load     recipe text, includes, variables            → Plan                (recipe)
 //! lock     names of packages                           → what they mean now  (packages)
 //! compose  the parts, side by side, merged in order    → trees, a commit     (compose, archive, store)
-//! write    the commit, and nothing else                → an image            (disk, boot)
-//! inspect  an image, whoever made it                   → what it says it is
+//! write    the commit, and nothing else                → an image            (image)
 //! compare  two commits                                 → what differs
 //! ```
 //!
@@ -28,7 +27,6 @@ mod compose;
 mod depfile;
 mod error;
 mod image;
-mod inspect;
 mod installed;
 mod load;
 mod numbers;
@@ -47,9 +45,8 @@ use std::path::Path;
 pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDifference, compare};
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use depfile::Depfile;
-pub use error::{PipelineError, whole};
+pub use error::PipelineError;
 pub use image::{Written, write};
-pub use inspect::{Inspection, SlotFacts, dump, inspect, open as open_image};
 pub use load::{HostLoader, load};
 pub use packages::Locked;
 

@@ -66,7 +66,7 @@ pub fn write_lock(
     let previous = match read_lock(locking.path) {
         // What can't be read is replaced where everything is asked anew.
         Err(error @ PipelineError::Lock { .. }) if locking.update == Update::All => {
-            job.warn(format!("{} is replaced", super::error::whole(&error)));
+            job.warn(format!("{} is replaced", crate::base::whole(&error)));
             None
         }
         previous => previous?,

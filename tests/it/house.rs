@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("remote", &["base", "tree", "store", "bundle", "trust"]),
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
+    ("image", &["base", "tree", "store", "disk", "boot"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
     ("finalize", &["base", "tree", "elf"]),
@@ -26,15 +27,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "base", "recipe", "tree", "archive", "store", "disk", "boot", "packages", "elf", "finalize",
-            "sandbox", "compose",
+            "base", "recipe", "tree", "archive", "store", "disk", "boot", "image", "packages", "elf",
+            "finalize", "sandbox", "compose",
         ],
     ),
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "packages", "elf",
-            "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "packages",
+            "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
         ],
     ),
 ];

@@ -9,7 +9,8 @@ use super::super::failure::{Failure, Kind};
 use super::super::text::{date, plural, short};
 use super::{Context, Done, changes};
 use crate::base::CommitId;
-use crate::pipeline::{compare, whole};
+use crate::base::whole;
+use crate::pipeline::compare;
 use crate::store::{Bisection, Finding, LogEntry, RefName, Revision, Store, StoreError, Verdict};
 
 /// `mkimage bisect`: finds the move of a ref that broke something.

@@ -91,7 +91,7 @@ type Told = Result<Comparison, String>;
 fn what_changed(context: &Context, store: &Store, entry: &LogEntry) -> Option<Told> {
     let previous = entry.value.previous.filter(|_| !entry.removed)?;
     let compared = compare(store, previous, entry.value.commit, &context.job);
-    Some(compared.map_err(|error| crate::pipeline::whole(&error)))
+    Some(compared.map_err(|error| crate::base::whole(&error)))
 }
 
 fn headline(store: &Store, entry: &LogEntry) -> String {

@@ -7,7 +7,8 @@ use super::super::text::short;
 use super::refs::reference;
 use super::{Context, Done, changes};
 use crate::base::CommitId;
-use crate::pipeline::{Comparison, compare, whole};
+use crate::base::whole;
+use crate::pipeline::{Comparison, compare};
 use crate::store::{Expected, RefName, RefUpdate, RefValue, Store, StoreError};
 
 /// `mkimage promote`: the same commit under another name.

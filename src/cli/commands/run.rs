@@ -6,12 +6,12 @@ use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
 use crate::base::Stopwatch;
 use crate::base::units::Bytes;
+use crate::image::{self, Inspection};
 use crate::machine::{Acceleration, Forward, Machine, MachineError, MachineEvent, MachineOptions, Running};
-use crate::pipeline::{self, Inspection};
 
 /// `mkimage run`: boots an image in a virtual machine until it ends, or until it did what was asked.
 pub fn run(context: &Context, arguments: Run) -> Done {
-    pipeline::open_image(&arguments.image).map_err(|error| context.failure(error))?;
+    image::open(&arguments.image)?;
     let mut options = MachineOptions::new(&arguments.image);
     options.snapshot = arguments.snapshot;
     options.processors = arguments.cpus;
@@ -90,8 +90,7 @@ fn until(
 /// Returns the ports that were asked for, or those of the app in the slot that boots next.
 fn forwards(context: &Context, arguments: &Run) -> Result<Vec<Forward>, Failure> {
     if arguments.port.is_empty() {
-        let inspection = pipeline::inspect(&arguments.image, false, &context.job);
-        let inspection = inspection.map_err(|error| context.failure(error))?;
+        let inspection = image::inspect(&arguments.image, false, &context.job)?;
         return Ok(ports(&inspection).into_iter().map(|guest| Forward { host: 0, guest }).collect());
     }
     let parse = |text: &String| {

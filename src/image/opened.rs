@@ -1,0 +1,114 @@
+//! A disk whose partition table, ESP map and slot sector were read.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use super::error::{ImageError, Result};
+use crate::base::{FileError, fs};
+use crate::boot::command_line::{self, VerityRoot};
+use crate::boot::slots::{Slot, SlotMap, SlotSector, map_offset};
+use crate::boot::uki;
+use crate::disk::gpt::{self, PartitionTable};
+use crate::disk::{BlockDevice, FileDevice, Window};
+use crate::store::Commit;
+
+/// Opens an image or a disk for reading; anything else is refused.
+pub fn open(path: &Path) -> Result<FileDevice> {
+    use std::io::{Seek, SeekFrom};
+    // Looked at before it is opened: opening a fifo would wait.
+    let kind = std::fs::metadata(path).map_err(FileError::at("open", path))?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        let problem = "it is neither a file nor a block device".to_owned();
+        return Err(ImageError::NotAnImage { path: path.to_owned(), problem });
+    }
+    let mut file = fs::open(path)?;
+    let size = file.seek(SeekFrom::End(0)).map_err(FileError::at("read", path))?;
+    Ok(FileDevice::new(file, size))
+}
+
+/// An image by its parts. Nothing is taken over from it that was not held against the size of what holds it.
+pub struct OpenImage<'a> {
+    device: &'a dyn BlockDevice,
+    table: PartitionTable,
+    map: SlotMap,
+    sector: SlotSector,
+}
+
+impl<'a> OpenImage<'a> {
+    /// Reads partition table, map and slot sector: some kilobytes.
+    pub fn open(device: &'a dyn BlockDevice) -> Result<Self> {
+        let table = gpt::read(device)?;
+        let esp = partition(device, &table, "esp")?;
+        let map = read_map(&esp)?;
+        let mut bytes = [0; 512];
+        read(&esp, map.directory_offset, &mut bytes)?;
+        let sector = SlotSector::decode(&bytes, &map)?;
+        Ok(OpenImage { device, table, map, sector })
+    }
+
+    pub fn device(&self) -> &'a dyn BlockDevice {
+        self.device
+    }
+
+    pub fn table(&self) -> &PartitionTable {
+        &self.table
+    }
+
+    pub fn map(&self) -> &SlotMap {
+        &self.map
+    }
+
+    pub fn sector(&self) -> &SlotSector {
+        &self.sector
+    }
+
+    /// Returns a partition by its name: `esp`, `slot-a`, `slot-b`, `data`.
+    pub fn partition(&self, name: &str) -> Result<Window<'a>> {
+        partition(self.device, &self.table, name)
+    }
+
+    /// Returns the partition of a slot.
+    pub fn root(&self, slot: Slot) -> Result<Window<'a>> {
+        self.partition(&self.map.slots[slot.index()].partition)
+    }
+
+    /// Reads the UKI of a slot, whose size must lie inside the ESP before anything is allocated for it.
+    pub fn uki(&self, slot: Slot) -> Result<Vec<u8>> {
+        let esp = self.partition("esp")?;
+        let size = self.sector.state(slot).size_bytes();
+        let offset = self.map.uki_offset(slot);
+        let failed = |source| ImageError::Device { doing: "read the UKI of a slot", source };
+        Window::new(&esp, offset, u64::from(size)).map_err(failed)?;
+        let mut image = vec![0; size as usize];
+        read(&esp, offset, &mut image)?;
+        Ok(image)
+    }
+
+    /// Returns the commit that a slot's UKI carries.
+    pub fn commit(&self, slot: Slot) -> Result<Commit> {
+        Ok(Commit::decode(uki::read(&self.uki(slot)?)?.commit)?)
+    }
+
+    /// Returns the root hash that a slot's UKI names, and where its verity tree is.
+    pub fn verity(&self, slot: Slot) -> Result<VerityRoot> {
+        Ok(command_line::parse(uki::read(&self.uki(slot)?)?.command_line)?.verity)
+    }
+}
+
+fn partition<'a>(device: &'a dyn BlockDevice, table: &PartitionTable, name: &str) -> Result<Window<'a>> {
+    let partition = table.named(name).ok_or_else(|| ImageError::NoPartition { name: name.to_owned() })?;
+    let failed = |source| ImageError::Device { doing: "open a partition", source };
+    Window::new(device, partition.offset(), partition.size().0).map_err(failed)
+}
+
+fn read(device: &dyn BlockDevice, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    device.read_at(offset, buffer).map_err(|source| ImageError::Device { doing: "read the disk", source })
+}
+
+fn read_map(esp: &dyn BlockDevice) -> Result<SlotMap> {
+    let mut sector = [0; 512];
+    read(esp, 0, &mut sector)?;
+    let offset = map_offset(&sector)?;
+    read(esp, offset, &mut sector)?;
+    Ok(SlotMap::parse(&sector)?)
+}

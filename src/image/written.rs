@@ -1,0 +1,218 @@
+//! From a commit to a disk: a pure function. Every GUID, serial, salt and time stamp follows from the
+//! commit's identity and epoch; every byte of content comes out of the objects.
+
+use super::boot_files::BootFiles;
+use super::error::{ImageError, Result};
+use crate::base::job::Unit;
+use crate::base::{Bytes, CommitId, Digest, Job};
+use crate::boot::command_line::{self, VerityRoot};
+use crate::boot::slots::{SlotMap, SlotSector};
+use crate::boot::uki::{self, UkiParts};
+use crate::disk::BlockDevice;
+use crate::disk::ext4::{self, Ext4Error, Ext4Layout, Ext4Options};
+use crate::disk::layout::{self, Architecture, DiskLayout, DiskRequest, Role};
+use crate::disk::verity::{self, VerityBuilder};
+use crate::store::{self, Commit, Objects};
+use crate::tree::{Directory, SealedTree};
+
+/// Consoles of every image; the last one becomes `/dev/console`.
+const CONSOLES: [&str; 2] = ["tty0", "ttyS0"];
+
+/// Everything that the bytes of an image follow from, at hand.
+pub struct Image<'a> {
+    objects: &'a dyn Objects,
+    commit: Commit,
+    encoded: Vec<u8>,
+    /// What all identifiers derive from.
+    seed: Digest,
+    root: SealedTree,
+    boot: BootFiles,
+}
+
+/// Where everything goes, decided before the first byte is written.
+pub struct Placed<'a> {
+    pub root: Ext4Layout<'a>,
+    pub data: Ext4Layout<'a>,
+    pub disk: DiskLayout,
+}
+
+/// What a slot that was written takes on the ESP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotContent {
+    /// The kernel image that boots the slot, and no other one.
+    pub uki: Vec<u8>,
+    pub verity: VerityRoot,
+}
+
+impl<'a> Image<'a> {
+    /// Reads a commit, its tree and its boot files: some tens of megabytes. File contents stay where they are.
+    pub fn of(objects: &'a dyn Objects, id: CommitId, job: &Job) -> Result<Self> {
+        let commit = objects.read_commit(&id)?;
+        let step = job.step("read the commit", None, Unit::Items);
+        let boot = commit.boot.as_ref().ok_or(ImageError::NoKernel)?;
+        let boot = BootFiles::read(objects, boot)?;
+        let root = objects.read_tree(job, &commit.tree)?;
+        let root = root.seal().map_err(ImageError::Tree)?;
+        drop(step);
+        let (seed, encoded) = (commit.identity(), commit.encode());
+        Ok(Image { objects, commit, encoded, seed, root, boot })
+    }
+
+    pub fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// Returns the files that the commit boots.
+    pub fn boot_files(&self) -> &BootFiles {
+        &self.boot
+    }
+
+    /// Returns the tree of the root.
+    pub fn root(&self) -> &SealedTree {
+        &self.root
+    }
+
+    /// Decides where everything goes on a fresh disk. Writes nothing.
+    pub fn place(&self, job: &Job) -> Result<Placed<'_>> {
+        let root = self.place_root(job)?;
+        let disk = layout::place(&DiskRequest {
+            version: self.commit.disk.layout,
+            architecture: architecture(&self.commit),
+            seed: self.seed,
+            epoch_seconds: self.commit.epoch,
+            loader_size: self.boot.loader.len() as u64,
+            uki_size: self.uki_bytes(&root)?,
+            uki_room: self.commit.disk.uki_size.map(Bytes),
+            slot_content: Bytes(slot_bytes(&root)),
+            slot_size: self.commit.disk.slot_size.map(Bytes),
+            data_size: Bytes(self.commit.disk.data_size),
+        })?;
+        let data = ext4::plan(empty_tree(), self.objects, &self.data_options(&disk), job).map_err(in_data)?;
+        Ok(Placed { root, data, disk })
+    }
+
+    /// Decides where everything goes inside a slot: what a slot holds does not depend on the disk.
+    pub fn place_root(&self, job: &Job) -> Result<Ext4Layout<'_>> {
+        ext4::plan(&self.root, self.objects, &self.root_options(), job).map_err(in_slot)
+    }
+
+    /// Returns the size of the UKI that boots a slot of this layout, in bytes. The root hash is not known
+    /// before the slot is written, and has the same length for every slot.
+    pub fn uki_bytes(&self, root: &Ext4Layout<'_>) -> Result<u64> {
+        Ok(self.uki(&self.verity_root(root, [0; 32]))?.len() as u64)
+    }
+
+    /// Writes a whole disk, which reads as zero so far.
+    pub fn write(&self, plan: &Placed<'_>, device: &dyn BlockDevice, job: &Job) -> Result<()> {
+        let slot = plan.disk.window(device, Role::SlotA).map_err(no_window)?;
+        let content = self.write_slot(&plan.root, &slot, job)?;
+        let map = SlotMap::parse(plan.disk.esp.map_text())?;
+        let sector = SlotSector::first(map, content.uki.len() as u64)?;
+        let esp = plan.disk.window(device, Role::Esp).map_err(no_window)?;
+        plan.disk.esp.write(&esp, &self.boot.loader, &content.uki, &sector.encode())?;
+        let data = plan.disk.window(device, Role::Data).map_err(no_window)?;
+        plan.data.write(&data, self.objects, None, job).map_err(in_data)?;
+        plan.disk.write_table(device)?;
+        Ok(())
+    }
+
+    /// Writes root file system and verity tree into a slot, [`slot_bytes`] from its begin, and returns what
+    /// boots it. Blocks of the file system that are zero are not written: the caller hands in a device that
+    /// reads as zero there, or one that takes care of it.
+    pub fn write_slot(
+        &self,
+        root: &Ext4Layout<'_>,
+        slot: &dyn BlockDevice,
+        job: &Job,
+    ) -> Result<SlotContent> {
+        let salt = self.salt();
+        let builder = VerityBuilder::new(root.blocks().0, &salt);
+        root.write(slot, self.objects, Some(&builder), job).map_err(in_slot)?;
+        let tree = builder.finish(job)?;
+        tree.write(slot, root.size().0)?;
+        let verity = self.verity_root(root, tree.root_hash);
+        Ok(SlotContent { uki: self.uki(&verity)?, verity })
+    }
+
+    fn root_options(&self) -> Ext4Options {
+        Ext4Options {
+            uuid: self.seed.uuid("slot filesystem"),
+            hash_seed: self.seed.uuid("slot directory hash"),
+            label: b"root".to_vec(),
+            epoch_seconds: self.epoch(),
+            size: None,
+            journal: false,
+            growable: false,
+        }
+    }
+
+    fn data_options(&self, disk: &DiskLayout) -> Ext4Options {
+        Ext4Options {
+            uuid: self.seed.uuid("data filesystem"),
+            hash_seed: self.seed.uuid("data directory hash"),
+            label: b"data".to_vec(),
+            epoch_seconds: self.epoch(),
+            size: Some(disk.partition(Role::Data).size()),
+            journal: true,
+            growable: true,
+        }
+    }
+
+    fn epoch(&self) -> i64 {
+        i64::try_from(self.commit.epoch).unwrap_or(i64::MAX)
+    }
+
+    /// Two derived identifiers side by side: 32 bytes.
+    fn salt(&self) -> Vec<u8> {
+        [self.seed.uuid("verity salt 0"), self.seed.uuid("verity salt 1")].concat()
+    }
+
+    fn verity_root(&self, root: &Ext4Layout<'_>, root_hash: [u8; 32]) -> VerityRoot {
+        let data_blocks = root.blocks().0;
+        VerityRoot { root_hash, salt: self.salt(), data_blocks, hash_start_block: data_blocks }
+    }
+
+    /// Builds the UKI that boots a slot with this root hash.
+    pub fn uki(&self, verity: &VerityRoot) -> Result<Vec<u8>> {
+        let command_line = command_line::encode(&CONSOLES, verity, &self.boot.command_line)?;
+        Ok(uki::build(&UkiParts {
+            stub: &self.boot.stub,
+            os_release: &uki::os_release(&self.commit.name, self.commit.version.as_deref()),
+            uname: &self.boot.kernel_version,
+            command_line: &command_line,
+            initrd: &self.boot.initrd,
+            kernel: &self.boot.kernel,
+            commit: &self.encoded,
+        })?)
+    }
+}
+
+/// Returns what file system and verity tree take in a slot, in bytes.
+pub fn slot_bytes(root: &Ext4Layout<'_>) -> u64 {
+    root.size().0 + verity::tree_bytes(root.blocks().0)
+}
+
+fn no_window(source: std::io::Error) -> ImageError {
+    ImageError::Device { doing: "open a partition of the image", source }
+}
+
+fn in_slot(source: Ext4Error) -> ImageError {
+    ImageError::Ext4 { partition: "the slot (disk.slot_size)", source }
+}
+
+fn in_data(source: Ext4Error) -> ImageError {
+    ImageError::Ext4 { partition: "the data partition (disk.data_size)", source }
+}
+
+fn architecture(commit: &Commit) -> Architecture {
+    match commit.disk.architecture {
+        store::Architecture::X86_64 => Architecture::X86_64,
+        store::Architecture::Aarch64 => Architecture::Aarch64,
+    }
+}
+
+/// Returns the tree of a fresh data partition.
+fn empty_tree() -> &'static SealedTree {
+    static EMPTY: std::sync::OnceLock<SealedTree> = std::sync::OnceLock::new();
+    EMPTY.get_or_init(|| Directory::default().seal().expect("because an empty tree has no fault"))
+}
