@@ -11,6 +11,7 @@ use super::commands::depfile::DepfileArgs;
 use super::commands::diff::Diff;
 use super::commands::events::Events;
 use super::commands::log::Log;
+use super::commands::paranoid::ParanoidArgs;
 use super::commands::promote::Promote;
 use super::commands::refs::Refs;
 use super::commands::show::Show;
@@ -182,6 +183,8 @@ pub struct Build {
     pub annotate: Vec<String>,
     #[command(flatten)]
     pub depfile: DepfileArgs,
+    #[command(flatten)]
+    pub paranoid: ParanoidArgs,
 }
 
 #[derive(Args, Debug)]

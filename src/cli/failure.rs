@@ -340,6 +340,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
             Kind::Usage
         }
         PipelineError::Depfile { .. } => Kind::Input,
+        PipelineError::NotReproduced { .. } => Kind::Failed,
         PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),

@@ -49,6 +49,8 @@ pub struct Options {
     pub annotations: BTreeMap<String, String>,
     /// Where all that was read is written down for make.
     pub depfile: Option<Depfile>,
+    /// The commit of the base, where that is known: else its ref is asked.
+    pub base: Option<CommitId>,
 }
 
 impl Options {
@@ -131,7 +133,7 @@ fn attempt(
         compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
     };
     let stepped = digest_steps(plan, job)?;
-    let base = plan.base.as_ref().map(|base| self::base(base, store)).transpose()?;
+    let base = plan.base.as_ref().map(|base| self::base(base, options.base, store)).transpose()?;
     let requests = requests(plan);
     let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
     let memo = Memo::new(store);
@@ -227,12 +229,12 @@ struct Base {
 }
 
 /// Finds what a ref leads to now: from here on, the commit counts.
-fn base(plan: &BasePlan, store: &Store) -> Result<Base> {
+fn base(plan: &BasePlan, known: Option<CommitId>, store: &Store) -> Result<Base> {
     let failed = |source| {
         let (origin, source) = (plan.origin.clone(), Box::new(source));
         PipelineError::Base { origin, source }
     };
-    let id = store.resolve(&plan.commit).map_err(failed)?;
+    let id = known.map_or_else(|| store.resolve(&plan.commit), Ok).map_err(failed)?;
     let commit = store.read_commit(&id).map_err(failed)?;
     Ok(Base { id, commit, origin: plan.origin.to_string() })
 }

@@ -46,7 +46,7 @@ pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDiffere
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use depfile::Depfile;
 pub use error::PipelineError;
-pub use image::{Written, write};
+pub use image::{Written, write, write_if};
 pub use load::{HostLoader, load};
 pub use packages::Locked;
 
@@ -67,13 +67,30 @@ pub fn build(
     output: &Path,
     job: &Job,
 ) -> Result<(Composed, Written)> {
+    build_if(plan, options, store, output, &|_| Ok(()), job)
+}
+
+/// Refuses a plan without a kernel, and an output that can't be one.
+pub fn can_build(plan: &Plan, output: &Path) -> Result<()> {
     if plan.kernel.is_none() {
         return Err(PipelineError::NoKernel);
     }
-    output::check(output)?;
+    output::check(output)
+}
+
+/// Builds an image as [`build`] does; it gets its name only once `approve` has seen the finished file.
+pub fn build_if(
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+    output: &Path,
+    approve: &dyn Fn(&Path) -> Result<()>,
+    job: &Job,
+) -> Result<(Composed, Written)> {
+    can_build(plan, output)?;
     let make = || {
         let composed = compose(plan, options, store, job)?;
-        let written = write(store, composed.commit, output, job)?;
+        let written = write_if(store, composed.commit, output, approve, job)?;
         Ok((composed, written))
     };
     let mut known = store.known_losses();

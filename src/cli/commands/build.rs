@@ -1,21 +1,31 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::super::args::{Build, Compose};
 use super::super::failure::{Failure, Kind};
+use super::paranoid::{self, Second};
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
-use crate::pipeline;
+use crate::pipeline::{self, Composed, Options, Written};
+use crate::recipe::Plan;
+use crate::store::Store;
 
 /// `mkimage build`: recipe → commit → image.
 pub fn build(context: &Context, arguments: Build) -> Done {
+    let base = arguments.paranoid.perturbed.as_deref().map(paranoid::perturb).transpose()?.flatten();
     let plan = context.load(&arguments.recipe)?;
     let store = context.store()?;
-    let mut options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
+    let mut options =
+        context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init.clone())?;
     options.annotations = annotations(&arguments.annotate)?;
     options.depfile = arguments.depfile.depfile(&arguments.recipe, Some(&arguments.output))?;
-    let done = pipeline::build(&plan, &options, &store, &arguments.output, &context.job);
-    let (composed, written) = done.map_err(|error| context.failure(error))?;
+    options.base = base;
+    let (composed, written) = match arguments.paranoid.paranoid {
+        true => twice(context, &arguments, &plan, &options, &store)?,
+        false => pipeline::build(&plan, &options, &store, &arguments.output, &context.job)
+            .map_err(|error| context.failure(error))?,
+    };
     let output = arguments.output.display();
     let state = if written.changed { "wrote" } else { "unchanged:" };
     let allocated = approximate(Bytes(written.allocated_bytes));
@@ -32,6 +42,23 @@ pub fn build(context: &Context, arguments: Build) -> Done {
     });
     context.told(&value, &text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds here and under another host. Neither the ref moves nor the image gets its name where they differ.
+fn twice(
+    context: &Context,
+    arguments: &Build,
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+) -> Result<(Composed, Written), Failure> {
+    let failure = |error| context.failure(error);
+    pipeline::can_build(plan, &arguments.output).map_err(failure)?;
+    let commit = pipeline::recompose(plan, options, store, &context.job).map_err(failure)?;
+    let second = Second::build(context, arguments, plan, options, store)?;
+    second.check(commit, store, &context.job).map_err(failure)?;
+    let approve = |image: &Path| second.compare(commit, store, image);
+    pipeline::build_if(plan, options, store, &arguments.output, &approve, &context.job).map_err(failure)
 }
 
 /// `mkimage compose`: recipe → commit; prints its id.

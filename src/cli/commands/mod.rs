@@ -17,6 +17,7 @@ mod lock;
 pub(super) mod log;
 mod look;
 pub(super) mod ostree;
+pub(super) mod paranoid;
 mod patch;
 pub(super) mod promote;
 mod pull;
@@ -171,6 +172,7 @@ impl Context {
             scratch: std::env::temp_dir(),
             annotations: std::collections::BTreeMap::new(),
             depfile: None,
+            base: None,
         })
     }
 }
