@@ -6,62 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::clock::Stopwatch;
 use super::parallel::Workers;
 
-/// What happened. The progress bars, the plain lines, `--events` and `--trace` all read it. `id` numbers the steps
-/// of the process: two steps of one name may run side by side.
-#[derive(Clone, Debug, serde::Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// A step began. `total` counts in `unit` and is absent where it isn't known yet.
-    Started { id: u64, step: String, total: Option<u64>, unit: Unit },
-    /// A step has done so much of its total.
-    Advanced { id: u64, step: String, done: u64 },
-    /// A step ended. `cached` says that its result was known before; `done` is what it did, in its unit.
-    Finished { id: u64, step: String, cached: bool, done: u64, milliseconds: u64 },
-    /// Something that a person may want to know.
-    Note { message: String },
-    /// Something that a person should look at, though the work goes on.
-    Warning { message: String },
-}
-
-/// One line of the event stream: what happened, when, and on which worker.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Record {
-    #[serde(flatten)]
-    pub event: Event,
-    /// Since the stream began.
-    pub at_microseconds: u64,
-    /// Which thread of the pool reported it; absent for any other thread.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub worker: Option<usize>,
-}
-
-impl Record {
-    /// Notes an event that happens now, on the thread that asks.
-    pub fn now(event: Event, since: &Stopwatch) -> Self {
-        let at_microseconds = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Record { event, at_microseconds, worker: super::parallel::current_worker() }
-    }
-}
-
-/// What a step counts in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    Bytes,
-    Items,
-}
-
-/// Receives events, from any thread.
-pub trait Reporter: Send + Sync {
-    fn report(&self, event: Event);
-}
-
-/// Drops every event.
-pub struct Silent;
-
-impl Reporter for Silent {
-    fn report(&self, _: Event) {}
-}
+pub use super::event::{Event, Reporter, Silent, Unit};
 
 /// Says that the work was stopped from outside.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
@@ -74,13 +19,14 @@ pub struct Job {
     pub workers: Workers,
     reporter: Arc<dyn Reporter>,
     cancelled: Arc<AtomicBool>,
-    steps: Arc<AtomicU64>,
 }
 
 impl Job {
     /// Makes a job. Setting `cancelled` stops it at the next [`Job::check`].
     pub fn new(workers: Workers, reporter: Arc<dyn Reporter>, cancelled: Arc<AtomicBool>) -> Self {
-        Job { workers, reporter, cancelled, steps: Arc::default() }
+        let reader = reporter.clone();
+        workers.observe(move |threads| reader.report(Event::Working { threads }));
+        Job { workers, reporter, cancelled }
     }
 
     /// Makes a job that reports to nobody; 0 workers means one a core.
@@ -93,32 +39,39 @@ impl Job {
         if self.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
     }
 
+    /// Passes an event on.
+    pub fn report(&self, event: Event) {
+        self.reporter.report(event);
+    }
+
     pub fn note(&self, message: impl Into<String>) {
-        self.reporter.report(Event::Note { message: message.into() });
+        self.report(Event::Note { message: message.into() });
     }
 
     pub fn warn(&self, message: impl Into<String>) {
-        self.reporter.report(Event::Warning { message: message.into() });
-    }
-
-    /// Reports a step that need not be done, as its result was known before.
-    pub fn known(&self, name: impl Into<String>) {
-        self.step(name, None, Unit::Items).cached();
+        self.report(Event::Warning { message: message.into() });
     }
 
     /// Begins a step; it ends when the returned value is dropped.
     pub fn step(&self, name: impl Into<String>, total: Option<u64>, unit: Unit) -> Step {
-        let (name, id) = (name.into(), self.steps.fetch_add(1, Ordering::Relaxed) + 1);
-        self.reporter.report(Event::Started { id, step: name.clone(), total, unit });
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let (id, name) = (NEXT.fetch_add(1, Ordering::Relaxed), name.into());
+        self.report(Event::Started { id, step: name.clone(), total, unit });
         Step {
             reporter: self.reporter.clone(),
             id,
             name,
+            unit,
             done: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             cached: AtomicBool::new(false),
             started: Stopwatch::start(),
         }
+    }
+
+    /// Says that the result of a step was known before, so that nothing is done.
+    pub fn cached(&self, name: impl Into<String>) {
+        self.step(name, None, Unit::Items).cached();
     }
 }
 
@@ -127,6 +80,7 @@ pub struct Step {
     reporter: Arc<dyn Reporter>,
     id: u64,
     name: String,
+    unit: Unit,
     done: AtomicU64,
     reported: AtomicU64,
     cached: AtomicBool,
@@ -159,6 +113,7 @@ impl Drop for Step {
             step: std::mem::take(&mut self.name),
             cached: self.cached.load(Ordering::Relaxed),
             done: self.done.load(Ordering::Relaxed),
+            unit: self.unit,
             milliseconds: self.started.elapsed().as_millis() as u64,
         });
     }

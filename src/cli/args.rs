@@ -7,8 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::bisect::Bisect;
 use super::commands::completion::{Complete, Completion};
+use super::commands::depfile::DepfileArgs;
 use super::commands::diff::Diff;
+use super::commands::events::Events;
 use super::commands::log::Log;
+use super::commands::paranoid::ParanoidArgs;
 use super::commands::promote::Promote;
 use super::commands::refs::Refs;
 use super::commands::show::Show;
@@ -120,6 +123,8 @@ pub enum Command {
     Completion(Completion),
     #[command(hide = true)]
     Complete(Complete),
+    /// Describe the lines that `--events` writes
+    Events(Events),
     /// Make and show the keys that sign what a site holds
     Key(super::commands::Key),
     /// Move refs of another store or site to commits of this one, after all that these lead to
@@ -183,6 +188,10 @@ pub struct Build {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
+    #[command(flatten)]
+    pub paranoid: ParanoidArgs,
 }
 
 #[derive(Args, Debug)]
@@ -197,6 +206,8 @@ pub struct Compose {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]
@@ -227,6 +238,8 @@ pub struct Lock {
     /// Show what would change, and write nothing
     #[arg(long)]
     pub diff: bool,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]

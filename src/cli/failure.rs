@@ -354,6 +354,8 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
             Kind::Usage
         }
+        PipelineError::Depfile { .. } => Kind::Input,
+        PipelineError::NotReproduced { .. } => Kind::Failed,
         PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),

@@ -1,9 +1,9 @@
-//! Readers of the event stream: bars on a terminal, plain lines elsewhere, JSON lines and a timeline on request.
+//! Readers of the event stream: bars on a terminal, plain lines elsewhere, JSON lines and a timeline on request. All
+//! of them see the same lines; a further reader is one more in the list of [`Progress::new`].
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,9 +11,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Global;
 use super::printer::Printer;
-use crate::base::job::{Record, Unit};
-use crate::base::publish::publish_bytes;
-use crate::base::{Event, FileError, Reporter, Stopwatch};
+use crate::base::event::{Line, Unit, thread_number};
+use crate::base::{Event, Reporter, Stopwatch};
 use crate::report::Timeline;
 
 /// Work that is done sooner than this shows no bar: a screen that flickers tells nobody anything.
@@ -21,89 +20,100 @@ const QUIET_START: Duration = Duration::from_millis(250);
 /// Steps that took at least this long get a line where there is no terminal.
 const LINE_WORTH: u64 = 1000;
 
-/// Passes each event to the person's reader, to the event file and to the timeline.
+/// Reads the lines of the event stream, one after the other, from any thread.
+pub trait Reader: Send + Sync {
+    fn read(&self, line: &Line);
+}
+
+/// Stamps each event and passes it to all readers, so that they see the same lines in the same order.
 pub struct Progress {
-    person: Option<Box<dyn Reporter>>,
-    file: Option<Mutex<File>>,
-    trace: Option<PathBuf>,
-    timeline: Mutex<Timeline>,
+    readers: Vec<Box<dyn Reader>>,
     started: Stopwatch,
-    printer: Printer,
+    order: Mutex<()>,
 }
 
 impl Progress {
-    /// Makes the readers that the command line asks for. Fails where the event file can't be written.
-    pub fn new(global: &Global, printer: &Printer) -> std::io::Result<Arc<Self>> {
-        let person: Option<Box<dyn Reporter>> = match () {
-            () if printer.is_quiet() || printer.wants_json() => None,
-            () if std::io::stderr().is_terminal() => Some(Box::new(Bars::new())),
-            () => Some(Box::new(Lines { printer: printer.clone() })),
+    /// Makes the readers that the command line asks for, and one that notes the steps in a timeline. Fails where the
+    /// event file can't be written.
+    pub fn new(global: &Global, printer: &Printer, timeline: &SharedTimeline) -> std::io::Result<Arc<Self>> {
+        let person: Box<dyn Reader> = match () {
+            () if printer.is_quiet() || printer.wants_json() => Box::new(Warnings(printer.clone())),
+            () if std::io::stderr().is_terminal() => Box::new(Bars::new()),
+            () => Box::new(Lines(printer.clone())),
         };
-        let file = match &global.events {
-            None => None,
-            // Appending, because opening a descriptor's file anew begins at its start: what stands there stays.
-            Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(std::fs::OpenOptions::new().append(true).open(format!("/proc/self/fd/{number}"))?)
-            }
-            Some(path) => Some(File::create(path)?),
-        };
-        Ok(Arc::new(Progress {
-            person,
-            file: file.map(Mutex::new),
-            trace: global.trace.clone(),
-            timeline: Mutex::default(),
-            started: Stopwatch::start(),
-            printer: printer.clone(),
-        }))
-    }
-
-    /// Returns the timeline up to now.
-    pub fn timeline(&self) -> Timeline {
-        self.timeline.lock().map(|timeline| timeline.clone()).unwrap_or_default()
-    }
-
-    /// Writes the timeline where the command line wants it.
-    pub fn finish(&self) -> Result<(), FileError> {
-        match &self.trace {
-            Some(path) => publish_bytes(path, &self.timeline().to_trace()),
-            None => Ok(()),
+        let mut readers = vec![person, Box::new(Steps(timeline.clone()))];
+        if let Some(place) = &global.events {
+            readers.push(Box::new(JsonLines(Mutex::new(event_file(place)?))));
         }
+        Ok(Arc::new(Progress { readers, started: Stopwatch::start(), order: Mutex::default() }))
     }
 }
 
 impl Reporter for Progress {
     fn report(&self, event: Event) {
-        let record = Record::now(event, &self.started);
-        if let Some(file) = &self.file
-            && let Ok(mut file) = file.lock()
-            && let Ok(mut line) = serde_json::to_vec(&record)
-        {
-            line.push(b'\n');
-            let _ = file.write_all(&line);
+        let Ok(_order) = self.order.lock() else { return };
+        let at_microseconds = self.started.elapsed().as_micros() as u64;
+        let line = Line { at_microseconds, thread: thread_number(), event };
+        self.readers.iter().for_each(|reader| reader.read(&line));
+    }
+}
+
+/// Opens a file for events, or a descriptor by its number.
+fn event_file(place: &str) -> std::io::Result<File> {
+    match place.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Appending, because opening a descriptor's file anew begins at its start: what stands there stays.
+        true => std::fs::OpenOptions::new().append(true).open(format!("/proc/self/fd/{place}")),
+        false => File::create(place),
+    }
+}
+
+/// The event stream as JSON, a line an event. Nobody to read it is no reason to stop.
+struct JsonLines(Mutex<File>);
+
+impl Reader for JsonLines {
+    fn read(&self, line: &Line) {
+        if let (Ok(mut file), Ok(mut text)) = (self.0.lock(), serde_json::to_vec(line)) {
+            text.push(b'\n');
+            let _ = file.write_all(&text);
         }
-        if let Ok(mut timeline) = self.timeline.lock() {
-            timeline.note(&record);
+    }
+}
+
+/// The timeline of this process, which its readers share.
+pub type SharedTimeline = Arc<Mutex<Timeline>>;
+
+/// The steps, for pictures of where the time went.
+struct Steps(SharedTimeline);
+
+impl Reader for Steps {
+    fn read(&self, line: &Line) {
+        if let Ok(mut timeline) = self.0.lock() {
+            timeline.note(line);
         }
-        match (&self.person, record.event) {
-            (Some(person), event) => person.report(event),
-            (None, Event::Warning { message }) => self.printer.warn(&message),
-            (None, _) => {}
+    }
+}
+
+/// What is said also with `--quiet` and `--json`.
+struct Warnings(Printer);
+
+impl Reader for Warnings {
+    fn read(&self, line: &Line) {
+        if let Event::Warning { message } = &line.event {
+            self.0.warn(message);
         }
     }
 }
 
 /// One line a step that took a while.
-struct Lines {
-    printer: Printer,
-}
+struct Lines(Printer);
 
-impl Reporter for Lines {
-    fn report(&self, event: Event) {
-        match event {
-            Event::Note { message } => self.printer.say(&message),
-            Event::Warning { message } => self.printer.warn(&message),
-            Event::Finished { step, cached: false, milliseconds, .. } if milliseconds >= LINE_WORTH => {
-                self.printer.say(&format!("{step}: {:.1} s", milliseconds as f64 / 1000.0));
+impl Reader for Lines {
+    fn read(&self, line: &Line) {
+        match &line.event {
+            Event::Note { message } => self.0.say(message),
+            Event::Warning { message } => self.0.warn(message),
+            Event::Finished { step, cached: false, milliseconds, .. } if *milliseconds >= LINE_WORTH => {
+                self.0.say(&format!("{step}: {:.1} s", *milliseconds as f64 / 1000.0));
             }
             _ => {}
         }
@@ -142,30 +152,31 @@ impl Bars {
     }
 }
 
-impl Reporter for Bars {
-    fn report(&self, event: Event) {
+impl Reader for Bars {
+    fn read(&self, line: &Line) {
         let Ok(mut bars) = self.bars.lock() else { return };
-        match event {
+        match &line.event {
             Event::Started { id, total, unit, .. } => {
-                bars.insert(id, Self::bar(total, unit));
+                bars.insert(*id, Self::bar(*total, *unit));
             }
             Event::Advanced { id, step, done } => {
-                if let Some(bar) = bars.get_mut(&id) {
+                if let Some(bar) = bars.get_mut(id) {
                     if self.started.elapsed() >= QUIET_START && bar.is_hidden() | (bar.message().is_empty()) {
                         *bar = self.all.add(bar.clone());
-                        bar.set_message(step);
+                        bar.set_message(step.clone());
                     }
-                    bar.set_position(done);
+                    bar.set_position(*done);
                 }
             }
             Event::Finished { id, .. } => {
-                if let Some(bar) = bars.remove(&id) {
+                if let Some(bar) = bars.remove(id) {
                     bar.finish_and_clear();
                     self.all.remove(&bar);
                 }
             }
-            Event::Note { message } => self.print(&message),
+            Event::Note { message } => self.print(message),
             Event::Warning { message } => self.print(&format!("warning: {message}")),
+            _ => {}
         }
     }
 }

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::error::{ReportError, Result};
-use crate::base::job::{Record, Unit};
+use crate::base::event::{Line, Unit};
 use crate::base::{CommitId, Digest, Event, StepKey};
 use crate::store::{MEMO_BYTES_MAX, Store};
 
@@ -31,8 +31,8 @@ pub struct Span {
     pub name: String,
     pub start: u64,
     pub length: u64,
-    /// The thread of the pool that began it; `None` for the main thread.
-    pub worker: Option<usize>,
+    /// The thread that began it; 0 is the main thread.
+    pub thread: u64,
     /// Whether its result was known before.
     pub cached: bool,
     /// What it did, in its unit.
@@ -58,18 +58,18 @@ pub struct Timeline {
 
 impl Timeline {
     /// Notes an event.
-    pub fn note(&mut self, record: &Record) {
-        self.last = self.last.max(record.at_microseconds);
-        match &record.event {
+    pub fn note(&mut self, line: &Line) {
+        self.last = self.last.max(line.at_microseconds);
+        match &line.event {
             Event::Started { .. } if self.spans.len() + self.open.len() >= SPANS_MAX => self.left_out += 1,
             Event::Started { id, step, unit, .. } => {
-                let (start, worker) = (record.at_microseconds, record.worker);
+                let (start, thread) = (line.at_microseconds, line.thread);
                 let (name, unit) = (step.clone(), *unit);
-                self.open.insert(*id, Span { name, start, length: 0, worker, cached: false, done: 0, unit });
+                self.open.insert(*id, Span { name, start, length: 0, thread, cached: false, done: 0, unit });
             }
             Event::Finished { id, cached, done, .. } => {
                 if let Some(span) = self.open.remove(id) {
-                    let length = record.at_microseconds.saturating_sub(span.start);
+                    let length = line.at_microseconds.saturating_sub(span.start);
                     self.spans.push(Span { length, cached: *cached, done: *done, ..span });
                 }
             }
@@ -82,7 +82,7 @@ impl Timeline {
         let open = self.open.values().map(|span| Span { length: self.last - span.start, ..span.clone() });
         let mut spans: Vec<Span> = self.spans.iter().cloned().chain(open).collect();
         spans.sort_by(|a, b| {
-            let key = |span: &Span| (span.start, std::cmp::Reverse(span.length), span.worker);
+            let key = |span: &Span| (span.start, std::cmp::Reverse(span.length), span.thread);
             key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name))
         });
         spans
@@ -167,11 +167,11 @@ fn parse_trace(bytes: &[u8]) -> Result<Timeline> {
     let trace: Value = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
     let events = trace.get("traceEvents").unwrap_or(&trace).as_array();
     let events = events.ok_or_else(|| wrong("it has neither \"traceEvents\" nor lines of events"))?;
-    let mut workers = HashMap::new();
+    let mut threads = HashMap::new();
     for event in events.iter().filter(|event| event["name"] == "thread_name") {
         let name = event["args"]["name"].as_str().unwrap_or_default();
         let number = name.strip_prefix("worker ").and_then(|rest| rest.split(' ').next()?.parse().ok());
-        workers.insert(event["tid"].as_u64(), number);
+        threads.insert(event["tid"].as_u64(), number);
     }
     let mut timeline = Timeline::default();
     for event in events.iter().filter(|event| event["ph"] == "X") {
@@ -179,7 +179,7 @@ fn parse_trace(bytes: &[u8]) -> Result<Timeline> {
             name: event["name"].as_str().unwrap_or_default().to_owned(),
             start: number(&event["ts"]),
             length: number(&event["dur"]),
-            worker: workers.get(&event["tid"].as_u64()).copied().flatten(),
+            thread: threads.get(&event["tid"].as_u64()).copied().flatten().unwrap_or(0),
             cached: event["args"]["cached"] == true,
             done: number(&event["args"]["done"]),
             unit: unit(&event["args"]["unit"]),
@@ -199,12 +199,12 @@ fn parse_events(bytes: &[u8]) -> Result<Timeline> {
             Some("started") => Event::Started { id, step, total: None, unit: unit(&event["unit"]) },
             Some("finished") => {
                 let (cached, done) = (event["cached"] == true, number(&event["done"]));
-                Event::Finished { id, step, cached, done, milliseconds: 0 }
+                Event::Finished { id, step, cached, done, unit: unit(&event["unit"]), milliseconds: 0 }
             }
             _ => continue,
         };
-        let worker = event["worker"].as_u64().and_then(|worker| usize::try_from(worker).ok());
-        timeline.note(&Record { event: noted, at_microseconds: number(&event["at_microseconds"]), worker });
+        let (at_microseconds, thread) = (number(&event["at_microseconds"]), number(&event["thread"]));
+        timeline.note(&Line { at_microseconds, thread, event: noted });
     }
     Ok(timeline)
 }
@@ -231,9 +231,9 @@ impl Lanes {
     pub fn of(spans: &[Span]) -> Lanes {
         let mut placed = Vec::with_capacity(spans.len());
         // By thread, then by lane: the ends of the spans that are still open there.
-        let mut threads: std::collections::BTreeMap<Option<usize>, Vec<Vec<u64>>> = Default::default();
+        let mut threads: std::collections::BTreeMap<u64, Vec<Vec<u64>>> = Default::default();
         for span in spans {
-            let lanes = threads.entry(span.worker).or_default();
+            let lanes = threads.entry(span.thread).or_default();
             let fits = |ends: &mut Vec<u64>| {
                 ends.retain(|end| *end > span.start);
                 ends.last().is_none_or(|end| span.end() <= *end)
@@ -242,21 +242,21 @@ impl Lanes {
                 lanes.push(Vec::new());
                 lanes.len() - 1
             });
-            placed.push((span.worker, lane, lanes[lane].len()));
+            placed.push((span.thread, lane, lanes[lane].len()));
             lanes[lane].push(span.end());
         }
         let mut numbers = HashMap::new();
         let mut names = Vec::new();
-        for (worker, lanes) in &threads {
+        for (thread, lanes) in &threads {
             for lane in 0..lanes.len() {
-                let thread = worker.map_or_else(|| "main".to_owned(), |worker| format!("worker {worker}"));
-                numbers.insert((*worker, lane), names.len());
-                names.push(if lane == 0 { thread } else { format!("{thread} ({})", lane + 1) });
+                let name = if *thread == 0 { "main".to_owned() } else { format!("worker {thread}") };
+                numbers.insert((*thread, lane), names.len());
+                names.push(if lane == 0 { name } else { format!("{name} ({})", lane + 1) });
             }
         }
         Lanes {
             names,
-            of_span: placed.iter().map(|(worker, lane, _)| numbers[&(*worker, *lane)]).collect(),
+            of_span: placed.iter().map(|(thread, lane, _)| numbers[&(*thread, *lane)]).collect(),
             depths: placed.iter().map(|place| place.2).collect(),
         }
     }
@@ -275,20 +275,20 @@ mod tests {
     }
 
     fn finished(id: u64, cached: bool) -> Event {
-        Event::Finished { id, step: String::new(), cached, done: 7 * id, milliseconds: 0 }
+        Event::Finished { id, step: String::new(), cached, done: 7 * id, unit: Unit::Bytes, milliseconds: 0 }
     }
 
     fn sample() -> Timeline {
         let mut timeline = Timeline::default();
         for record in [
-            record(10, None, started(1, "all")),
-            record(20, Some(1), started(2, "same name")),
-            record(25, Some(0), started(3, "same name")),
-            record(30, Some(1), started(4, "inner")),
-            record(40, Some(1), finished(4, true)),
-            record(50, Some(1), finished(2, false)),
-            record(60, Some(0), finished(3, false)),
-            record(70, None, finished(1, false)),
+            record(10, 0, started(1, "all")),
+            record(20, 2, started(2, "same name")),
+            record(25, 1, started(3, "same name")),
+            record(30, 2, started(4, "inner")),
+            record(40, 2, finished(4, true)),
+            record(50, 2, finished(2, false)),
+            record(60, 1, finished(3, false)),
+            record(70, 0, finished(1, false)),
         ] {
             timeline.note(&record);
         }
@@ -308,11 +308,11 @@ mod tests {
     fn spans_of_a_lane_lie_within_each_other_or_apart() {
         let mut timeline = sample();
         // Overlaps "same name" of worker 1 without lying inside it.
-        timeline.note(&record(45, Some(1), started(9, "astride")));
-        timeline.note(&record(65, Some(1), finished(9, false)));
+        timeline.note(&record(45, 2, started(9, "astride")));
+        timeline.note(&record(65, 2, finished(9, false)));
         let spans = timeline.spans();
         let lanes = Lanes::of(&spans);
-        assert_eq!(lanes.names, ["main", "worker 0", "worker 1", "worker 1 (2)"]);
+        assert_eq!(lanes.names, ["main", "worker 1", "worker 2", "worker 2 (2)"]);
         for (index, one) in spans.iter().enumerate() {
             for (other_index, other) in spans.iter().enumerate().skip(index + 1) {
                 let apart = other.start >= one.end() || one.start >= other.end();
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn lines_of_events_are_a_timeline_too() {
         let mut lines = Vec::new();
-        for line in [record(10, None, started(1, "a")), record(30, Some(2), finished(1, false))] {
+        for line in [record(10, 0, started(1, "a")), record(30, 3, finished(1, false))] {
             lines.extend(serde_json::to_vec(&line).expect("JSON"));
             lines.push(b'\n');
         }
@@ -340,8 +340,8 @@ mod tests {
     #[test]
     fn a_step_that_never_ended_ends_with_the_run() {
         let mut timeline = Timeline::default();
-        timeline.note(&record(5, None, started(1, "stopped")));
-        timeline.note(&record(9, None, Event::Note { message: "x".into() }));
+        timeline.note(&record(5, 0, started(1, "stopped")));
+        timeline.note(&record(9, 0, Event::Note { message: "x".into() }));
         assert_eq!(timeline.spans()[0].length, 4);
     }
 }

@@ -97,7 +97,11 @@ fn a_bill_is_a_function_of_its_commit() {
         let arguments = ["sbom", "small", "--format", format];
         let first = succeed(project.run(&arguments).env("MKIMAGE_JOBS", "1"));
         let second = succeed(
-            project.run(&arguments).env("MKIMAGE_JOBS", "3").env("TZ", "Pacific/Kiritimati").env("LC_ALL", "C"),
+            project
+                .run(&arguments)
+                .env("MKIMAGE_JOBS", "3")
+                .env("TZ", "Pacific/Kiritimati")
+                .env("LC_ALL", "C"),
         );
         assert_eq!(first, second);
         assert!(first.contains("1980-01-01T00:00:00Z"), "the time of a bill is the commit's epoch");
@@ -131,7 +135,9 @@ fn a_program_that_says_what_it_was_built_of_is_believed() {
     let pack = "import sys,zlib; open(sys.argv[1],'wb').write(zlib.compress(sys.stdin.buffer.read()))";
     std::fs::write(project.path("list.json"), list).expect("a file");
     let mut packed = tool("python3", ["-c", pack]);
-    packed.arg(project.path("section")).stdin(std::fs::File::open(project.path("list.json")).expect("a file"));
+    packed
+        .arg(project.path("section"))
+        .stdin(std::fs::File::open(project.path("list.json")).expect("a file"));
     succeed(&mut packed);
     let section = format!(".dep-v0={}", project.path("section").display());
     let mut copy = tool("objcopy", ["--add-section", &section]);
@@ -154,7 +160,8 @@ fn licences_are_known_where_documentation_is_left_out() {
     let bill: serde_json::Value = serde_json::from_str(&bill).expect("JSON");
     let packages = bill["packages"].as_array().expect("packages");
     let package = |name: &str| {
-        let found = packages.iter().find(|one| one["name"] == name && one["primaryPackagePurpose"] == "LIBRARY");
+        let found =
+            packages.iter().find(|one| one["name"] == name && one["primaryPackagePurpose"] == "LIBRARY");
         found.unwrap_or_else(|| panic!("{name} is not in {packages:?}"))
     };
     let less = package("less");
@@ -162,7 +169,10 @@ fn licences_are_known_where_documentation_is_left_out() {
     assert_eq!(less["checksums"][0]["algorithm"], "SHA256");
     assert!(less["packageFileName"].as_str().expect("a text").starts_with("pool/main/l/less/"), "{less:?}");
     let purl = less["externalRefs"][0]["referenceLocator"].as_str().expect("a text");
-    assert!(purl.starts_with("pkg:deb/debian/less@") && purl.ends_with("?arch=amd64&distro=bookworm"), "{purl}");
+    assert!(
+        purl.starts_with("pkg:deb/debian/less@") && purl.ends_with("?arch=amd64&distro=bookworm"),
+        "{purl}"
+    );
     let relations = bill["relationships"].as_array().expect("relations");
     let has = |kind: &str, from: &serde_json::Value| {
         relations.iter().any(|one| one["relationshipType"] == kind && one["spdxElementId"] == *from)
@@ -190,8 +200,10 @@ fn the_packages_of_rpm_are_those_that_rpm_lists() {
     let (tree, _, contents) = kit.tree(&kit.request(&["main"], &["base", "tool"]), |_| {});
     let subject = subject_of(&tree, &contents);
     let bill = Bill::of(subject, true, &Job::quiet(2)).expect("a bill");
-    let mut billed: Vec<String> =
-        bill.installed().map(|one| format!("{} {}", one.name, one.version.as_deref().unwrap_or_default())).collect();
+    let mut billed: Vec<String> = bill
+        .installed()
+        .map(|one| format!("{} {}", one.name, one.version.as_deref().unwrap_or_default()))
+        .collect();
     billed.sort();
     let folder = tempfile::tempdir().expect("a folder");
     check_out(&tree, &contents, folder.path());
@@ -200,7 +212,8 @@ fn the_packages_of_rpm_are_those_that_rpm_lists() {
     let mut listed: Vec<&str> = listed.lines().collect();
     listed.sort_unstable();
     assert_eq!(billed, listed);
-    let licences: Vec<_> = bill.installed().map(|one| one.licence.as_ref().map(|it| &*it.expression)).collect();
+    let licences: Vec<_> =
+        bill.installed().map(|one| one.licence.as_ref().map(|it| &*it.expression)).collect();
     assert_eq!(licences, [Some("MIT"); 2]);
     let owned: Vec<usize> = bill.installed().map(|one| one.files.len()).collect();
     assert_eq!(owned, [1, 1]);
@@ -243,7 +256,8 @@ fn hostile_names_reach_the_page_as_text() {
     let contents = MemoryContents::default();
     let mut tree = Directory::default();
     let evil = "<script>window.hostile=1<\\script>";
-    let names = [evil, "<img src=x onerror=window.hostile=1>", "]]>\u{2028}--><!--", "{{script}}", "\"'&amp;"];
+    let names =
+        [evil, "<img src=x onerror=window.hostile=1>", "]]>\u{2028}--><!--", "{{script}}", "\"'&amp;"];
     for (index, name) in names.iter().enumerate() {
         let content = contents.put(&vec![b'x'; 4000 * (index + 1)]).expect("put");
         let file = Node::File(File { metadata: Metadata::root(0o644), content });
@@ -311,7 +325,8 @@ fn a_trace_is_the_chrome_format_with_times_inside_each_other() {
         assert!(step["args"]["cached"].is_boolean() && step["args"]["unit"].is_string(), "{step}");
         assert!(lanes.iter().any(|lane| lane["tid"] == step["tid"]), "{step} is on no lane");
         for other in steps.iter().filter(|other| other["tid"] == step["tid"]) {
-            let (first, last) = (other["ts"].as_u64().expect("a time"), other["dur"].as_u64().expect("a time"));
+            let (first, last) =
+                (other["ts"].as_u64().expect("a time"), other["dur"].as_u64().expect("a time"));
             let last = first + last;
             let (apart, around) = (first >= end || start >= last, first <= start && end <= last);
             assert!(apart || around || (start <= first && last <= end), "{step} and {other} overlap");

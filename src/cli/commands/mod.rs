@@ -5,7 +5,9 @@ mod build;
 mod changes;
 mod check;
 pub(super) mod completion;
+pub(super) mod depfile;
 pub(super) mod diff;
+pub(super) mod events;
 mod format;
 mod fsck;
 pub(super) mod gc;
@@ -15,6 +17,7 @@ mod lock;
 pub(super) mod log;
 mod look;
 pub(super) mod ostree;
+pub(super) mod paranoid;
 mod patch;
 pub(super) mod promote;
 mod pull;
@@ -85,6 +88,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Completion(arguments) => completion::script(context, &arguments),
         Command::Complete(arguments) => completion::complete(context, &arguments),
+        Command::Events(arguments) => events::run(context, &arguments),
         Command::Key(arguments) => key::run(context, &arguments),
         Command::Push(arguments) => push::run(context, &arguments),
         Command::Pull(arguments) => pull::pull(context, &arguments),
@@ -172,6 +176,8 @@ impl Context {
                 .map_err(|error| self.failure(error))?,
             scratch: std::env::temp_dir(),
             annotations: std::collections::BTreeMap::new(),
+            depfile: None,
+            base: None,
         })
     }
 }
