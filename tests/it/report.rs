@@ -312,7 +312,7 @@ fn a_page_is_bounded_and_says_what_it_left_out() {
 fn a_trace_is_the_chrome_format_with_times_inside_each_other() {
     let project = Project::new(PLAIN);
     let trace = project.path("trace.json");
-    succeed(project.run(&["compose", "small.hcl", "--quiet", "--trace", "trace.json"]));
+    succeed(&mut project.run(&["compose", "small.hcl", "--quiet", "--trace", "trace.json"]));
     let text = std::fs::read(&trace).expect("a trace");
     let value: serde_json::Value = serde_json::from_slice(&text).expect("JSON");
     let events = value["traceEvents"].as_array().expect("events");
@@ -333,7 +333,7 @@ fn a_trace_is_the_chrome_format_with_times_inside_each_other() {
         }
     }
     // The second time everything is known.
-    succeed(project.run(&["compose", "small.hcl", "--quiet", "--trace", "again.json"]));
+    succeed(&mut project.run(&["compose", "small.hcl", "--quiet", "--trace", "again.json"]));
     let again = std::fs::read_to_string(project.path("again.json")).expect("a trace");
     assert!(again.contains("\"name\":\"compose\"") && again.contains("\"cached\":true"), "{again}");
     // What the store noted is the first run's; a file may be given instead.
