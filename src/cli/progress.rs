@@ -28,8 +28,8 @@ pub trait Reader: Send + Sync {
 /// Stamps each event and passes it to all readers, so that they see the same lines in the same order.
 pub struct Progress {
     readers: Vec<Box<dyn Reader>>,
-    started: Stopwatch,
-    order: Mutex<()>,
+    /// Since when, from the first line on; also what keeps lines in order.
+    started: Mutex<Option<Stopwatch>>,
 }
 
 impl Progress {
@@ -45,14 +45,16 @@ impl Progress {
         if let Some(place) = &global.events {
             readers.push(Box::new(JsonLines(Mutex::new(event_file(place)?))));
         }
-        Ok(Arc::new(Progress { readers, started: Stopwatch::start(), order: Mutex::default() }))
+        Ok(Arc::new(Progress { readers, started: Mutex::default() }))
     }
 }
 
 impl Reporter for Progress {
     fn report(&self, event: Event) {
-        let Ok(_order) = self.order.lock() else { return };
-        let at_microseconds = self.started.elapsed().as_micros() as u64;
+        let Ok(mut started) = self.started.lock() else { return };
+        let since = started.map_or_else(Default::default, |started| started.elapsed());
+        started.get_or_insert_with(Stopwatch::start);
+        let at_microseconds = since.as_micros() as u64;
         let line = Line { at_microseconds, thread: thread_number(), event };
         self.readers.iter().for_each(|reader| reader.read(&line));
     }

@@ -62,7 +62,7 @@ fn what_depends_on_the_host_is_refused_with_its_place() {
             "root tree",
         ),
         // The order in which the host lists a directory.
-        ("ls -U /etc /bin > /made", "root tree"),
+        ("ls -U /bin > /made", "root tree"),
     ] {
         let site = Site::bootable();
         with_step(&site, script);
@@ -80,7 +80,7 @@ fn what_depends_on_the_host_is_refused_with_its_place() {
 #[test]
 fn steps_that_are_repeatable_pass_and_run_again() {
     let site = Site::bootable();
-    with_step(&site, "ls /etc > /made; echo ${BASH_VERSINFO[0]} $UID $PWD >> /made");
+    with_step(&site, "ls /bin > /made; echo $UID $PWD $RANDOM_SEED >> /made");
     succeed(&mut site.mkimage(&["build", "disk.hcl", "-o", "disk.img", "--paranoid"]));
     assert!(site.path("disk.img").exists());
 }
