@@ -13,6 +13,8 @@ use crate::packages::Lock;
 use crate::store::{Commit, Store};
 use crate::tree::{Content, ContentSource, Directory, Node};
 
+/// The time of documents about what states none: 1980-01-01, as in images.
+const UNTOLD_EPOCH: u64 = 315_532_800;
 /// Most files of a bill.
 pub const FILES_MAX: usize = 1 << 20;
 
@@ -37,6 +39,8 @@ pub struct Subject<'a> {
     pub kept: Option<&'a Store>,
     /// The parts of the recipe that bring files, in its order.
     pub parts: Vec<Part>,
+    /// What could not be known so far, in sentences.
+    pub unknown: Vec<String>,
 }
 
 /// Names what a bill is of. Identifiers of documents derive from it.
@@ -45,24 +49,25 @@ pub enum What {
     Commit(CommitId),
     /// A lock alone, by the digest of its text.
     Lock(Digest),
-    /// An image whose commit the store does not know, by the id of the commit that it names.
-    Image(CommitId),
+    /// A tree that no commit names, by the digest of its paths and contents.
+    Tree(Digest),
 }
 
 impl What {
     /// Returns the digest that identifiers derive from.
     pub fn digest(&self) -> Digest {
         match self {
-            What::Commit(id) | What::Image(id) => id.0,
-            What::Lock(digest) => *digest,
+            What::Commit(id) => id.0,
+            What::Lock(digest) | What::Tree(digest) => *digest,
         }
     }
 
     /// Names it for people.
     pub fn word(&self) -> &'static str {
         match self {
-            What::Commit(_) | What::Image(_) => "commit",
+            What::Commit(_) => "commit",
             What::Lock(_) => "lock",
+            What::Tree(_) => "tree",
         }
     }
 }
@@ -205,7 +210,7 @@ impl Bill {
     pub fn of(subject: Subject<'_>, hash: bool, job: &Job) -> Result<Bill> {
         let step = job.step("read the packages", None, crate::base::job::Unit::Items);
         let files = files(subject.tree)?;
-        let mut unknown = Vec::new();
+        let mut unknown = subject.unknown.clone();
         let found = components::find(&subject, &files, &mut unknown, job)?;
         drop(step);
         let (components, files) = owners::settle(&subject, found, files);
@@ -242,6 +247,25 @@ impl Bill {
 }
 
 impl<'a> Subject<'a> {
+    /// Makes a subject of which no more is known than its name and its files. The caller adds what it knows besides.
+    pub fn named(what: What, name: &str, tree: &'a Directory, contents: &'a dyn ContentSource) -> Self {
+        Subject {
+            what,
+            name: name.to_owned(),
+            version: None,
+            epoch: UNTOLD_EPOCH,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            architecture: String::new(),
+            tree,
+            contents,
+            boot: None,
+            lock: None,
+            kept: None,
+            parts: Vec::new(),
+            unknown: Vec::new(),
+        }
+    }
+
     /// Makes the subject of a commit. The caller adds what it knows besides: lock, boot files, parts.
     pub fn of_commit(
         id: CommitId,
@@ -254,18 +278,11 @@ impl<'a> Subject<'a> {
             crate::store::Architecture::Aarch64 => "arm64",
         };
         Subject {
-            what: What::Commit(id),
-            name: commit.name.clone(),
             version: commit.version.clone(),
             epoch: commit.epoch,
             tool_version: commit.tool_version.clone(),
             architecture: architecture.to_owned(),
-            tree,
-            contents,
-            boot: None,
-            lock: None,
-            kept: None,
-            parts: Vec::new(),
+            ..Subject::named(What::Commit(id), &commit.name, tree, contents)
         }
     }
 }

@@ -10,7 +10,7 @@ use sha2::Digest as _;
 
 use super::bill::{Bill, Component};
 use super::sizes::{self, By};
-use super::timeline::{Lanes, Timeline};
+use super::timeline::{Lanes, Span, Timeline};
 use super::{changes, purl, text};
 use crate::base::base64;
 
@@ -145,7 +145,7 @@ fn timeline(timeline: &Timeline) -> Value {
     order.sort_by_key(|index| (std::cmp::Reverse(spans[*index].length), *index));
     order.truncate(SPANS_DRAWN_MAX);
     order.sort_unstable();
-    let end = spans.iter().map(|span| span.start + span.length).max().unwrap_or(0);
+    let end = spans.iter().map(Span::end).max().unwrap_or(0);
     let drawn: Vec<Value> = order
         .iter()
         .map(|index| {

@@ -41,7 +41,8 @@ pub struct Span {
 }
 
 impl Span {
-    fn end(&self) -> u64 {
+    /// Returns when it ended.
+    pub fn end(&self) -> u64 {
         self.start.saturating_add(self.length)
     }
 }

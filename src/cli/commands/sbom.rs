@@ -21,6 +21,9 @@ pub struct Sbom {
     /// Form of the document: SPDX 2.3 or CycloneDX 1.6, both as JSON
     #[arg(long, value_name = "FORM", default_value = "spdx")]
     pub format: Form,
+    /// Leave the files out, and with them the reading of each: packages, licences and relations only
+    #[arg(long)]
+    pub no_files: bool,
     /// Where the document goes [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -43,7 +46,7 @@ impl From<Form> for Format {
 
 pub fn run(context: &Context, arguments: &Sbom) -> Done {
     let opened = Opened::open(context, &arguments.what)?;
-    let bill = Bill::of(opened.subject(), true, &context.job).map_err(Failure::from)?;
+    let bill = Bill::of(opened.subject(), !arguments.no_files, &context.job).map_err(Failure::from)?;
     bill.unknown.iter().for_each(|text| context.job.warn(text.clone()));
     let format = arguments.format.into();
     let Some(path) = &arguments.output else {

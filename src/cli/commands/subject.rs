@@ -91,20 +91,7 @@ impl Opened {
             (Some((id, commit)), _) => Subject::of_commit(*id, commit, &self.tree, &self.store),
             (None, alone) => {
                 let (name, digest) = alone.clone().unwrap_or((String::new(), Digest::of(b"")));
-                Subject {
-                    what: What::Lock(digest),
-                    name,
-                    version: None,
-                    epoch: pipeline::DEFAULT_EPOCH,
-                    tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-                    architecture: String::new(),
-                    tree: &self.tree,
-                    contents: &self.store,
-                    boot: None,
-                    lock: None,
-                    kept: None,
-                    parts: Vec::new(),
-                }
+                Subject::named(What::Lock(digest), &name, &self.tree, &self.store)
             }
         };
         Subject {

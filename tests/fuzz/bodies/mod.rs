@@ -21,6 +21,7 @@ mod ostree;
 mod packages;
 mod partitions;
 mod recipe;
+mod report;
 mod rpm;
 mod solving;
 mod store;
@@ -75,6 +76,14 @@ pub const TARGETS: &[Target] = &[
         seeds: packages::lock_seeds,
         words: packages::WORDS,
         rounds: 5000,
+    },
+    Target { name: "bill", run: report::bill, seeds: report::bill_seeds, words: report::WORDS, rounds: 300 },
+    Target {
+        name: "timeline",
+        run: report::timeline,
+        seeds: report::timeline_seeds,
+        words: report::TIMELINE_WORDS,
+        rounds: 2000,
     },
     Target {
         name: "control",
