@@ -77,14 +77,6 @@ pub const TARGETS: &[Target] = &[
         words: packages::WORDS,
         rounds: 5000,
     },
-    Target { name: "bill", run: report::bill, seeds: report::bill_seeds, words: report::WORDS, rounds: 300 },
-    Target {
-        name: "timeline",
-        run: report::timeline,
-        seeds: report::timeline_seeds,
-        words: report::TIMELINE_WORDS,
-        rounds: 2000,
-    },
     Target {
         name: "control",
         run: packages::control,
@@ -231,6 +223,14 @@ pub const TARGETS: &[Target] = &[
         seeds: damage::lines_seeds,
         words: damage::WORDS,
         rounds: 150,
+    },
+    Target { name: "bill", run: report::bill, seeds: report::bill_seeds, words: report::WORDS, rounds: 300 },
+    Target {
+        name: "timeline",
+        run: report::timeline,
+        seeds: report::timeline_seeds,
+        words: report::TIMELINE_WORDS,
+        rounds: 2000,
     },
 ];
 
