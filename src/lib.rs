@@ -32,6 +32,7 @@
 //! | [`image`] | a commit as the bytes of a disk, and a disk as the commit that it holds |
 //! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
+//! | [`report`] | bills of materials, a page of pictures, timelines |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
 //! | [`slots`] | a disk with two slots: status, update, rollback, switch, confirm |
 //! | [`agent`] | a machine updates itself: asks a site, fetches what it lacks, fills the other slot |
@@ -82,6 +83,8 @@ pub mod pipeline;
 pub mod recipe;
 #[cfg(feature = "agent")]
 pub mod remote;
+#[cfg(feature = "tool")]
+pub mod report;
 #[cfg(feature = "tool")]
 pub mod sandbox;
 #[cfg(feature = "agent")]

@@ -7,8 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::bisect::Bisect;
 use super::commands::completion::{Complete, Completion};
+use super::commands::depfile::DepfileArgs;
 use super::commands::diff::Diff;
+use super::commands::events::Events;
 use super::commands::log::Log;
+use super::commands::paranoid::ParanoidArgs;
 use super::commands::promote::Promote;
 use super::commands::refs::Refs;
 use super::commands::show::Show;
@@ -48,6 +51,9 @@ pub struct Global {
     /// Write events as JSON lines to a file, or to an open file descriptor by its number
     #[arg(long, global = true, value_name = "FILE|FD", value_parser = NonEmptyStringValueParser::new())]
     pub events: Option<String>,
+    /// Write a timeline of the work in the Chrome trace format: who did what, when, for how long
+    #[arg(long, global = true, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Colour of messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
@@ -127,6 +133,8 @@ pub enum Command {
     Completion(Completion),
     #[command(hide = true)]
     Complete(Complete),
+    /// Describe the lines that `--events` writes
+    Events(Events),
     /// Make and show the keys that sign what a site holds
     Key(super::commands::Key),
     /// Move refs of another store or site to commits of this one, after all that these lead to
@@ -139,6 +147,10 @@ pub enum Command {
     Mirror(super::commands::Mirror),
     /// Name other stores and sites, and ask them for their refs
     Remote(super::commands::RemoteVerbs),
+    /// List what an image is made of, in a form that other tools read: packages, licences, files with their hashes
+    Sbom(super::commands::sbom::Sbom),
+    /// Draw one page about an image: its disk, what takes the space, what changed, where the time went
+    Report(super::commands::report::Report),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
     /// Check an image against itself, against another, or against what others state of it
@@ -192,6 +204,10 @@ pub struct Build {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
+    #[command(flatten)]
+    pub paranoid: ParanoidArgs,
 }
 
 #[derive(Args, Debug)]
@@ -206,6 +222,8 @@ pub struct Compose {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]
@@ -236,6 +254,8 @@ pub struct Lock {
     /// Show what would change, and write nothing
     #[arg(long)]
     pub diff: bool,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]

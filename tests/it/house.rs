@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("verify", &["base", "tree", "store", "disk", "boot", "image", "trust"]),
     ("machine", &["base"]),
     ("ostree", &["base", "tree", "store"]),
+    ("report", &["base", "tree", "store", "disk", "boot", "image", "elf", "packages"]),
     (
         "pipeline",
         &[
@@ -39,7 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots",
             "packages", "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
-            "verify",
+            "report", "verify",
         ],
     ),
 ];

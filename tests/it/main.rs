@@ -18,11 +18,13 @@ mod history;
 mod house;
 mod init;
 mod judge;
+mod make;
 mod ostree;
 mod packages;
 mod recipe;
 mod recipes;
 mod remote;
+mod report;
 mod rpm;
 #[allow(clippy::single_range_in_vec_init, reason = "lists of one range are meant")]
 mod s3;

@@ -5,7 +5,9 @@ mod build;
 mod changes;
 mod check;
 pub(super) mod completion;
+pub(super) mod depfile;
 pub(super) mod diff;
+pub(super) mod events;
 mod format;
 mod fsck;
 pub(super) mod gc;
@@ -15,6 +17,7 @@ mod lock;
 pub(super) mod log;
 mod look;
 pub(super) mod ostree;
+pub(super) mod paranoid;
 mod patch;
 pub(super) mod promote;
 mod pull;
@@ -22,11 +25,14 @@ mod push;
 pub(super) mod refs;
 mod rebuild;
 mod remote;
+pub(super) mod report;
 pub(super) mod run;
 mod same;
+pub(super) mod sbom;
 pub(super) mod show;
 pub(super) mod status;
 pub(super) mod store;
+mod subject;
 pub(super) mod tag;
 pub(super) mod turn;
 pub(super) mod undo;
@@ -96,12 +102,15 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Completion(arguments) => completion::script(context, &arguments),
         Command::Complete(arguments) => completion::complete(context, &arguments),
+        Command::Events(arguments) => events::run(context, &arguments),
         Command::Key(arguments) => key::run(context, &arguments),
         Command::Push(arguments) => push::run(context, &arguments),
         Command::Pull(arguments) => pull::pull(context, &arguments),
         Command::Clone(arguments) => pull::clone(context, &arguments),
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
+        Command::Report(arguments) => report::run(context, &arguments),
+        Command::Sbom(arguments) => sbom::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
         Command::Verify(arguments) => verify::run(context, &arguments),
         Command::Same(arguments) => same::run(context, &arguments),
@@ -188,6 +197,8 @@ impl Context {
                 .map_err(|error| self.failure(error))?,
             scratch: std::env::temp_dir(),
             annotations: std::collections::BTreeMap::new(),
+            depfile: None,
+            base: None,
         })
     }
 }
