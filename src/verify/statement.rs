@@ -124,8 +124,8 @@ impl Facts<'_> {
 }
 
 /// Puts a statement into a signed envelope.
-pub fn sign(statement: &[u8], signer: &dyn Signer) -> Result<Vec<u8>> {
-    Ok(Envelope::sign(PAYLOAD_TYPE, statement, &[signer])?.encode())
+pub fn sign(statement: &[u8], signers: &[&dyn Signer]) -> Result<Vec<u8>> {
+    Ok(Envelope::sign(PAYLOAD_TYPE, statement, signers)?.encode())
 }
 
 /// Takes out of a provenance statement, signed or not, what a rebuild takes: the encoded commit, the recipe texts and

@@ -11,6 +11,7 @@ use super::{Context, Done};
 use crate::base::{FileError, base64, fs};
 use crate::pipeline::{self, Provenance, Rebuilt, Sources};
 use crate::store::{Commit, Store};
+use crate::trust::Signer;
 use crate::verify::statement::{self, Facts, Subject};
 use crate::verify::{Divergence, Report};
 
@@ -191,18 +192,16 @@ fn state(
     let provenance = &subject.provenance;
     let lock = provenance.lock.as_deref();
     let facts = Facts { subject: digests, commit: &provenance.commit, recipe: &provenance.recipe, lock };
-    let signer = arguments.signing.signer()?;
-    let builder = signer.as_ref().map_or("urn:mkimage:builder:unsigned".to_owned(), |signer| {
+    let signers = arguments.signing.signers()?;
+    let signers: Vec<&dyn Signer> = signers.iter().map(|signer| &**signer).collect();
+    let builder = signers.first().map_or("urn:mkimage:builder:unsigned".to_owned(), |signer| {
         format!("urn:mkimage:key:{}", signer.public().id())
     });
     let text = match arguments.predicate {
         Predicate::Reproduced => facts.reproduced(),
         Predicate::Provenance => facts.provenance(&builder),
     };
-    let bytes = match signer {
-        Some(signer) => statement::sign(&text, &*signer)?,
-        None => text,
-    };
+    let bytes = if signers.is_empty() { text } else { statement::sign(&text, &signers)? };
     let publication = crate::base::publish::Publication::create(path)?;
     std::io::Write::write_all(&mut publication.file(), &bytes).map_err(FileError::at("write", path))?;
     Ok(publication.publish()?)

@@ -190,7 +190,8 @@ fn story(store: &Store, job: &Job) -> Story {
         let slot = MemoryDevice::new(mkimage::image::slot_bytes(&root));
         (number, Version::new(image.write_slot(&root, &slot, job).expect("written").uki, true))
     });
-    let model = Model { versions: versions.collect(), loader: images[0].boot_files().loader.clone() };
+    let layout = images[0].commit().disk.layout;
+    let model = Model { versions: versions.collect(), loader: images[0].boot_files().loader.clone(), layout };
     let placed = images[0].place(job).expect("placed");
     let fresh = MemoryDevice::new(placed.disk.size.0);
     images[0].write(&placed, &fresh, job).expect("written");
@@ -208,22 +209,22 @@ fn story(store: &Store, job: &Job) -> Story {
     let update = |device: &Recorder, version: usize| {
         drop(slots::stage(device, None, &images[version - 1], job).expect("staged"));
     };
-    act("v2 over an empty slot", 5, &|device| update(device, 2));
-    act("first boot of v2", 4, &|device| count_a_try(device));
+    act("v2 over an empty slot", 4, &|device| update(device, 2));
+    act("first boot of v2", 3, &|device| count_a_try(device, layout));
     act("v2 is confirmed", 2, &|device| drop(slots::confirm(device, None, job).expect("confirmed")));
-    act("v3 over v1", 4, &|device| update(device, 3));
-    act("v1 over v3", 2, &|device| update(device, 1));
+    act("v3 over v1", 3, &|device| update(device, 3));
+    act("v1 over v3", 1, &|device| update(device, 1));
     act("confirmed", 1, &|device| drop(slots::confirm(device, None, job).expect("confirmed")));
     act("back to v2", 2, &|device| drop(slots::rollback(device, None, job).expect("turned")));
     Story { model, start, logs }
 }
 
 /// Writes what the loader writes through EDK2's FAT driver when it counts a try.
-fn count_a_try(device: &Recorder) {
+fn count_a_try(device: &Recorder, layout: u32) {
     use mkimage::disk::BlockDevice;
     let mut bytes = vec![0; device.size() as usize];
     device.read_at(0, &mut bytes).expect("read");
-    for (sector, new) in count_down(&State::whole(&bytes)) {
+    for (sector, new) in count_down(&State::whole(&bytes), layout) {
         device.write_at((sector * SECTOR) as u64, &new).expect("written");
     }
     device.flush().expect("flushed");
@@ -257,13 +258,16 @@ fn cases(story: &Story) -> Vec<Case> {
             }
         }
     }
+    if story.model.layout != 1 {
+        return cases;
+    }
     // Without flushes there are states in which nobody boots: the machine must agree in these, too.
     let (_, log, _) = &story.logs[0];
     let log: Vec<Event> = log.iter().filter(|event| !matches!(event, Event::Flush)).cloned().collect();
     let mut lost = Vec::new();
     add(&mut lost, &story.start, &log, 40, "without flushes");
     lost.retain(|case| matches!(case.expected, Boot::Hangs { .. }));
-    lost.truncate(2);
+    lost.truncate(1);
     assert!(!lost.is_empty(), "without flushes every state boots");
     cases.extend(lost);
     cases
