@@ -7,7 +7,7 @@ use super::origin::Carried;
 use super::report::{Coverage, Finding, Findings, Kind, Report, SlotReport};
 use super::slot;
 use crate::base::{Job, whole};
-use crate::boot::slots::{Slot, SlotMap, SlotSector, SlotState, map_offset};
+use crate::boot::slots::{Slot, SlotError, SlotMap, SlotState, SlotTable, map_offset};
 use crate::disk::{BlockDevice, fat};
 
 /// Largest UKI that is read.
@@ -66,11 +66,15 @@ pub fn same(a: &Identity, b: &Identity) -> Sameness {
             Sameness { same: true, reason: format!("both hold the commit {one}") }
         }
         ((Some(one), Some(other)), _) => no(format!("one holds the commit {one}, the other {other}")),
-        (_, (Some(one), Some(other))) if one == other => {
-            Sameness { same: true, reason: format!("both hold the tree {one}; one of them is a slot alone and names no commit") }
-        }
+        (_, (Some(one), Some(other))) if one == other => Sameness {
+            same: true,
+            reason: format!("both hold the tree {one}; one of them is a slot alone and names no commit"),
+        },
         (_, (Some(one), Some(other))) => no(format!("one holds the tree {one}, the other {other}")),
-        _ => no("they have nothing in common that could be compared: one is an ESP, the other a slot".to_owned()),
+        _ => {
+            no("they have nothing in common that could be compared: one is an ESP, the other a slot"
+                .to_owned())
+        }
     }
 }
 
@@ -97,7 +101,8 @@ pub fn esp_alone(
     for slot in Slot::BOTH {
         job.check()?;
         let state = sector.state(slot);
-        let mut found = SlotReport { slot: slot.to_string(), state: slot::state(state), ..SlotReport::default() };
+        let mut found =
+            SlotReport { slot: slot.to_string(), state: slot::state(state), ..SlotReport::default() };
         if !matches!(state, SlotState::Empty | SlotState::Inactive { .. }) {
             let at = sector.map().uki_offset(slot);
             match uki(device, at, state.size_bytes()) {
@@ -115,18 +120,23 @@ pub fn esp_alone(
         }
         report.slots.push(found);
     }
-    coverage.miss(0, device.size(), "an ESP alone: its UKIs name commit and root hash, the slots are elsewhere");
+    coverage.miss(
+        0,
+        device.size(),
+        "an ESP alone: its UKIs name commit and root hash, the slots are elsewhere",
+    );
     Ok(())
 }
 
-fn slots(device: &dyn BlockDevice) -> std::result::Result<SlotSector, String> {
+fn slots(device: &dyn BlockDevice) -> std::result::Result<SlotTable, String> {
     let read = |at: u64| {
         let mut sector = [0; 512];
         device.read_at(at, &mut sector).map(|()| sector).map_err(|error| error.to_string())
     };
     let map = read(map_offset(&read(0)?).map_err(|error| error.to_string())?)?;
     let map = SlotMap::parse(&map).map_err(|error| error.to_string())?;
-    SlotSector::decode(&read(map.directory_offset)?, &map).map_err(|error| error.to_string())
+    let sector = |at| read(at).map_err(|problem| SlotError::Records { problem });
+    SlotTable::read(&map, sector).map_err(|error| error.to_string())
 }
 
 fn uki(device: &dyn BlockDevice, at: u64, size: u32) -> std::result::Result<Carried, String> {

@@ -60,7 +60,12 @@ fn the_tools_find_no_fault_with_the_whole_image() {
 fn what_a_tool_calls_damaged_is_not_sound() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("disk.img");
-    let metadata: Vec<u64> = image().used();
+    let used = image().used();
+    let bounds: Vec<(u64, u64)> = parts().iter().map(|part| (part.1, part.1 + 64 * 1024)).collect();
+    // Where metadata is: the tools don't look at the bytes of files.
+    let is_metadata =
+        |at: &u64| *at < 1 << 20 || bounds.iter().any(|(start, end)| (start..end).contains(&at));
+    let metadata: Vec<u64> = used.into_iter().filter(is_metadata).collect();
     let mut random = Random(4242);
     let mut judged = 0;
     for _ in 0..24 {
@@ -86,14 +91,19 @@ fn veritysetup_and_we_agree_on_a_slot() {
     let number = |key: &str| slot[key].as_u64().expect("a number");
     let (start, size) = {
         let partition = &facts["partitions"][1];
-        (partition["start_bytes"].as_u64().expect("a number"), partition["size_bytes"].as_u64().expect("a number"))
+        (
+            partition["start_bytes"].as_u64().expect("a number"),
+            partition["size_bytes"].as_u64().expect("a number"),
+        )
     };
     let judge = |image: &Path| {
         let part = site.path("slot");
         cut(image, start, size, &part);
         let mut command = tool("veritysetup", ["verify", "--no-superblock", "--hash=sha256", "--format=1"]);
         command.args(["--data-block-size=4096", "--hash-block-size=4096"]);
-        command.arg(format!("--salt={}", text("salt"))).arg(format!("--data-blocks={}", number("data_blocks")));
+        command
+            .arg(format!("--salt={}", text("salt")))
+            .arg(format!("--data-blocks={}", number("data_blocks")));
         command.arg(format!("--hash-offset={}", number("hash_start_block") * 4096));
         run(command.arg(&part).arg(&part).arg(text("root_hash"))).status.success()
     };
