@@ -52,7 +52,7 @@ pub use error::PipelineError;
 pub use image::{Written, write, write_if};
 pub use load::{HostLoader, load, plan_of_commit};
 pub use packages::Locked;
-pub use rebuild::{Provenance, Rebuilt, Sources, commit_differences, rebuild};
+pub use rebuild::{Provenance, Rebuilt, Sources, asked_for, commit_differences, rebuild};
 
 use crate::base::Job;
 use crate::packages::{Update, Vendored};
