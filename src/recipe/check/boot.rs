@@ -180,7 +180,8 @@ fn loader(
 
 /// Demands that nothing names a package beside the files.
 fn from_files(fields: &Fields<'_>, file: &str, context: &Context<'_>) {
-    if let Some((key, span)) = fields.any_written(&["suite", "package", "components", "mirror", "signed_by"]) {
+    if let Some((key, span)) = fields.any_written(&["suite", "package", "components", "mirror", "signed_by"])
+    {
         let problem = Problem::new(Code::Conflict, span, format!("`{key}` and `{file}` exclude each other"));
         context.report(problem.hint("the loader comes from a package or from files: keep one"));
     }
