@@ -17,6 +17,7 @@ mod history;
 mod house;
 mod init;
 mod judge;
+mod loader;
 mod ostree;
 mod packages;
 mod recipe;

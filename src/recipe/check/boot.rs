@@ -101,6 +101,7 @@ pub(super) fn program(
     architecture: Architecture,
     context: &Context<'_>,
 ) -> LoaderProgram {
+    let has_file = fields.is_some_and(|fields| fields.span("loader_file").is_some());
     let word = fields.and_then(|fields| fields.text("loader").zip(fields.span("loader")));
     match (word.as_ref().map(|(word, span)| (word.as_str(), *span)), architecture) {
         (Some(("mkimage", span)), Architecture::Aarch64) => {
@@ -109,8 +110,9 @@ pub(super) fn program(
             LoaderProgram::SystemdBoot
         }
         (Some(("mkimage", _)), _) => LoaderProgram::Mkimage,
-        (Some(_), _) => LoaderProgram::SystemdBoot,
-        (None, _) => LoaderProgram::SystemdBoot,
+        (Some(_), _) | (None, Architecture::Aarch64) => LoaderProgram::SystemdBoot,
+        (None, Architecture::X86_64) if has_file => LoaderProgram::SystemdBoot,
+        (None, Architecture::X86_64) => LoaderProgram::Mkimage,
     }
 }
 
