@@ -21,7 +21,8 @@ mod hash;
 #[test]
 fn the_loader_hashes_as_b3sum_does() {
     let bytes: Vec<u8> = (0..300_000u32).map(|at| (at * 7 % 251) as u8).collect();
-    let edges = [0, 1, 63, 64, 65, 127, 128, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 3073, 4096, 5120, 5121];
+    let edges =
+        [0, 1, 63, 64, 65, 127, 128, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 3073, 4096, 5120, 5121];
     for length in edges.into_iter().chain((6000..300_000).step_by(13_337)) {
         assert_eq!(hash::blake3(&bytes[..length]), Digest::of(&bytes[..length]).0, "{length} bytes");
     }
@@ -273,7 +274,11 @@ fn each_change_goes_over_the_older_record() {
         let place = SlotTable::places(&map()).iter().position(|&it| it == offset).expect("a place");
         let kept = disk;
         disk[place] = [0x5a; 512];
-        assert_eq!(SlotTable::decode(&disk, &map()).as_ref(), Ok(&table), "a torn write loses the change only");
+        assert_eq!(
+            SlotTable::decode(&disk, &map()).as_ref(),
+            Ok(&table),
+            "a torn write loses the change only"
+        );
         disk = kept;
         disk[place] = sector;
         table = changed;
@@ -338,7 +343,8 @@ fn a_slot_that_was_being_written_is_the_last_resort() {
 #[test]
 fn seals_bring_back_what_two_lost_records_knew_of() {
     let measured = [Measured::of(b"one"), Measured::of(b"the other")];
-    let seals = Slot::BOTH.map(|slot| first().seal(slot, measured[slot.index()]).expect("layout 2 has seals"));
+    let seals =
+        Slot::BOTH.map(|slot| first().seal(slot, measured[slot.index()]).expect("layout 2 has seals"));
     let places = SEAL_SECTORS.map(|sector| sector * 512);
     assert_eq!(seals.each_ref().map(|seal| seal.0), places);
     let read = seals.each_ref().map(|seal| decode_seal(&seal.1).ok());
@@ -360,7 +366,8 @@ fn seals_bring_back_what_two_lost_records_knew_of() {
 
 #[test]
 fn places_do_not_share_a_physical_block() {
-    let mut blocks: Vec<u64> = RECORD_SECTORS.into_iter().chain(SEAL_SECTORS).map(|sector| sector / 8).collect();
+    let mut blocks: Vec<u64> =
+        RECORD_SECTORS.into_iter().chain(SEAL_SECTORS).map(|sector| sector / 8).collect();
     blocks.sort_unstable();
     blocks.dedup();
     assert_eq!(blocks.len(), 4);
@@ -380,7 +387,9 @@ fn a_map_of_another_form_is_refused() {
     let parse = |layout, records| SlotMap::parse(text(layout, records).as_bytes());
     assert!(parse(1, "").is_ok());
     assert_eq!(parse(2, ",\"records\":[8192,12288]"), Ok(map()));
-    for (layout, records) in [(1, ",\"records\":[8192,12288]"), (2, ""), (2, ",\"records\":[8192,12289]"), (3, "")] {
+    for (layout, records) in
+        [(1, ",\"records\":[8192,12288]"), (2, ""), (2, ",\"records\":[8192,12289]"), (3, "")]
+    {
         assert!(parse(layout, records).is_err(), "layout {layout} {records}");
     }
     let SlotTable::Records(table) = first() else { panic!("records") };

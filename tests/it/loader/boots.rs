@@ -75,7 +75,8 @@ impl Drop for Machine {
 /// Boots an image, without a hand on the keyboard, until its console says `until`. Returns all that it said.
 fn boot(image: &Path, more_of_drive: &str, until: &str) -> String {
     let variables = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", variables.path()).expect("OVMF: install the package ovmf");
+    std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", variables.path())
+        .expect("OVMF: install the package ovmf");
     let drive = format!("if=none,id=d0,format=raw,cache=unsafe{more_of_drive},file={}", image.display());
     let flash = format!("if=pflash,format=raw,unit=1,file={}", variables.path().display());
     let child = Command::new("timeout")
