@@ -72,6 +72,9 @@ lint: install-ostree ## Check format, lints and documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --bin mkimage-init -- -D warnings
+	rustfmt --check --edition 2024 src/loader/main.rs
+	MKIMAGE_VERSION=lint CLIPPY_CONF_DIR=. clippy-driver --edition 2024 --crate-name mkimage_loader --crate-type bin \
+		--emit metadata -o target/loader.rmeta -C panic=abort -C relocation-model=pic -D warnings src/loader/main.rs
 	$(CARGO) clippy --locked --no-default-features --features agent --bin mkimage-agent -- -D warnings
 	RUSTFLAGS="$(DYNAMIC_FLAGS)" $(CARGO) clippy $(BUILD_HELPER) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --quiet

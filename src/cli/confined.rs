@@ -72,7 +72,9 @@ impl From<VerifyError> for Failure {
                 "no_space" => Kind::NoSpace,
                 _ => Kind::Failed,
             },
-            VerifyError::NotAnImage { .. } | VerifyError::Child { .. } | VerifyError::Boot(_) => Kind::Damaged,
+            VerifyError::NotAnImage { .. } | VerifyError::Child { .. } | VerifyError::Boot(_) => {
+                Kind::Damaged
+            }
             VerifyError::NoOrigin { .. } | VerifyError::Policy { .. } => Kind::Damaged,
             VerifyError::Statement { .. } => Kind::Input,
             VerifyError::Cancelled(_) => Kind::Interrupted,
@@ -99,7 +101,8 @@ fn carried(_: &Value, devices: &[FileDevice], job: &Job) -> Answer {
     let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone());
     answer(verify::carried(&devices[0], job).and_then(|carried| {
         let not_text = |_| VerifyError::NoOrigin { problem: "a recipe text is no UTF-8".to_owned() };
-        let recipe = carried.origin.recipe.iter().map(text).collect::<Result<Vec<_>, _>>().map_err(not_text)?;
+        let recipe =
+            carried.origin.recipe.iter().map(text).collect::<Result<Vec<_>, _>>().map_err(not_text)?;
         let lock = carried.origin.lock.as_ref().map(text).transpose().map_err(not_text)?;
         Ok(Carried { commit: base64::encode(&carried.commit.encode()), recipe, lock })
     }))
@@ -117,7 +120,8 @@ pub fn answer<T: serde::Serialize>(result: Result<T, VerifyError>) -> Answer {
 /// Makes an image of a file: what is compressed is unpacked first, zeros as holes.
 fn open(image: File, scratch: Option<File>) -> Result<FileDevice, (String, String)> {
     let Some(scratch) = scratch else { return verify::plain(image, None) };
-    let wrong = |error: &dyn std::fmt::Display| (format!("unpacking the image: {error}"), "damaged".to_owned());
+    let wrong =
+        |error: &dyn std::fmt::Display| (format!("unpacking the image: {error}"), "damaged".to_owned());
     let mut image = image;
     image.seek(SeekFrom::Start(0)).map_err(|error| wrong(&error))?;
     let (_, mut stream) = decompress(image, &Limits::default()).map_err(|error| wrong(&whole(&error)))?;

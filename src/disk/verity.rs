@@ -270,7 +270,9 @@ impl CheckedTree<'_> {
             1 => self.root_hash.to_vec(),
             _ => self.verifier.read(self.leaves_at + first * DIGEST as u64, count * DIGEST)?,
         };
-        for ((block, expected), number) in blocks.chunks_exact(BLOCK).zip(expected.chunks_exact(DIGEST)).zip(first..) {
+        for ((block, expected), number) in
+            blocks.chunks_exact(BLOCK).zip(expected.chunks_exact(DIGEST)).zip(first..)
+        {
             let found = match is_zero(block) {
                 true => self.zero,
                 false => self.verifier.hasher.hash(block),

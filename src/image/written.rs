@@ -104,7 +104,8 @@ impl<'a> Image<'a> {
             slot_size: self.commit.disk.slot_size.map(Bytes),
             data_size: Bytes(self.commit.disk.data_size),
         })?;
-        let data = ext4::plan(empty_tree(), self.contents, &self.data_options(&disk), job).map_err(in_data)?;
+        let data =
+            ext4::plan(empty_tree(), self.contents, &self.data_options(&disk), job).map_err(in_data)?;
         Ok(Placed { root, data, disk })
     }
 

@@ -18,10 +18,12 @@ use crate::archive::{Digesting, Input, InputKind, Inputs, Limits, scan};
 use crate::base::job::Unit;
 use crate::base::{Digest, FileError, ImagePath, Job, StepKey, fs};
 use crate::boot::initrd::{self, InitrdParts};
-use crate::boot::{loader, modules};
 use crate::boot::pe::PeImage;
 use crate::boot::service::Service;
-use crate::recipe::plan::{BarePackagePlan, KernelPlan, KernelSource, LoaderProgram, LoaderSource, Origin, Plan};
+use crate::boot::{loader, modules};
+use crate::recipe::plan::{
+    BarePackagePlan, KernelPlan, KernelSource, LoaderProgram, LoaderSource, Origin, Plan,
+};
 use crate::store::{Transaction, TreeRef};
 use crate::tree::{Content, ContentSink, ContentSource, Directory, File, Metadata, Node};
 

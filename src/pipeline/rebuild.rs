@@ -206,7 +206,9 @@ fn inside(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
         match component {
             Component::RootDir | Component::Prefix(_) => return Ok(None),
             Component::ParentDir => {
-                depth = depth.checked_sub(1).ok_or_else(|| not(format!("{name:?} lies too far from its recipe")))?;
+                depth = depth
+                    .checked_sub(1)
+                    .ok_or_else(|| not(format!("{name:?} lies too far from its recipe")))?;
             }
             Component::Normal(_) => depth += 1,
             Component::CurDir => {}
@@ -218,7 +220,8 @@ fn inside(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
 /// Digests a file or a folder as a commit names it.
 fn digest(path: &Path, job: &Job) -> Result<Digest> {
     if path.is_dir() {
-        let scanned = archive::scan(path, &Limits::default(), &Digesting, job).map_err(PipelineError::Archive)?;
+        let scanned =
+            archive::scan(path, &Limits::default(), &Digesting, job).map_err(PipelineError::Archive)?;
         return Ok(scanned.1.digest());
     }
     let inputs = archive::read_host_file(path, &Digesting, job);

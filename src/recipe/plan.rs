@@ -517,10 +517,7 @@ pub enum LoaderSource {
     /// A package with `usr/lib/systemd/boot/efi/…` (`systemd-boot-efi`).
     Package(BarePackagePlan),
     /// Files of the host. Without a loader it is the one that mkimage brings.
-    Host {
-        loader: Option<std::path::PathBuf>,
-        stub: std::path::PathBuf,
-    },
+    Host { loader: Option<std::path::PathBuf>, stub: std::path::PathBuf },
     /// A recipe without a kernel.
     None,
 }

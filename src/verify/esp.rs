@@ -23,7 +23,8 @@ pub fn loader(esp: &Root<'_>, commit: &store::Commit, findings: &Findings) -> Op
         store::Architecture::Aarch64 => Architecture::Aarch64,
     };
     let path = format!("EFI/BOOT/{}", architecture.loader_name());
-    let read = fat::read(esp.device).and_then(|listing| fat::read_file(esp.device, &listing, &path, LOADER_BYTES_MAX));
+    let read = fat::read(esp.device)
+        .and_then(|listing| fat::read_file(esp.device, &listing, &path, LOADER_BYTES_MAX));
     read.map_err(|error| findings.note("esp: FAT volume", esp.base, whole(&error))).ok()
 }
 

@@ -57,7 +57,8 @@ pub fn kind(device: &dyn BlockDevice) -> Result<Kind> {
     } else if start[1080..1082] == [0x53, 0xef] {
         Ok(Kind::Slot)
     } else {
-        let problem = "it is neither a disk with a partition table, nor an ESP of ours, nor a slot's ext4".to_owned();
+        let problem =
+            "it is neither a disk with a partition table, nor an ESP of ours, nor a slot's ext4".to_owned();
         Err(VerifyError::NotAnImage { problem })
     }
 }
@@ -145,18 +146,39 @@ fn check_slot(
     let uki = match image.uki(&carried.verity) {
         Ok(uki) => uki,
         Err(error) => {
-            findings.note(format!("UKI of {slot}"), at, format!("it can't be built again: {}", whole(&error)));
+            findings.note(
+                format!("UKI of {slot}"),
+                at,
+                format!("it can't be built again: {}", whole(&error)),
+            );
             return Ok(None);
         }
     };
     let content = image.place_root(job).map_or(0, |layout| crate::image::slot_bytes(&layout));
-    coverage.cover(root.base, content.min(root_window.size()), "slot: files by their ids, blocks by the verity tree");
+    coverage.cover(
+        root.base,
+        content.min(root_window.size()),
+        "slot: files by their ids, blocks by the verity tree",
+    );
     if fresh {
         return fresh_disk(disk, &image, &uki, &esp_part, &root, content, names, findings, coverage, job);
     }
-    check_uki(&esp_window, esp_part.base, disk.map().uki_offset(slot), &uki, &looked.bytes, names, findings, job)?;
+    check_uki(
+        &esp_window,
+        esp_part.base,
+        disk.map().uki_offset(slot),
+        &uki,
+        &looked.bytes,
+        names,
+        findings,
+        job,
+    )?;
     let slack = root_window.size().saturating_sub(content);
-    coverage.miss(root.base + content, slack, "slot: behind its verity tree, where an earlier version may have stood");
+    coverage.miss(
+        root.base + content,
+        slack,
+        "slot: behind its verity tree, where an earlier version may have stood",
+    );
     Ok(None)
 }
 
@@ -274,7 +296,8 @@ fn check_changed(disk: &OpenImage<'_>, findings: &Findings, coverage: &mut Cover
     if let Ok(window) = disk.partition("esp") {
         esp::check_changed(&part(disk, &window, "esp"), findings, coverage);
     }
-    for (name, why) in [("slot-a", "slot"), ("slot-b", "slot"), ("data", "data partition: the machine's own")] {
+    for (name, why) in [("slot-a", "slot"), ("slot-b", "slot"), ("data", "data partition: the machine's own")]
+    {
         let Some(partition) = disk.table().named(name) else { continue };
         let inside = |range: &super::report::Range| range.offset == partition.offset();
         if !coverage.covered.iter().any(inside) {
@@ -299,6 +322,10 @@ fn slot_alone(
         (slot.files, slot.file_bytes) = (filesystem.files, filesystem.file_bytes);
     }
     report.slots.push(slot);
-    coverage.miss(0, device.size(), "a slot alone: its files give the tree's id; the commit and the root hash are in the UKI");
+    coverage.miss(
+        0,
+        device.size(),
+        "a slot alone: its files give the tree's id; the commit and the root hash are in the UKI",
+    );
     Ok(())
 }

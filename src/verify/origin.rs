@@ -26,7 +26,8 @@ pub struct Carried {
 /// Reads what the slot that boots next carries, for a rebuild. The slot itself is not looked at.
 pub fn carried(device: &dyn BlockDevice, job: &Job) -> Result<Carried> {
     let problem = |error: &dyn std::error::Error| VerifyError::NoOrigin { problem: error.to_string() };
-    let image = OpenImage::open(device).map_err(|error| VerifyError::NotAnImage { problem: crate::base::whole(&error) })?;
+    let image = OpenImage::open(device)
+        .map_err(|error| VerifyError::NotAnImage { problem: crate::base::whole(&error) })?;
     job.check()?;
     let slot = image.slots().choose().map(|choice| choice.slot);
     let slot = slot.ok_or_else(|| VerifyError::NoOrigin { problem: "no slot is selectable".to_owned() })?;
@@ -39,7 +40,8 @@ impl Carried {
     pub fn read(image: &[u8]) -> Result<Self> {
         let sections = uki::read(image)?;
         let wrong = |problem: String| VerifyError::NoOrigin { problem };
-        let commit = Commit::decode(sections.commit).map_err(|error| wrong(format!("its commit: {error}")))?;
+        let commit =
+            Commit::decode(sections.commit).map_err(|error| wrong(format!("its commit: {error}")))?;
         let origin = Origin::decode(sections.origin)?;
         let id = commit.id();
         if *id.as_bytes() != origin.commit {
@@ -75,7 +77,13 @@ impl Carried {
 
     /// Takes the boot files out of the UKI, each held against its id. `loader` is what stands on the ESP; where it
     /// is none of this commit's, an empty one takes its place, and the caller says so.
-    pub fn boot_files(&self, image: &[u8], offset: u64, loader: Vec<u8>, findings: &Findings) -> Option<BootFiles> {
+    pub fn boot_files(
+        &self,
+        image: &[u8],
+        offset: u64,
+        loader: Vec<u8>,
+        findings: &Findings,
+    ) -> Option<BootFiles> {
         let sections = uki::read(image).ok()?;
         let found = |name: &str, bytes: Option<&[u8]>| {
             let expected = self.part(name);

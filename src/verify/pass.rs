@@ -153,7 +153,8 @@ pub fn run(
     let spare = Mutex::default();
     let pass = Pass { device, base, map, listing, verity, firsts, digests, findings, step, spare };
     let files = map.files.iter().enumerate();
-    let files = files.flat_map(|(file, map)| (0..pieces(map.size)).map(move |piece| Piece::File { file, piece }));
+    let files =
+        files.flat_map(|(file, map)| (0..pieces(map.size)).map(move |piece| Piece::File { file, piece }));
     let rest = map.rest.iter().flat_map(|&(first, count)| {
         (0..count).step_by(PIECE_BLOCKS as usize).map(move |at| {
             let count = PIECE_BLOCKS.min(count - at);
@@ -323,7 +324,9 @@ mod tests {
     fn pieces_join_to_the_id_of_the_whole() {
         let mib = PIECE_BYTES as usize;
         let bytes: Vec<u8> = (0..5 * mib + 4097).map(|at| (at * 7 >> 3) as u8).collect();
-        for size in [0, 1, 4096, mib - 1, mib, mib + 1, 2 * mib, 2 * mib + 1, 3 * mib, 4 * mib, 5 * mib + 4097] {
+        for size in
+            [0, 1, 4096, mib - 1, mib, mib + 1, 2 * mib, 2 * mib + 1, 3 * mib, 4 * mib, 5 * mib + 4097]
+        {
             let own = &bytes[..size];
             let chunks = own.chunks(mib).enumerate();
             let mut digests: Vec<[u8; 32]> =
@@ -337,7 +340,8 @@ mod tests {
     }
 
     fn file(inode: u32, size: u64, extents: &[(u32, u32, u64)]) -> FileMap {
-        let extent = |&(logical, length, physical): &(u32, u32, u64)| Ext4Extent { logical, length, physical };
+        let extent =
+            |&(logical, length, physical): &(u32, u32, u64)| Ext4Extent { logical, length, physical };
         FileMap { inode, entry: 0, size, extents: extents.iter().map(extent).collect() }
     }
 

@@ -66,11 +66,15 @@ pub fn same(a: &Identity, b: &Identity) -> Sameness {
             Sameness { same: true, reason: format!("both hold the commit {one}") }
         }
         ((Some(one), Some(other)), _) => no(format!("one holds the commit {one}, the other {other}")),
-        (_, (Some(one), Some(other))) if one == other => {
-            Sameness { same: true, reason: format!("both hold the tree {one}; one of them is a slot alone and names no commit") }
-        }
+        (_, (Some(one), Some(other))) if one == other => Sameness {
+            same: true,
+            reason: format!("both hold the tree {one}; one of them is a slot alone and names no commit"),
+        },
         (_, (Some(one), Some(other))) => no(format!("one holds the tree {one}, the other {other}")),
-        _ => no("they have nothing in common that could be compared: one is an ESP, the other a slot".to_owned()),
+        _ => {
+            no("they have nothing in common that could be compared: one is an ESP, the other a slot"
+                .to_owned())
+        }
     }
 }
 
@@ -97,7 +101,8 @@ pub fn esp_alone(
     for slot in Slot::BOTH {
         job.check()?;
         let state = sector.state(slot);
-        let mut found = SlotReport { slot: slot.to_string(), state: slot::state(state), ..SlotReport::default() };
+        let mut found =
+            SlotReport { slot: slot.to_string(), state: slot::state(state), ..SlotReport::default() };
         if !matches!(state, SlotState::Empty | SlotState::Inactive { .. }) {
             let at = sector.map().uki_offset(slot);
             match uki(device, at, state.size_bytes()) {
@@ -115,7 +120,11 @@ pub fn esp_alone(
         }
         report.slots.push(found);
     }
-    coverage.miss(0, device.size(), "an ESP alone: its UKIs name commit and root hash, the slots are elsewhere");
+    coverage.miss(
+        0,
+        device.size(),
+        "an ESP alone: its UKIs name commit and root hash, the slots are elsewhere",
+    );
     Ok(())
 }
 

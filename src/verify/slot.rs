@@ -64,13 +64,18 @@ pub struct Looked {
 
 /// Checks a slot that has a UKI.
 pub fn look(disk: &OpenImage<'_>, slot: Slot, findings: &Findings, job: &Job) -> Result<Looked> {
-    let mut report = SlotReport { slot: slot.to_string(), state: state(disk.slots().state(slot)), ..Default::default() };
+    let mut report =
+        SlotReport { slot: slot.to_string(), state: state(disk.slots().state(slot)), ..Default::default() };
     let esp = disk.table().named("esp").map_or(0, |esp| esp.offset());
     let at = esp + disk.map().uki_offset(slot);
     let size = u64::from(disk.slots().state(slot).size_bytes());
     let mut looked = Looked { report: report.clone(), bytes: Vec::new(), carried: None, filesystem: None };
     if size > UKI_BYTES_MAX {
-        findings.note(format!("UKI of {slot}"), at, format!("it has {size} bytes, more than {UKI_BYTES_MAX}"));
+        findings.note(
+            format!("UKI of {slot}"),
+            at,
+            format!("it has {size} bytes, more than {UKI_BYTES_MAX}"),
+        );
         return Ok(looked);
     }
     looked.bytes = match disk.uki(slot) {
@@ -107,7 +112,8 @@ pub fn look(disk: &OpenImage<'_>, slot: Slot, findings: &Findings, job: &Job) ->
         (report.files, report.file_bytes) = (filesystem.files, filesystem.file_bytes);
         if filesystem.id != carried.commit.tree {
             let (found, expected) = (filesystem.id.id, carried.commit.tree.id);
-            let problem = format!("its files and directories are the tree {found}, the commit names {expected}");
+            let problem =
+                format!("its files and directories are the tree {found}, the commit names {expected}");
             findings.note(format!("{}: ext4", root.name), base, problem);
         }
     }
@@ -150,7 +156,11 @@ pub fn filesystem(
             findings.note(structure, root.base + 1024, whole(&error));
             // Which blocks are damaged is worth knowing all the same.
             if let (Some(checked), Some(verity)) = (&checked, verity) {
-                let map = Map { blocks: verity.data_blocks, files: Vec::new(), rest: vec![(0, verity.data_blocks)] };
+                let map = Map {
+                    blocks: verity.data_blocks,
+                    files: Vec::new(),
+                    rest: vec![(0, verity.data_blocks)],
+                };
                 let none = Ext4Listing { entries: Vec::new() };
                 pass::run(root.device, root.base, &map, &none, Some(checked), findings, job)?;
             }
@@ -183,7 +193,8 @@ fn check_verity<'a>(
     job: &Job,
 ) -> Result<Option<CheckedTree<'a>>> {
     let offset = verity.hash_start_block.saturating_mul(BLOCK_BYTES);
-    let checked = verity::check_tree(root.device, verity.data_blocks, offset, &verity.salt, &verity.root_hash, job);
+    let checked =
+        verity::check_tree(root.device, verity.data_blocks, offset, &verity.salt, &verity.root_hash, job);
     match checked {
         Ok(tree) => Ok(Some(tree)),
         Err(error) => {
@@ -273,7 +284,11 @@ pub fn check_layout(
         Ok(layout) => layout,
         Err(error) => {
             job.check()?;
-            findings.note(structure, root.base, format!("its tree can't be laid out again: {}", whole(&error)));
+            findings.note(
+                structure,
+                root.base,
+                format!("its tree can't be laid out again: {}", whole(&error)),
+            );
             return Ok(());
         }
     };
@@ -292,8 +307,12 @@ pub fn check_layout(
         findings.note(structure, root.base, whole(&error));
         return Ok(());
     }
-    let ranges: Vec<(u64, u64)> =
-        filesystem.map.rest.iter().map(|&(first, count)| (first * BLOCK_BYTES, count * BLOCK_BYTES)).collect();
+    let ranges: Vec<(u64, u64)> = filesystem
+        .map
+        .rest
+        .iter()
+        .map(|&(first, count)| (first * BLOCK_BYTES, count * BLOCK_BYTES))
+        .collect();
     for run in differences(&expected, root.device, &ranges, job)? {
         report(&expected, root.device, run, root.base, names, findings)?;
     }

@@ -220,8 +220,12 @@ impl Statement {
     fn problem(&self, subject: &Subject, commit: &str) -> Option<String> {
         let is_it = |named: &Named| named.digest.get("sha256") == Some(&subject.sha256);
         if !self.subject.iter().any(is_it) {
-            let found: Vec<&str> =
-                self.subject.iter().filter_map(|named| named.digest.get("sha256")).map(String::as_str).collect();
+            let found: Vec<&str> = self
+                .subject
+                .iter()
+                .filter_map(|named| named.digest.get("sha256"))
+                .map(String::as_str)
+                .collect();
             return Some(format!("it is of {}, the image is {}", found.join(", "), subject.sha256));
         }
         let stated = match self.predicate_type.as_str() {
@@ -229,10 +233,15 @@ impl Statement {
             PROVENANCE if self.predicate["buildDefinition"]["buildType"] == BUILD_TYPE => {
                 self.predicate["buildDefinition"]["externalParameters"]["commit"].as_str()
             }
-            other => return Some(format!("its predicate is {other:?}, which says nothing of how it was built")),
+            other => {
+                return Some(format!("its predicate is {other:?}, which says nothing of how it was built"));
+            }
         };
         (stated != Some(commit)).then(|| {
-            format!("it is of the commit {}, the image is of {commit}", stated.unwrap_or("that it does not name"))
+            format!(
+                "it is of the commit {}, the image is of {commit}",
+                stated.unwrap_or("that it does not name")
+            )
         })
     }
 }

@@ -13,15 +13,19 @@ use crate::disk::layout::{DiskLayout, Role};
 
 /// Reads the table; what is wrong with it is a finding.
 pub fn read(device: &dyn BlockDevice, findings: &Findings) -> Option<PartitionTable> {
-    gpt::read(device).map_err(|error| {
-        let offset = match &error {
-            GptError::Damaged { copy: TableCopy::Backup, .. } => device.size().saturating_sub(SECTOR_BYTES),
-            GptError::NotProtected { .. } => 0,
-            GptError::Damaged { .. } => SECTOR_BYTES,
-            _ => 2 * SECTOR_BYTES,
-        };
-        findings.note("partition table", offset, whole(&error));
-    }).ok()
+    gpt::read(device)
+        .map_err(|error| {
+            let offset = match &error {
+                GptError::Damaged { copy: TableCopy::Backup, .. } => {
+                    device.size().saturating_sub(SECTOR_BYTES)
+                }
+                GptError::NotProtected { .. } => 0,
+                GptError::Damaged { .. } => SECTOR_BYTES,
+                _ => 2 * SECTOR_BYTES,
+            };
+            findings.note("partition table", offset, whole(&error));
+        })
+        .ok()
 }
 
 /// Compares the table and all that no partition covers with what a writer makes of it. Where the layout that the

@@ -138,7 +138,8 @@ impl Image {
     /// Returns offsets of bytes that are not zero, spread over all pages.
     fn used(&self) -> Vec<u64> {
         let of = |(page, bytes): (&u64, &Box<[u8]>)| {
-            let used: Vec<u64> = (0..).zip(bytes.iter()).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
+            let used: Vec<u64> =
+                (0..).zip(bytes.iter()).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
             let step = used.len().div_ceil(64).max(1);
             used.into_iter().step_by(step).map(move |at| page * PAGE + at).collect::<Vec<_>>()
         };
@@ -386,10 +387,10 @@ fn two_slots_of_different_content_are_both_checked() {
     assert!(report.sound && !report.fresh);
     assert_eq!(report.slots[1].commit, report.slots[0].commit);
     assert!(report.uncovered.iter().any(|range| range.what.contains("after an update")));
-    let slot = report.covered.iter().filter(|range| range.what.starts_with("slot: files")).nth(1).expect("slot b");
+    let slot =
+        report.covered.iter().filter(|range| range.what.starts_with("slot: files")).nth(1).expect("slot b");
     let changed = Image::read(&path);
     let changed = Box::leak(Box::new(changed)).whole().flip((slot.offset + 4096) * 8);
     let report = changed.verify().expect("verified");
     assert!(report.findings.iter().any(|finding| finding.structure == "verity"), "{:?}", report.findings);
 }
-

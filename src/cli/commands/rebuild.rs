@@ -99,7 +99,8 @@ pub fn run(context: &Context, arguments: &Rebuild) -> Done {
 fn find(context: &Context, arguments: &Rebuild, store: Option<&Store>) -> Result<Subjects, Failure> {
     let path = Path::new(&arguments.what);
     if !path.exists() {
-        let store = store.map_or_else(|| context.store(), |store| Store::open(store.path()).map_err(Failure::from))?;
+        let store = store
+            .map_or_else(|| context.store(), |store| Store::open(store.path()).map_err(Failure::from))?;
         let id = store.resolve(&arguments.what)?;
         let provenance = Provenance::of(&store, &id).map_err(|error| context.failure(error))?;
         return Ok(Subjects { provenance, image: None, report: None });
@@ -161,7 +162,8 @@ fn held_against(
     if found.boot.is_none() {
         return Ok(Differences { settings, ..Differences::default() });
     }
-    pipeline::write(&made.store, made.commit, output, &context.job).map_err(|error| context.failure(error))?;
+    pipeline::write(&made.store, made.commit, output, &context.job)
+        .map_err(|error| context.failure(error))?;
     let Some(image) = &subject.image else { return Ok(Differences { settings, ..Differences::default() }) };
     let bytes: Vec<Divergence> = context.confined("compare", &Value::Null, &[image, output])?;
     let report = subject.report.as_ref();
@@ -221,7 +223,10 @@ fn as_text(subject: &Subjects, differences: &Differences, reproduced: bool) -> S
     }
     if !differences.uncovered.is_empty() {
         let count = differences.uncovered.len();
-        let _ = writeln!(text, "{count} differences lie where the commit decides nothing: it was booted or updated");
+        let _ = writeln!(
+            text,
+            "{count} differences lie where the commit decides nothing: it was booted or updated"
+        );
     }
     let verdict = if reproduced { "reproduced" } else { "NOT reproduced" };
     let _ = writeln!(text, "{verdict}: {}", subject.provenance.commit.id());

@@ -51,7 +51,8 @@ pub fn run(context: &Context, arguments: &Verify) -> Done {
     context.printer.data(&shown, || {
         let mut text = as_text(&report, differences.as_deref());
         if let Some(agreed) = &agreed {
-            let _ = writeln!(text, "{} of {} keys that are needed state it", agreed.keys.len(), agreed.needed);
+            let _ =
+                writeln!(text, "{} of {} keys that are needed state it", agreed.keys.len(), agreed.needed);
         }
         text
     })?;
@@ -120,7 +121,12 @@ fn as_text(report: &Report, differences: Option<&[Divergence]>) -> String {
         slot_text(&mut text, slot);
     }
     let covered: u64 = report.covered.iter().map(|range| range.bytes).sum();
-    let _ = writeln!(text, "covered: {} of {}", approximate(Bytes(covered)), approximate(Bytes(report.size_bytes)));
+    let _ = writeln!(
+        text,
+        "covered: {} of {}",
+        approximate(Bytes(covered)),
+        approximate(Bytes(report.size_bytes))
+    );
     for range in &report.uncovered {
         let size = approximate(Bytes(range.bytes));
         let _ = writeln!(text, "not covered: {size} at byte {}: {}", range.offset, range.what);

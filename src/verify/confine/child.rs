@@ -71,7 +71,8 @@ fn take_random_numbers() {
 /// Makes a device of a file as it is.
 pub fn plain(mut image: File, _: Option<File>) -> Result<FileDevice, (String, String)> {
     let size = image.seek(std::io::SeekFrom::End(0));
-    let size = size.map_err(|error| (format!("cannot find the length of the image: {error}"), "failed".to_owned()))?;
+    let size =
+        size.map_err(|error| (format!("cannot find the length of the image: {error}"), "failed".to_owned()))?;
     Ok(FileDevice::new(image, size))
 }
 
@@ -101,7 +102,9 @@ fn lock_in(limits: &Limits) -> Vec<String> {
 
 /// Takes every path and every connection away: what is open stays open.
 fn without_paths() -> Result<(), String> {
-    use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope};
+    use landlock::{
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetStatus, Scope,
+    };
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
     let ruleset = ruleset.handle_access(AccessFs::from_all(ABI::V6));
     let ruleset = ruleset.and_then(|ruleset| ruleset.handle_access(AccessNet::from_all(ABI::V6)));

@@ -207,7 +207,9 @@ fn read_answer(child: &mut Child, seconds: u64, job: &Job) -> Result<Vec<u8>> {
     loop {
         job.check()?;
         if started.elapsed() > Duration::from_secs(seconds) {
-            return Err(VerifyError::Child { problem: format!("was stopped: it took more than {seconds} s") });
+            return Err(VerifyError::Child {
+                problem: format!("was stopped: it took more than {seconds} s"),
+            });
         }
         let mut ready = [rustix::event::PollFd::new(&output, rustix::event::PollFlags::IN)];
         let wait = rustix::event::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -223,7 +225,9 @@ fn read_answer(child: &mut Child, seconds: u64, job: &Job) -> Result<Vec<u8>> {
             Err(source) => return Err(VerifyError::Start { doing: "listen to", source }),
         }
         if answer.len() as u64 > ANSWER_BYTES_MAX {
-            return Err(VerifyError::Child { problem: format!("answered more than {ANSWER_BYTES_MAX} bytes") });
+            return Err(VerifyError::Child {
+                problem: format!("answered more than {ANSWER_BYTES_MAX} bytes"),
+            });
         }
     }
 }
@@ -237,7 +241,9 @@ fn end(status: std::process::ExitStatus, said: &mut File) -> String {
     let last = text.trim().lines().take(3).collect::<Vec<_>>().join(" ");
     let how = match status.signal() {
         Some(libc::SIGSYS) => "was stopped: it made a system call that no reader makes".to_owned(),
-        Some(libc::SIGXCPU | libc::SIGKILL) => "was stopped: it took more time than any sound image takes".to_owned(),
+        Some(libc::SIGXCPU | libc::SIGKILL) => {
+            "was stopped: it took more time than any sound image takes".to_owned()
+        }
         Some(libc::SIGXFSZ) => "was stopped: it wrote more than it may".to_owned(),
         Some(libc::SIGABRT) => "gave up, as it does where memory ends".to_owned(),
         Some(signal) => format!("died of signal {signal}"),

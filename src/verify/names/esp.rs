@@ -83,11 +83,12 @@ impl EspNames {
         let (copy, entry) = (at / bytes, at % bytes / 4);
         let start = self.geometry.fat_offset(copy as u8) + entry * 4;
         let cluster = Field { offset: 0, bytes: 4, name: "next cluster", form: Form::Number, derived: false };
-        let path = u32::try_from(entry).ok().filter(|&entry| entry >= fat::FIRST_CLUSTER).and_then(|cluster| {
-            let at = self.geometry.cluster_offset(cluster);
-            let run = self.runs.iter().find(|run| (run.start..run.end).contains(&at))?;
-            Some(run.path.clone())
-        });
+        let path =
+            u32::try_from(entry).ok().filter(|&entry| entry >= fat::FIRST_CLUSTER).and_then(|cluster| {
+                let at = self.geometry.cluster_offset(cluster);
+                let run = self.runs.iter().find(|run| (run.start..run.end).contains(&at))?;
+                Some(run.path.clone())
+            });
         let place = Place::new(format!("FAT {copy}"), start, 4).with(Some(cluster), start);
         Place { field: Some(format!("entry of cluster {entry}")), path, ..place }
     }
@@ -124,11 +125,12 @@ fn ukis(device: &dyn BlockDevice, boot: &[u8; 512]) -> Option<Vec<Uki>> {
     let uki = |slot: Slot| {
         let start = map.uki_offset(slot);
         let size = slots.as_ref().map_or(0, |slots| slots.state(slot).size_bytes());
-        let names = (size > 0 && size <= UKI_BYTES_MAX && start + u64::from(size) <= device.size()).then(|| {
-            let mut bytes = vec![0; size as usize];
-            device.read_at(start, &mut bytes).ok()?;
-            PeNames::read(&bytes)
-        });
+        let names =
+            (size > 0 && size <= UKI_BYTES_MAX && start + u64::from(size) <= device.size()).then(|| {
+                let mut bytes = vec![0; size as usize];
+                device.read_at(start, &mut bytes).ok()?;
+                PeNames::read(&bytes)
+            });
         Uki { slot, start, end: start + map.room(slot), names: names.flatten() }
     };
     Some(Slot::BOTH.map(uki).into())

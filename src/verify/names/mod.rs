@@ -34,7 +34,16 @@ pub struct Place {
 impl Place {
     fn new(what: impl Into<String>, offset: u64, bytes: u64) -> Self {
         let what = what.into();
-        Place { partition: None, what, field: None, path: None, offset, bytes, form: Form::Hex, derived: false }
+        Place {
+            partition: None,
+            what,
+            field: None,
+            path: None,
+            offset,
+            bytes,
+            form: Form::Hex,
+            derived: false,
+        }
     }
 
     /// Takes a field of the structure, which begins at `start`.

@@ -45,7 +45,9 @@ impl SlotNames {
         let path = found.entry.map(|entry| self.listing.path(entry).to_string());
         match found.at {
             // Bytes of a file are named one by one.
-            Some(at) => Place { path, field: Some(format!("byte {at}")), offset, bytes: 1, form: Form::Hex, ..place },
+            Some(at) => {
+                Place { path, field: Some(format!("byte {at}")), offset, bytes: 1, form: Form::Hex, ..place }
+            }
             None => Place { path, ..place },
         }
     }

@@ -98,8 +98,14 @@ mod tests {
         };
         assert_eq!(text(455), ("protective MBR".into(), "record 1 first sector".into(), 454));
         assert_eq!(text(512 + 60), ("GPT header".into(), "disk GUID".into(), 512 + 56));
-        assert_eq!(text(1024 + 128 + 48), ("GPT entry of partition 2".into(), "attributes".into(), 1024 + 176));
-        assert_eq!(text(999 * 512 + 16), ("backup GPT header".into(), "header checksum".into(), 999 * 512 + 16));
+        assert_eq!(
+            text(1024 + 128 + 48),
+            ("GPT entry of partition 2".into(), "attributes".into(), 1024 + 176)
+        );
+        assert_eq!(
+            text(999 * 512 + 16),
+            ("backup GPT header".into(), "header checksum".into(), 999 * 512 + 16)
+        );
         assert_eq!(text(967 * 512).0, "backup GPT entry of partition 1");
         assert_eq!(text(966 * 512).0, "between the partitions");
         assert_eq!(text(1000 * 512).0, "behind the partition table's end");

@@ -8,8 +8,7 @@ fn images_that_are_compressed_are_unpacked_and_are_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("disk.img");
     image().whole().write(&path);
-    for (program, arguments, suffix) in
-        [("xz", "-1kT2", "xz"), ("zstd", "-qk", "zst"), ("gzip", "-1k", "gz")]
+    for (program, arguments, suffix) in [("xz", "-1kT2", "xz"), ("zstd", "-qk", "zst"), ("gzip", "-1k", "gz")]
     {
         succeed(tool(program, [arguments]).arg(&path));
         let packed = folder.path().join(format!("disk.img.{suffix}"));
@@ -28,7 +27,12 @@ fn larger_files_and_parts_of_a_disk_are_the_same_commit_and_others_are_not() {
     let larger = site.path("larger.img");
     std::fs::copy(&path, &larger).expect("copied");
     let length = std::fs::metadata(&larger).expect("there").len();
-    std::fs::File::options().write(true).open(&larger).expect("open").set_len(length + (5 << 20)).expect("longer");
+    std::fs::File::options()
+        .write(true)
+        .open(&larger)
+        .expect("open")
+        .set_len(length + (5 << 20))
+        .expect("longer");
     let facts = crate::tool::inspect_with(&[], &path);
     for (name, number) in [("esp", 0), ("slot-a", 1)] {
         let partition = &facts["partitions"][number];
@@ -54,12 +58,16 @@ fn the_child_is_held_by_landlock_seccomp_and_limits() {
     let (path, log) = (folder.path().join("disk.img"), folder.path().join("log"));
     image().whole().write(&path);
     let mut traced = tool("strace", ["-f", "-o"]);
-    traced.arg(&log).args(["-e", "trace=landlock_restrict_self,seccomp,prctl,prlimit64,openat,execve,socket"]);
+    traced
+        .arg(&log)
+        .args(["-e", "trace=landlock_restrict_self,seccomp,prctl,prlimit64,openat,execve,socket"]);
     traced.arg(env!("CARGO_BIN_EXE_mkimage")).arg("verify").arg(&path);
     succeed(&mut traced);
     let log = std::fs::read_to_string(&log).expect("a log");
     let lines: Vec<&str> = log.lines().collect();
-    let at = |what: &str| lines.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {log}"));
+    let at = |what: &str| {
+        lines.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {log}"))
+    };
     let (landlock, filter) = (at("landlock_restrict_self"), at("SECCOMP_MODE_FILTER"));
     assert!(at("RLIMIT_AS") < landlock && landlock < filter, "{log}");
     let child = lines[filter].split(' ').next().expect("a number");
@@ -76,7 +84,8 @@ fn a_child_that_is_killed_or_told_nonsense_is_reported_as_such() {
     let path = folder.path().join("disk.img");
     image().whole().write(&path);
     // The child's threads die at their first write of the answer.
-    let mut killed = tool("strace", ["-f", "-o", "/dev/null", "-e", "inject=landlock_restrict_self:signal=KILL"]);
+    let mut killed =
+        tool("strace", ["-f", "-o", "/dev/null", "-e", "inject=landlock_restrict_self:signal=KILL"]);
     killed.arg(env!("CARGO_BIN_EXE_mkimage")).arg("verify").arg(&path);
     let output = run(&mut killed);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -31,7 +31,8 @@ fn seal_again(changed: Changed) -> Changed {
     let new = command_line::VerityRoot { root_hash: tree.root_hash, ..verity.clone() };
     let (old, new) = (verity.root_hash_hex(), new.root_hash_hex());
     let uki = changed.get(uki_at, 1 << 20);
-    let at = uki.windows(64).position(|window| window == old.as_bytes()).expect("the root hash is in the UKI");
+    let at =
+        uki.windows(64).position(|window| window == old.as_bytes()).expect("the root hash is in the UKI");
     changed.put(base + verity.data_blocks * 4096, &bytes).put(uki_at + at as u64, new.as_bytes())
 }
 
@@ -122,7 +123,8 @@ fn commits_and_origins_that_do_not_belong_together_are_told() {
     let esp = disk.table().named("esp").expect("an ESP").offset();
     let at = esp + disk.map().uki_offset(Slot::A);
     let uki = disk.uki(Slot::A).expect("a UKI");
-    let find = |text: &[u8]| at + uki.windows(text.len()).position(|window| window == text).expect("there") as u64;
+    let find =
+        |text: &[u8]| at + uki.windows(text.len()).position(|window| window == text).expect("there") as u64;
     let cases: [(&[u8], &str); 4] = [
         (b"MKICOMM\x01", "its commit"),
         (b"MKIORIG\x01", ".origin"),

@@ -67,7 +67,10 @@ fn a_word_of_the_command_line_is_named_with_both_spellings() {
     let at = find(b"oops=panic gpt mkimage.verity=");
     let changed = image().whole().put(at, b"O");
     let said = first(&changed);
-    assert!(said.contains("UKI of slot-a: .cmdline → word \"oops\": \"oops=panic\" and \"Oops=panic\""), "{said}");
+    assert!(
+        said.contains("UKI of slot-a: .cmdline → word \"oops\": \"oops=panic\" and \"Oops=panic\""),
+        "{said}"
+    );
     let report = verify(&changed, &Job::quiet(1)).expect("verified");
     let finding = report.findings.first().expect("a finding");
     assert!(finding.structure.contains(".cmdline"), "{finding}");
@@ -78,6 +81,7 @@ fn what_follows_from_another_difference_comes_last() {
     let slot = offset("slot-a");
     let sum = image().whole().flip((slot + 1024 + 0x3fc) * 8).flip((slot + 1024 + 0x3c) * 8);
     let found = compare(&image().whole(), &sum, &Job::quiet(1)).expect("compared");
-    let fields: Vec<_> = found.iter().map(|one| (one.field.clone().unwrap_or_default(), one.derived)).collect();
+    let fields: Vec<_> =
+        found.iter().map(|one| (one.field.clone().unwrap_or_default(), one.derived)).collect();
     assert_eq!(fields, [("errors".to_owned(), false), ("checksum".to_owned(), true)]);
 }

@@ -44,14 +44,19 @@ fn change(image: &Path, at: u64, bytes: &[u8]) {
 #[test]
 fn an_image_is_reproduced_by_somebody_else_and_a_changed_byte_is_named() {
     let (site, folder) = (Site::new(), open_folder());
-    succeed(&mut site.mkimage(&["build", "disk.hcl", "--set", "greeting=good \"evening\"", "-o", "disk.img"]));
+    succeed(&mut site.mkimage(&[
+        "build",
+        "disk.hcl",
+        "--set",
+        "greeting=good \"evening\"",
+        "-o",
+        "disk.img",
+    ]));
     for name in ["disk.img", "init", "kernel", "loader", "stub", "app"] {
         std::fs::copy(site.path(name), folder.path().join(name)).expect("copied");
     }
     succeed(tool("cp", ["-r"]).arg(site.path("data")).arg(folder.path().join("data")));
-    let rebuild = |image: &str| {
-        elsewhere(folder.path(), &["rebuild", image, "--inputs", ".", "--offline"])
-    };
+    let rebuild = |image: &str| elsewhere(folder.path(), &["rebuild", image, "--inputs", ".", "--offline"]);
     let said = succeed(&mut rebuild("disk.img"));
     assert!(said.starts_with("reproduced: "), "{said}");
 
@@ -62,12 +67,17 @@ fn an_image_is_reproduced_by_somebody_else_and_a_changed_byte_is_named() {
         };
         whole.pages.iter().find_map(hit).expect("the text is in the image")
     };
-    let slot = crate::tool::inspect_with(&[], &site.path("disk.img"))["partitions"][1]["start_bytes"].as_u64();
+    let slot =
+        crate::tool::inspect_with(&[], &site.path("disk.img"))["partitions"][1]["start_bytes"].as_u64();
     let slot = slot.expect("a number");
     for (at, bytes, expected) in [
         (find(b"welcome\n"), &b"W"[..], "slot-a → ext4 file (/etc/motd) → byte 0"),
         (slot + 1024 + 0x3c, &[2], "slot-a → ext4 superblock → errors: 2 and 1"),
-        (find(b"panic=-1 oops"), b"P", "UKI of slot-a: .cmdline → word \"Panic\": \"Panic=-1\" and \"panic=-1\""),
+        (
+            find(b"panic=-1 oops"),
+            b"P",
+            "UKI of slot-a: .cmdline → word \"Panic\": \"Panic=-1\" and \"panic=-1\"",
+        ),
     ] {
         let changed = folder.path().join("changed.img");
         std::fs::copy(site.path("disk.img"), &changed).expect("copied");
@@ -87,7 +97,10 @@ fn inputs_are_found_by_their_digests_and_a_missing_one_is_named() {
     let other = tempfile::tempdir().expect("a folder");
     let rebuild = |more: &[&str]| {
         let mut command = mkimage(["rebuild", path, "--offline"]);
-        command.args(more).env("MKIMAGE_STORE", other.path().join("none")).env("MKIMAGE_INIT", site.path("init"));
+        command
+            .args(more)
+            .env("MKIMAGE_STORE", other.path().join("none"))
+            .env("MKIMAGE_INIT", site.path("init"));
         command
     };
     let said = fail_with(5, &mut rebuild(&[]));
@@ -137,7 +150,8 @@ fn statements_are_signed_counted_and_enough_to_build_from() {
     fail_with(2, &mut policy("3", &["a.pub", "b.pub"], &["a.json", "b.json"]));
 
     // The statement of how it was built is all that a rebuild takes beside the inputs.
-    let state = ["rebuild", "disk.img", "--inputs", ".", "--statement", "how.json", "--predicate", "provenance"];
+    let state =
+        ["rebuild", "disk.img", "--inputs", ".", "--statement", "how.json", "--predicate", "provenance"];
     succeed(&mut site.mkimage(&state));
     let how = std::fs::read_to_string(site.path("how.json")).expect("a statement");
     let how: serde_json::Value = serde_json::from_str(&how).expect("JSON");
@@ -151,7 +165,10 @@ fn statements_are_signed_counted_and_enough_to_build_from() {
     assert!(names.contains(&"mkimage-init") && names.contains(&"app"), "{names:?}");
     let again = ["rebuild", "how.json", "--inputs", ".", "-o", "again.img"];
     assert!(succeed(&mut site.mkimage(&again)).starts_with("reproduced: "));
-    assert_eq!(std::fs::read(site.path("again.img")).expect("an image"), std::fs::read(site.path("disk.img")).expect("one"));
+    assert_eq!(
+        std::fs::read(site.path("again.img")).expect("an image"),
+        std::fs::read(site.path("disk.img")).expect("one")
+    );
     // What does not reproduce is not stated.
     change(&site.path("disk.img"), 3 << 20, b"X");
     let state = ["rebuild", "disk.img", "--inputs", ".", "--statement", "no.json"];

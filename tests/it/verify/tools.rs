@@ -86,14 +86,19 @@ fn veritysetup_and_we_agree_on_a_slot() {
     let number = |key: &str| slot[key].as_u64().expect("a number");
     let (start, size) = {
         let partition = &facts["partitions"][1];
-        (partition["start_bytes"].as_u64().expect("a number"), partition["size_bytes"].as_u64().expect("a number"))
+        (
+            partition["start_bytes"].as_u64().expect("a number"),
+            partition["size_bytes"].as_u64().expect("a number"),
+        )
     };
     let judge = |image: &Path| {
         let part = site.path("slot");
         cut(image, start, size, &part);
         let mut command = tool("veritysetup", ["verify", "--no-superblock", "--hash=sha256", "--format=1"]);
         command.args(["--data-block-size=4096", "--hash-block-size=4096"]);
-        command.arg(format!("--salt={}", text("salt"))).arg(format!("--data-blocks={}", number("data_blocks")));
+        command
+            .arg(format!("--salt={}", text("salt")))
+            .arg(format!("--data-blocks={}", number("data_blocks")));
         command.arg(format!("--hash-offset={}", number("hash_start_block") * 4096));
         run(command.arg(&part).arg(&part).arg(text("root_hash"))).status.success()
     };

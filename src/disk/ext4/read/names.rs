@@ -88,7 +88,8 @@ impl Ext4Reader<'_> {
     fn bitmaps(&self) -> Result<Vec<(u64, u64)>> {
         let mut bytes = vec![0; self.tables.len() * DESCRIPTOR_BYTES];
         self.read_bytes(BLOCK as u64, &mut bytes)?;
-        let split = |bytes: &[u8], low, high| u64::from(get32(bytes, low)) | u64::from(get32(bytes, high)) << 32;
+        let split =
+            |bytes: &[u8], low, high| u64::from(get32(bytes, low)) | u64::from(get32(bytes, high)) << 32;
         let places = bytes.chunks_exact(DESCRIPTOR_BYTES);
         Ok(places.map(|bytes| (split(bytes, 0x00, 0x20), split(bytes, 0x04, 0x24))).collect())
     }
@@ -100,7 +101,14 @@ impl Ext4Names {
         let block = offset / BLOCK as u64;
         let inside = (offset % BLOCK as u64) as usize;
         let start = block * BLOCK as u64;
-        let place = |what: String| Ext4Place { what, field: None, entry: None, at: None, offset: start, bytes: BLOCK as u64 };
+        let place = |what: String| Ext4Place {
+            what,
+            field: None,
+            entry: None,
+            at: None,
+            offset: start,
+            bytes: BLOCK as u64,
+        };
         let group = (block / GROUP_BLOCKS) as u32;
         let in_group = block % GROUP_BLOCKS;
         if block >= self.blocks {
@@ -108,7 +116,8 @@ impl Ext4Names {
         }
         if has_super(group) && in_group == 0 {
             let from = if group == 0 { 1024 } else { 0 };
-            let which = if group == 0 { "superblock".to_owned() } else { format!("superblock of group {group}") };
+            let which =
+                if group == 0 { "superblock".to_owned() } else { format!("superblock of group {group}") };
             return match inside.checked_sub(from).filter(|at| *at < 1024) {
                 Some(at) => with_field(place(which), SUPERBLOCK, at, start + from as u64),
                 None => place(format!("around the {which}")),
