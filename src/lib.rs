@@ -33,6 +33,7 @@
 //! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
+//! | [`view`] | one way to look into commits, images and partitions |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
 //!
@@ -82,3 +83,5 @@ pub mod sandbox;
 pub mod store;
 #[cfg(feature = "tool")]
 pub mod trust;
+#[cfg(feature = "tool")]
+pub mod view;

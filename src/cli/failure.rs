@@ -291,6 +291,7 @@ impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         match error {
             PipelineError::Store(error) => error.into(),
+            PipelineError::View(error) => error.into(),
             PipelineError::File(error) => error.into(),
             error => {
                 let kind = pipeline_kind(&error);
@@ -339,11 +340,13 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
             Kind::Usage
         }
-        PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
+        PipelineError::NoInit { .. }
+        | PipelineError::NoLock { .. }
+        | PipelineError::NoLockOfCommit { .. } => Kind::NotFound,
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),
         PipelineError::Cancelled(_) => Kind::Interrupted,
-        PipelineError::Store(_) | PipelineError::File(_) => Kind::Failed,
+        PipelineError::Store(_) | PipelineError::View(_) | PipelineError::File(_) => Kind::Failed,
     }
 }
 

@@ -21,6 +21,7 @@ mod printer;
 mod progress;
 mod remote_failure;
 mod text;
+mod view_failure;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use crate::recipe::plan::Origin;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
+use crate::view::ViewError;
 
 pub type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -77,6 +78,10 @@ pub enum PipelineError {
     Lock { path: PathBuf, problem: String },
     #[error("{} is not there: run `mkimage lock` first", path.display())]
     NoLock { path: PathBuf },
+    #[error(
+        "nothing is known of {package}: the commit has no lock of packages, or its store is not this one"
+    )]
+    NoLockOfCommit { package: String },
     #[error("{}: PID 1 of app images is not there", path.display())]
     NoInit { path: PathBuf },
     #[error("{} can't be PID 1 of app images: {problem}", path.display())]
@@ -97,6 +102,8 @@ pub enum PipelineError {
     Boot(#[from] BootError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    View(#[from] ViewError),
     #[error(transparent)]
     Content(#[from] ContentError),
     #[error(transparent)]

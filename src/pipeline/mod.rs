@@ -32,6 +32,7 @@ mod numbers;
 mod output;
 mod package_cache;
 mod packages;
+mod provenance;
 mod requests;
 mod rpm_system;
 mod run;
@@ -41,12 +42,15 @@ mod system;
 
 use std::path::Path;
 
-pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDifference, compare};
+pub use compare::{
+    Comparison, Counts, Difference, PackageDifference, TextDifference, compare, compare_views, tree_changes,
+};
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use error::PipelineError;
 pub use image::{Written, write};
 pub use load::{HostLoader, load};
 pub use packages::Locked;
+pub use provenance::{Brought, Provenance, plan_of_commit};
 
 use crate::base::Job;
 use crate::packages::{Update, Vendored};

@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("disk", &["base", "tree"]),
     ("boot", &["base", "tree", "disk"]),
     ("image", &["base", "tree", "store", "disk", "boot"]),
+    ("view", &["base", "tree", "store", "disk", "boot", "image"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
     ("finalize", &["base", "tree", "elf"]),
@@ -27,15 +28,15 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "base", "recipe", "tree", "archive", "store", "disk", "boot", "image", "packages", "elf",
+            "base", "recipe", "tree", "archive", "store", "disk", "boot", "image", "view", "packages", "elf",
             "finalize", "sandbox", "compose",
         ],
     ),
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "packages",
-            "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "view",
+            "packages", "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
         ],
     ),
 ];

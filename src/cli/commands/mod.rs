@@ -5,7 +5,9 @@ mod build;
 mod changes;
 mod check;
 pub(super) mod completion;
+pub(super) mod cp;
 pub(super) mod diff;
+pub(super) mod du;
 mod format;
 mod fsck;
 pub(super) mod gc;
@@ -13,7 +15,8 @@ mod inspect;
 mod key;
 mod lock;
 pub(super) mod log;
-mod look;
+pub(super) mod look;
+pub(super) mod mount;
 pub(super) mod ostree;
 mod patch;
 pub(super) mod promote;
@@ -25,7 +28,9 @@ mod run;
 pub(super) mod show;
 pub(super) mod store;
 pub(super) mod tag;
+pub(super) mod tree;
 pub(super) mod undo;
+pub(super) mod why;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
@@ -56,7 +61,7 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Check(arguments) => check::run(context, &arguments),
         Command::Fmt(arguments) => format::run(context, &arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
-        Command::Why(arguments) => lock::why(context, arguments),
+        Command::Why(arguments) => why::run(context, &arguments),
         Command::Vendor(arguments) => lock::vendor(context, arguments),
         Command::Reference => {
             let text = crate::recipe::reference();
@@ -79,6 +84,10 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Store(command) => store::run(context, &command),
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
+        Command::Cp(arguments) => cp::run(context, &arguments),
+        Command::Tree(arguments) => tree::run(context, &arguments),
+        Command::Du(arguments) => du::run(context, &arguments),
+        Command::Mount(arguments) => mount::run(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Completion(arguments) => completion::script(context, &arguments),
         Command::Complete(arguments) => completion::complete(context, &arguments),

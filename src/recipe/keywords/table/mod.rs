@@ -2,6 +2,7 @@
 
 mod accounts;
 mod app;
+mod checks;
 mod image;
 mod inodes;
 mod machine;
@@ -35,6 +36,10 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     machine::KERNEL_FILE,
     machine::BOOT,
     machine::DISK,
+    checks::BUDGET,
+    checks::TEST,
+    checks::TEST_FILE,
+    checks::TEST_HTTP,
 ];
 
 const DAY_SECONDS: i64 = 86_400;
