@@ -312,6 +312,7 @@ impl From<PipelineError> for Failure {
 fn pipeline_kind(error: &PipelineError) -> Kind {
     match error {
         PipelineError::Recipe(_)
+        | PipelineError::Budget(_)
         | PipelineError::Tree(_)
         | PipelineError::Lay(_)
         | PipelineError::Finalize(_)

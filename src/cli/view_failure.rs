@@ -30,7 +30,7 @@ fn kind(error: &ViewError) -> Kind {
         | ViewError::Ext4 { .. }
         | ViewError::Fat { .. }
         | ViewError::Image { .. } => Kind::Damaged,
-        ViewError::Path { .. } | ViewError::Kind { .. } => Kind::NotFound,
+        ViewError::Path { .. } | ViewError::Kind { .. } | ViewError::EmptySlot { .. } => Kind::NotFound,
         _ => Kind::Failed,
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::boot_files;
+use super::budget;
 use super::error::{PipelineError, Result};
 use super::numbers;
 use super::packages::{self, Locking, Unpacking};
@@ -276,8 +277,23 @@ impl Work<'_> {
         self.unpacking.fetch(self.requests, is_known, self.job)?;
         let (tree, identities) = self.root(transaction)?;
         let boot = self.boot(&identities, transaction)?;
+        self.check_budget(&tree, boot.as_ref(), transaction)?;
         let commit = self.commit(tree, boot, transaction)?;
         Ok(transaction.put_commit(&commit)?)
+    }
+
+    /// Holds what was made against the recipe's budget. Of a build that does not keep it nothing stays.
+    fn check_budget(
+        &self,
+        tree: &TreeRef,
+        boot: Option<&TreeRef>,
+        transaction: &Transaction<'_>,
+    ) -> Result<()> {
+        let Some(budget) = &self.plan.budget else { return Ok(()) };
+        let root = transaction.read_tree(self.job, tree)?;
+        let boot = boot.map(|boot| transaction.read_tree(self.job, boot)).transpose()?;
+        let excesses = budget::check(budget, &root, boot.as_ref());
+        if excesses.is_empty() { Ok(()) } else { Err(PipelineError::Budget(excesses)) }
     }
 
     /// Makes the root filesystem.

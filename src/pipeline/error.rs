@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use super::budget::Excess;
 use crate::archive::ArchiveError;
 use crate::base::{Cancelled, FileError, ImagePath, whole};
 use crate::boot::BootError;
@@ -28,6 +29,8 @@ pub enum PipelineError {
     Recipe(Box<Diagnostics>),
     #[error("{}", list("some parts of the recipe can't be made", .0))]
     Compose(Vec<ComposeError>),
+    #[error("{}", list("the image does not keep to its budget", .0))]
+    Budget(Vec<Excess>),
     #[error("{}", list("the parts of the recipe don't fit together", .0))]
     Tree(Vec<TreeError>),
     #[error("{}", list("reading an archive or directory", .0))]
@@ -120,6 +123,7 @@ impl PipelineError {
         }
         match self {
             PipelineError::Compose(errors) => all(errors),
+            PipelineError::Budget(errors) => all(errors),
             PipelineError::Tree(errors) => all(errors),
             PipelineError::Archive(errors) => all(errors),
             PipelineError::Lay(errors) => all(errors),

@@ -22,6 +22,8 @@
 #![forbid(unsafe_code)]
 
 mod boot_files;
+mod assertions;
+mod budget;
 mod compare;
 mod compose;
 mod error;
@@ -42,6 +44,8 @@ mod system;
 
 use std::path::Path;
 
+pub use assertions::{Asserted, assert_tree};
+pub use budget::Excess;
 pub use compare::{
     Comparison, Counts, Difference, PackageDifference, TextDifference, compare, compare_views, tree_changes,
 };

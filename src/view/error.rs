@@ -24,6 +24,8 @@ pub enum ViewError {
     NoPartition { file: PathBuf, part: String, known: Vec<String> },
     #[error("{}: nothing would boot next, so that a slot has to be named", file.display())]
     NothingBoots { file: PathBuf },
+    #[error("{}: {part} is empty: nothing was installed there yet", file.display())]
+    EmptySlot { file: PathBuf, part: String },
     #[error("{}: {part} can't be read", file.display())]
     Ext4 { file: PathBuf, part: String, source: Ext4ReadError },
     #[error("{}: {part} can't be read", file.display())]

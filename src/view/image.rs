@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::error::{Result, ViewError};
 use super::partition::Partition;
 use crate::base::{CommitId, Job};
-use crate::boot::slots::Slot;
+use crate::boot::slots::{Slot, SlotState};
 use crate::disk::{BlockDevice, FileDevice};
 use crate::image::{self, ImageError, OpenImage};
 use crate::store::Commit;
@@ -41,6 +41,9 @@ pub(super) fn open(
     };
     let partition =
         Partition::new(file.to_owned(), name.clone(), device.clone(), entry.offset(), entry.size().0);
+    if slot.is_some_and(|slot| matches!(image.sector().state(slot), SlotState::Empty)) {
+        return Err(ViewError::EmptySlot { file: file.to_owned(), part: name });
+    }
     // A slot that is inactive or damaged has no commit, and its files can be looked at nevertheless.
     let commit = slot.and_then(|slot| image.commit(slot).ok());
     Ok((partition, commit.map(|commit| (commit.id(), commit))))

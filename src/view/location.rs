@@ -48,6 +48,13 @@ fn behind(text: &str, end: usize) -> Result<Location> {
         Some((part, path)) => (Some(part), Some(path)),
         None => (Some(rest), None),
     };
+    let part = match part {
+        Some(part) if part.contains('/') => {
+            let problem = format!("a path inside an image begins with \"/\": write :/{part}");
+            return Err(ViewError::Place { text: text.to_owned(), problem });
+        }
+        part => part,
+    };
     let wrong = |problem: String| ViewError::Place { text: text.to_owned(), problem };
     let path = path.map(|path| match path {
         "" => Ok(ImagePath::root()),

@@ -13,7 +13,7 @@ use crate::base::{CommitId, ImagePath, Job};
 use crate::store::{Found, Named, Objects, Store, StoreError, StoredDirectory, TreeRef};
 use crate::tree::content::ContentReader;
 use crate::tree::{DeviceKind, Directory, File, Metadata, Node};
-use crate::view::{self, View};
+use crate::view::{self, View, ViewError};
 
 /// `mkimage ls`: lists what stands at a path.
 #[derive(Args, Debug)]
@@ -71,7 +71,11 @@ impl Stores {
     /// Opens what a text names: a commit, an image, a partition.
     pub fn view(&self, context: &Context, text: &str) -> Result<View<'_>, Failure> {
         let store = if view::needs_store(text) { Some(self.get(context)?) } else { None };
-        Ok(view::open(text, store, &context.job)?)
+        let opened = view::open(text, store, &context.job);
+        opened.map_err(|error| match error {
+            ViewError::Store(error @ StoreError::Unknown { .. }) => unknown(text, error),
+            error => error.into(),
+        })
     }
 
     /// Opens what a text names, and returns the path that stands behind it or beside it; the root for none.
@@ -91,6 +95,17 @@ impl Stores {
             (None, at) => at.map(path).transpose()?.unwrap_or_else(ImagePath::root),
         };
         Ok((view, path))
+    }
+}
+
+/// Says that a text names neither a commit nor a file, and why a file of this name was not taken for one.
+fn unknown(text: &str, error: StoreError) -> Failure {
+    let failure = Failure::from(error);
+    let name = text.split(':').next().unwrap_or(text);
+    match std::path::Path::new(name).is_file() {
+        true => failure.hint(format!("{name} is a file, but does not begin like an image: ./{name} has it read as one")),
+        false if name.contains(['/', '.']) => failure.hint("there is no file of this name; `mkimage refs` lists the refs of the store"),
+        false => failure,
     }
 }
 
