@@ -68,6 +68,12 @@ pub enum Command {
     Compose(Compose),
     /// Check a recipe, and report all that is wrong with it
     Check(Check),
+    /// Show what a build would do: steps, what is cached, sizes, partitions; nothing is written
+    Plan(super::commands::plan::PlanArgs),
+    /// Say which input changed since the last build, or between the last two
+    WhyRebuilt(super::commands::why_rebuilt::WhyRebuilt),
+    /// Check a recipe's tests: on its tree, then on the booted image
+    Test(super::commands::test::Test),
     /// Format recipes
     Fmt(Format),
     /// Pin the packages of a recipe: version, size and SHA-256

@@ -126,7 +126,7 @@ fn inspect_disk(device: &FileDevice, check: bool, job: &Job) -> Result<Inspectio
         size_bytes: device.size(),
         disk: image.table().disk.to_string(),
         layout: image.map().layout,
-        partitions: image.table().partitions.iter().map(partition_facts).collect(),
+        partitions: image.table().partitions.iter().map(PartitionFacts::from).collect(),
         slots,
         next,
         data,
@@ -141,15 +141,17 @@ pub fn dump(path: &Path) -> Result<String> {
     disk::dump::disk(&device).map_err(problem)
 }
 
-fn partition_facts(partition: &Partition) -> PartitionFacts {
-    PartitionFacts {
-        number: partition.number,
-        name: partition.name.clone(),
-        kind: partition.kind.to_string(),
-        guid: partition.id.to_string(),
-        attributes: partition.attributes,
-        start_bytes: partition.offset(),
-        size_bytes: partition.size().0,
+impl From<&Partition> for PartitionFacts {
+    fn from(partition: &Partition) -> Self {
+        PartitionFacts {
+            number: partition.number,
+            name: partition.name.clone(),
+            kind: partition.kind.to_string(),
+            guid: partition.id.to_string(),
+            attributes: partition.attributes,
+            start_bytes: partition.offset(),
+            size_bytes: partition.size().0,
+        }
     }
 }
 

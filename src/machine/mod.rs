@@ -29,6 +29,7 @@ mod start;
 
 pub use error::MachineError;
 pub use firmware::Firmware;
+pub use http::Answer;
 pub use options::{Acceleration, Accelerator, Forward, MachineOptions};
 pub use running::{End, Running};
 pub use start::{Machine, MachineEvent};

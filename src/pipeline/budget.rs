@@ -4,8 +4,8 @@ use std::fmt;
 
 use globset::GlobBuilder;
 
-use crate::base::units::{Bytes, approximate};
 use crate::base::ImagePath;
+use crate::base::units::{Bytes, approximate};
 use crate::recipe::plan::{BudgetPlan, Origin};
 use crate::tree::{Directory, Node, Special};
 
@@ -67,18 +67,19 @@ fn size(budget: &BudgetPlan, root: &Directory, boot: Option<&Directory>) -> Opti
     files.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     files.truncate(LARGEST);
     let over = approximate(Bytes(all - limit.0));
-    let problem = format!(
-        "`max_size` is {limit}, the files take {all} bytes: {over} too much. The largest are",
-    );
+    let problem =
+        format!("`max_size` is {limit}, the files take {all} bytes: {over} too much. The largest are",);
     Some(Excess { origin: budget.origin.clone(), problem, paths: files })
 }
 
 fn setuid(budget: &BudgetPlan, root: &Directory) -> Option<Excess> {
     let limit = budget.max_setuid?;
-    let is_power = |special: &Special| matches!(special, Special::SetUid | Special::SetGid | Special::Capability);
+    let is_power =
+        |special: &Special| matches!(special, Special::SetUid | Special::SetGid | Special::Capability);
     let has_power = |node: &Node| node.specials().iter().any(is_power);
     let with = |(path, node): (ImagePath, &Node)| {
-        let kinds: Vec<String> = node.specials().iter().filter(|it| is_power(it)).map(ToString::to_string).collect();
+        let kinds: Vec<String> =
+            node.specials().iter().filter(|it| is_power(it)).map(ToString::to_string).collect();
         (format!("{path} ({})", kinds.join(", ")), None)
     };
     let paths: Vec<_> = root.paths().filter(|(_, node)| has_power(node)).map(with).collect();
@@ -96,7 +97,10 @@ fn forbidden(budget: &BudgetPlan, pattern: &str, root: &Directory) -> Option<Exc
     let glob = match GlobBuilder::new(pattern).literal_separator(true).build() {
         Ok(glob) => glob.compile_matcher(),
         Err(error) => {
-            return excess(format!("{pattern:?} in `forbid` is no glob of paths: {}", error.kind()), Vec::new());
+            return excess(
+                format!("{pattern:?} in `forbid` is no glob of paths: {}", error.kind()),
+                Vec::new(),
+            );
         }
     };
     let mut paths = Vec::new();
@@ -166,7 +170,9 @@ mod tests {
         let told: Vec<String> = check(&plan, &tree(), None).iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 5, "{told:?}");
         assert!(told.iter().all(|text| text.starts_with("budget (x.hcl:7): ")), "{told:?}");
-        assert!(told[0].contains("115 B") && told[0].contains("116 bytes") && told[0].contains("100 B  /su\n"));
+        assert!(
+            told[0].contains("115 B") && told[0].contains("116 bytes") && told[0].contains("100 B  /su\n")
+        );
         assert!(told[1].contains("/su (a setuid bit)") && !told[1].contains("su-too"), "{}", told[1]);
         assert!(told[2].contains("/a/x.pyc") && told[2].contains("5 B  /x.pyc"), "{}", told[2]);
         assert!(told[3].ends_with("/a") && told[4].contains("no glob"), "{told:?}");

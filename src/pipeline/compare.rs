@@ -176,6 +176,16 @@ fn empty(directory: &Directory) -> Node {
     Node::Directory(Directory { metadata: directory.metadata.clone(), ..Directory::default() })
 }
 
+/// Lists in which settings two commits differ.
+pub(super) fn settings_between(old: &Commit, new: &Commit) -> Vec<Difference> {
+    differences(settings(old), settings(new))
+}
+
+/// Lists in which inputs but packages two commits differ.
+pub(super) fn inputs_between(old: &Commit, new: &Commit) -> Vec<Difference> {
+    differences(inputs(old), inputs(new))
+}
+
 fn boot(store: &Store, old: &Commit, new: &Commit, job: &Job) -> Result<Vec<TreeChange>> {
     let root = ImagePath::root();
     let find = |commit: &Commit| commit.boot.map(|tree| store.find(&tree, &root, false)).transpose();

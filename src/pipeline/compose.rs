@@ -56,7 +56,7 @@ impl Options {
     }
 
     /// Returns a host path as seen from the recipe's folder, so that it means the same elsewhere.
-    fn name_of(&self, path: &Path) -> String {
+    pub(super) fn name_of(&self, path: &Path) -> String {
         let folder = self.recipe.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path).display().to_string()
     }
@@ -122,32 +122,10 @@ fn attempt(
     job: &Job,
 ) -> Result<Made> {
     let lock = lock(plan, options, store, job)?;
-    let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
-    let limits = Limits::default();
-    let prepared = {
-        let _step = job.step("look at the inputs", None, Unit::Items);
-        compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
-    };
-    let stepped = digest_steps(plan, job)?;
-    let base = plan.base.as_ref().map(|base| self::base(base, store)).transpose()?;
     let requests = requests(plan);
-    let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
     let memo = Memo::new(store);
     let unpacking = Unpacking { store, memo: &memo, lock: &lock, settings: &options.packages };
-    let work = Work {
-        plan,
-        base,
-        options,
-        job,
-        lock: &lock,
-        requests: &requests,
-        limits,
-        accounts,
-        prepared,
-        stepped,
-        init: init.unwrap_or_default(),
-        unpacking,
-    };
+    let work = Work::new(plan, options, &requests, unpacking, job)?;
     let key = work.key()?;
     let transaction = store.begin(job);
     let id = match memo.commit(&key) {
@@ -189,7 +167,7 @@ pub(super) fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> 
 }
 
 /// One run of composing.
-struct Work<'a> {
+pub(super) struct Work<'a> {
     plan: &'a Plan,
     /// What lies under all parts.
     base: Option<Base>,
@@ -236,9 +214,52 @@ fn digest_steps(plan: &Plan, job: &Job) -> Result<BTreeMap<usize, Vec<Inputs>>> 
     Ok(stepped)
 }
 
+impl<'a> Work<'a> {
+    /// Looks at everything that the plan reads of the host. Nothing is written.
+    pub(super) fn new(
+        plan: &'a Plan,
+        options: &'a Options,
+        requests: &'a [Request],
+        unpacking: Unpacking<'a>,
+        job: &'a Job,
+    ) -> Result<Self> {
+        let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
+        let limits = Limits::default();
+        let prepared = {
+            let _step = job.step("look at the inputs", None, Unit::Items);
+            compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
+        };
+        let stepped = digest_steps(plan, job)?;
+        let base = plan.base.as_ref().map(|base| self::base(base, unpacking.store)).transpose()?;
+        let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
+        let init = init.unwrap_or_default();
+        let lock = unpacking.lock;
+        let work = Work {
+            plan,
+            base,
+            options,
+            job,
+            lock,
+            requests,
+            limits,
+            accounts,
+            prepared,
+            stepped,
+            init,
+            unpacking,
+        };
+        Ok(work)
+    }
+
+    /// Returns what is known of a part before it is made.
+    pub(super) fn prepared(&self, index: usize) -> &Prepared {
+        &self.prepared[index]
+    }
+}
+
 impl Work<'_> {
     /// Digests everything that the commit follows from.
-    fn key(&self) -> Result<StepKey> {
+    pub(super) fn key(&self) -> Result<StepKey> {
         let mut key = KeyBuilder::new(STEP);
         let plan = self.plan;
         key.bytes("tool", env!("CARGO_PKG_VERSION").as_bytes());
@@ -329,7 +350,7 @@ impl Work<'_> {
         Ok((transaction.put_tree(self.job, &sealed)?, identities))
     }
 
-    fn system<'b>(&'b self, request: &'b Request) -> System<'b> {
+    pub(super) fn system<'b>(&'b self, request: &'b Request) -> System<'b> {
         System {
             plan: self.plan,
             request,
@@ -457,7 +478,7 @@ impl Work<'_> {
     }
 
     /// Lists what was read: host files and folders, packages, the base, PID 1.
-    fn inputs(&self) -> Result<Vec<Input>> {
+    pub(super) fn inputs(&self) -> Result<Vec<Input>> {
         let host = self.host_inputs().map(|inputs| Input {
             name: self.options.name_of(&inputs.root),
             digest: InputDigest::Blake3(digest_of(inputs)),
@@ -485,7 +506,7 @@ impl Work<'_> {
         Ok(all)
     }
 
-    fn epoch(&self) -> u64 {
+    pub(super) fn epoch(&self) -> u64 {
         self.options.epoch.or(self.plan.image.epoch).unwrap_or(DEFAULT_EPOCH)
     }
 
@@ -512,7 +533,7 @@ fn digest_of(inputs: &Inputs) -> Digest {
 }
 
 /// What is good to know of a commit and reaches no byte but its own.
-fn annotations(plan: &Plan, added: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+pub(super) fn annotations(plan: &Plan, added: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let mut annotations = BTreeMap::new();
     if let Some(text) = &plan.image.description {
         annotations.insert("description".to_owned(), text.clone());
@@ -533,7 +554,7 @@ fn annotations(plan: &Plan, added: &BTreeMap<String, String>) -> Result<BTreeMap
     Ok(annotations)
 }
 
-fn disk_spec(plan: &Plan) -> DiskSpec {
+pub(super) fn disk_spec(plan: &Plan) -> DiskSpec {
     let disk = &plan.disk;
     DiskSpec {
         layout: disk.layout,

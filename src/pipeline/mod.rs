@@ -21,12 +21,13 @@
 //! Read first: this page, `compose.rs`, `image.rs`.
 #![forbid(unsafe_code)]
 
-mod boot_files;
 mod assertions;
+mod boot_files;
 mod budget;
 mod compare;
 mod compose;
 mod error;
+mod forecast;
 mod image;
 mod installed;
 mod load;
@@ -35,6 +36,7 @@ mod output;
 mod package_cache;
 mod packages;
 mod provenance;
+mod rebuilt;
 mod requests;
 mod rpm_system;
 mod run;
@@ -51,10 +53,12 @@ pub use compare::{
 };
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use error::PipelineError;
+pub use forecast::{Forecast, ForecastDisk, ForecastStep, StepState, forecast};
 pub use image::{Written, write};
 pub use load::{HostLoader, load};
 pub use packages::Locked;
 pub use provenance::{Brought, Provenance, plan_of_commit};
+pub use rebuilt::{ChangedText, Rebuilt, why_rebuilt};
 
 use crate::base::Job;
 use crate::packages::{Update, Vendored};

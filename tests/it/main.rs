@@ -33,3 +33,4 @@ mod trial;
 mod trust;
 mod twice;
 mod uefi;
+mod view;

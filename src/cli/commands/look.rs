@@ -103,8 +103,11 @@ fn unknown(text: &str, error: StoreError) -> Failure {
     let failure = Failure::from(error);
     let name = text.split(':').next().unwrap_or(text);
     match std::path::Path::new(name).is_file() {
-        true => failure.hint(format!("{name} is a file, but does not begin like an image: ./{name} has it read as one")),
-        false if name.contains(['/', '.']) => failure.hint("there is no file of this name; `mkimage refs` lists the refs of the store"),
+        true => failure
+            .hint(format!("{name} is a file, but does not begin like an image: ./{name} has it read as one")),
+        false if name.contains(['/', '.']) => {
+            failure.hint("there is no file of this name; `mkimage refs` lists the refs of the store")
+        }
         false => failure,
     }
 }

@@ -19,6 +19,7 @@ pub(super) mod look;
 pub(super) mod mount;
 pub(super) mod ostree;
 mod patch;
+pub(super) mod plan;
 pub(super) mod promote;
 mod pull;
 mod push;
@@ -28,9 +29,11 @@ mod run;
 pub(super) mod show;
 pub(super) mod store;
 pub(super) mod tag;
+pub(super) mod test;
 pub(super) mod tree;
 pub(super) mod undo;
 pub(super) mod why;
+pub(super) mod why_rebuilt;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
@@ -59,6 +62,9 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Build(arguments) => build::build(context, arguments),
         Command::Compose(arguments) => build::compose(context, arguments),
         Command::Check(arguments) => check::run(context, &arguments),
+        Command::Plan(arguments) => plan::run(context, arguments),
+        Command::WhyRebuilt(arguments) => why_rebuilt::run(context, arguments),
+        Command::Test(arguments) => test::run(context, arguments),
         Command::Fmt(arguments) => format::run(context, &arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
         Command::Why(arguments) => why::run(context, &arguments),

@@ -38,6 +38,11 @@ pub fn of_contents(
     Ok(unified(&lines(&old), &lines(&new)))
 }
 
+/// Shows the lines in which two texts differ.
+pub fn of_texts(old: &str, new: &str) -> Vec<String> {
+    unified(&lines(old), &lines(new))
+}
+
 fn text(source: &dyn ContentSource, content: Option<&Content>) -> Result<Option<String>, Failure> {
     let Some(content) = content else { return Ok(Some(String::new())) };
     if content.size > TEXT_BYTES_MAX {
