@@ -80,7 +80,21 @@ impl Project {
         let folder = self.text(&format!("{name}.tree"));
         self.done(&["checkout", reference, &folder]);
         let file = self.text(name);
-        let options = ["-q", "-t", "ext4", "-b", "4096", "-I", "256", "-d", &folder, "-E", "root_owner=0:0", &file, "16M"];
+        let options = [
+            "-q",
+            "-t",
+            "ext4",
+            "-b",
+            "4096",
+            "-I",
+            "256",
+            "-d",
+            &folder,
+            "-E",
+            "root_owner=0:0",
+            &file,
+            "16M",
+        ];
         succeed(&mut crate::tool::tool("mke2fs", options));
         file
     }
