@@ -70,8 +70,9 @@ pub fn run(context: &Context, arguments: Test) -> Done {
     let plan = context.load(&arguments.recipe)?;
     let store = context.store()?;
     let options = context.options(&arguments.recipe.recipe, &arguments.packages, arguments.init)?;
-    let composed = pipeline::compose(&plan, &options, &store, &context.job);
-    let commit = composed.map_err(|error| context.failure(error))?.commit;
+    // No ref moves: what fails its tests is no release.
+    let commit = pipeline::recompose(&plan, &options, &store, &context.job);
+    let commit = commit.map_err(|error| context.failure(error))?;
     let mut report = Report { context, checked: Vec::new() };
     {
         let view = View::of_commit(&store, commit)?;

@@ -27,7 +27,8 @@ pub struct Why {
 }
 
 pub fn run(context: &Context, arguments: &Why) -> Done {
-    if let Some(recipe) = recipe(&arguments.place) {
+    let is_about_a_path = arguments.what.as_ref().is_some_and(|what| what.contains('/'));
+    if let Some(recipe) = recipe(&arguments.place).filter(|_| !is_about_a_path) {
         let Some(package) = &arguments.what else {
             let problem = format!("{} is a recipe: which package is it about?", recipe.display());
             return Err(Failure::new(Kind::Usage, problem).hint("mkimage why RECIPE PACKAGE"));

@@ -134,7 +134,7 @@ fn copies_stay_where_they_are_put() {
         // A directory that is there takes it under its own name, and nothing is written over.
         project.refused(1, &["cp", &format!("{place}:/etc/motd"), name]);
         project.done(&["cp", &format!("{place}:/usr/bin/lend"), name]);
-        project.refused(1, &["cp", &format!("{place}:/etc"), name.replace("one", "one/motd").as_str()]);
+        project.refused(1, &["cp", &format!("{place}:/etc"), &format!("{name}/motd")]);
         project.done(&["cp", &format!("{place}:/srv/again"), &format!("{name}.large")]);
         assert!(std::fs::read(project.path(&format!("{name}.large"))).expect("copied") == super::large());
         // A name that is a link on the host is no way out.
