@@ -24,7 +24,7 @@ pub(super) fn open(
     let device = Arc::new(image::open(file).map_err(|error| of_image(file, error))?);
     let whole =
         |name: &str| Partition::new(file.to_owned(), name.to_owned(), device.clone(), 0, device.size());
-    if is_ext4(&*device) || (is_fat(&*device) && !has_table(&*device)) {
+    if is_ext4(&device) || (is_fat(&*device) && !has_table(&device)) {
         return match part {
             None => Ok((whole("the filesystem"), None)),
             Some(part) => Err(ViewError::NotAnImage {
