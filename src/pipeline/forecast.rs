@@ -6,6 +6,7 @@ use super::package_cache::StoreCache;
 use super::packages::{self, Unpacking};
 use super::requests::requests;
 use super::step::Memo;
+use super::update;
 use crate::base::{CommitId, Job};
 use crate::image::{Image, PartitionFacts};
 use crate::packages::{Lock, PackageCache, Request};
@@ -66,6 +67,7 @@ pub struct ForecastDisk {
 
 /// Says what building a plan would do. Reads the inputs of the host, the lock and the store.
 pub fn forecast(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Forecast> {
+    let plan = &update::extended(plan)?;
     let requests = requests(plan);
     let found = packages::read_lock(&options.lock_path())?;
     let lock = found.clone().unwrap_or_default();

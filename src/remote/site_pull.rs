@@ -157,7 +157,24 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
+    /// Fetches what is missing. A base that proves damaged on the way is one no more: then what was to be made from
+    /// it comes as it is.
     fn run(&self) -> Result<Option<Partial>> {
+        loop {
+            let known = self.store.known_losses();
+            match self.attempt() {
+                Err(_) if self.store.known_losses() > known && self.line.job.check().is_ok() => {
+                    self.line.job.warn(
+                        "an object that a difference builds on is damaged in this store, so that more is fetched; \
+                         `mkimage fsck --repair` looks for more",
+                    );
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn attempt(&self) -> Result<Option<Partial>> {
         let path = bundle_path(&self.entry.id);
         let plan = self.plan(&path)?;
         let all: Vec<Range<u64>> = plan.ranges().to_vec();
@@ -187,7 +204,9 @@ impl Fetch<'_> {
         let ids = self.table.ids_range();
         let body = self.entry.size - self.entry.table_bytes;
         let is_cheap = (ids.end - ids.start).saturating_mul(IDS_SHARE) <= body;
-        let is_worth_it = is_cheap && self.entry.bases.is_empty() && !self.store.refs()?.is_empty();
+        let is_worth_it = is_cheap
+            && self.entry.bases.is_empty()
+            && (self.store.borrows() || !self.store.refs()?.is_empty());
         let known = if is_worth_it { Some(read_range(self.transport, path, ids)?) } else { None };
         let plan = self.table.plan(self.transaction, known.as_deref(), &self.line.job);
         plan.map_err(|error| refused(self.remote, path, error))

@@ -9,17 +9,23 @@ use std::sync::Arc;
 use super::error::{Result, ViewError};
 use super::partition::Partition;
 use crate::base::{CommitId, Job};
+use crate::boot::origin::Origin;
 use crate::boot::slots::{Slot, SlotState};
+use crate::boot::uki;
 use crate::disk::{BlockDevice, FileDevice};
 use crate::image::{self, ImageError, OpenImage};
 use crate::store::Commit;
 
+/// What an image says of the tree in a slot. Nobody has checked it here.
+pub(super) struct Said {
+    pub id: CommitId,
+    pub commit: Commit,
+    /// Recipe texts and the lock, where the image has them.
+    pub carried: Option<Origin>,
+}
+
 /// Opens the partition that is meant, with the commit of its slot where a UKI names one.
-pub(super) fn open(
-    file: &Path,
-    part: Option<&str>,
-    job: &Job,
-) -> Result<(Partition, Option<(CommitId, Commit)>)> {
+pub(super) fn open(file: &Path, part: Option<&str>, job: &Job) -> Result<(Partition, Option<Said>)> {
     job.check()?;
     let device = Arc::new(image::open(file).map_err(|error| of_image(file, error))?);
     let whole =
@@ -41,12 +47,22 @@ pub(super) fn open(
     };
     let partition =
         Partition::new(file.to_owned(), name.clone(), device.clone(), entry.offset(), entry.size().0);
-    if slot.is_some_and(|slot| matches!(image.sector().state(slot), SlotState::Empty)) {
+    if slot.is_some_and(|slot| matches!(image.slots().state(slot), SlotState::Empty)) {
         return Err(ViewError::EmptySlot { file: file.to_owned(), part: name });
     }
     // A slot that is inactive or damaged has no commit, and its files can be looked at nevertheless.
-    let commit = slot.and_then(|slot| image.commit(slot).ok());
-    Ok((partition, commit.map(|commit| (commit.id(), commit))))
+    let said = slot.and_then(|slot| said(&image, slot).ok());
+    Ok((partition, said))
+}
+
+/// Reads what the UKI of a slot says of where the slot comes from.
+fn said(image: &OpenImage<'_>, slot: Slot) -> image::Result<Said> {
+    let uki = image.uki(slot)?;
+    let sections = uki::read(&uki)?;
+    let commit = Commit::decode(sections.commit)?;
+    // Images of before carry nothing more, and one that is cut short tells nothing more.
+    let carried = Origin::decode(sections.origin).ok();
+    Ok(Said { id: commit.id(), commit, carried })
 }
 
 /// Returns the name of the partition that is meant, and the slot where it is one.
@@ -57,7 +73,7 @@ fn named(image: &OpenImage<'_>, file: &Path, part: Option<&str>) -> Result<(Stri
             let slot = Slot::BOTH.into_iter().find(|slot| of(*slot) == part);
             Ok((part.to_owned(), slot))
         }
-        None => match image.sector().choose() {
+        None => match image.slots().choose() {
             Some(choice) => Ok((of(choice.slot), Some(choice.slot))),
             None => Err(ViewError::NothingBoots { file: file.to_owned() }),
         },

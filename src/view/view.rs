@@ -10,6 +10,7 @@ use super::partition::Partition;
 use super::{contents, image, subtree};
 use crate::base::nearest::closest;
 use crate::base::{CommitId, ImagePath, Job, Name};
+use crate::boot::origin::Origin;
 use crate::disk::ext4::Ext4Reader;
 use crate::disk::fat::{self, Listing};
 use crate::store::{self, Commit, Named, Objects, Store, StoreError, StoredNode, TreeRef};
@@ -20,6 +21,7 @@ pub struct View<'s> {
     name: String,
     path: Option<ImagePath>,
     commit: Option<(CommitId, Commit)>,
+    carried: Option<Origin>,
     pub(super) source: Source<'s>,
     /// The whole tree with digests, once somebody asked for it.
     whole: OnceLock<Directory>,
@@ -64,11 +66,15 @@ pub struct Found {
 pub fn open<'s>(text: &str, store: Option<&'s Store>, job: &Job) -> Result<View<'s>> {
     match Location::parse(text)? {
         Location::File { file, part, path } => {
-            let (partition, commit) = image::open(&file, part.as_deref(), job)?;
+            let (partition, said) = image::open(&file, part.as_deref(), job)?;
             let source = of_partition(partition, job)?;
             let part = part.map(|part| format!(":{part}")).unwrap_or_default();
             let name = format!("{}{part}", file.display());
-            Ok(View::new(name, path, commit, source))
+            let (commit, carried) = match said {
+                Some(image::Said { id, commit, carried }) => (Some((id, commit)), carried),
+                None => (None, None),
+            };
+            Ok(View { carried, ..View::new(name, path, commit, source) })
         }
         Location::Revision(text) => {
             let store = store.ok_or_else(|| ViewError::NoStore { text: text.clone() })?;
@@ -124,7 +130,7 @@ impl<'s> View<'s> {
         commit: Option<(CommitId, Commit)>,
         source: Source<'s>,
     ) -> View<'s> {
-        View { name, path, commit, source, whole: OnceLock::new(), places: OnceLock::new() }
+        View { name, path, commit, carried: None, source, whole: OnceLock::new(), places: OnceLock::new() }
     }
 
     /// Makes a view of a stored commit.
@@ -151,6 +157,11 @@ impl<'s> View<'s> {
 
     pub fn commit_id(&self) -> Option<CommitId> {
         self.commit.as_ref().map(|(id, _)| *id)
+    }
+
+    /// Returns what an image carries of its own provenance: recipe texts and the lock. Nobody has checked it here.
+    pub fn carried(&self) -> Option<&Origin> {
+        self.carried.as_ref()
     }
 
     /// Returns the stored tree; `None` for what is in no store.

@@ -15,16 +15,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("bundle", &["base", "tree", "store"]),
     ("remote", &["base", "tree", "store", "bundle", "trust"]),
     ("disk", &["base", "tree"]),
+    ("agent", &["base", "tree", "store", "disk", "boot", "image", "slots", "bundle", "trust", "remote"]),
     ("boot", &["base", "tree", "disk"]),
     ("image", &["base", "tree", "store", "disk", "boot"]),
     ("view", &["base", "tree", "store", "disk", "boot", "image"]),
+    ("slots", &["base", "tree", "store", "disk", "boot", "image"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
     ("finalize", &["base", "tree", "elf"]),
     ("sandbox", &["base", "tree"]),
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
+    ("verify", &["base", "tree", "store", "disk", "boot", "image", "trust"]),
     ("machine", &["base"]),
     ("ostree", &["base", "tree", "store"]),
+    ("report", &["base", "tree", "store", "disk", "boot", "image", "elf", "packages"]),
     (
         "pipeline",
         &[
@@ -35,8 +39,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "view",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots", "view",
             "packages", "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
+            "report", "verify",
         ],
     ),
 ];

@@ -3,9 +3,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::args::{Accelerator, PackageArgs, RecipeArgs};
+use super::super::args::{PackageArgs, RecipeArgs};
 use super::super::failure::{Failure, Kind};
 use super::super::text::plural;
+use super::run::Accelerator;
 use super::{Context, Done};
 use crate::base::units::Bytes;
 use crate::machine::Acceleration;

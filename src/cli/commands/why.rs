@@ -7,7 +7,7 @@ use super::super::failure::{Failure, Kind};
 use super::look::{Stores, joined, path, row};
 use super::{Context, Done};
 use crate::base::ImagePath;
-use crate::pipeline::{self, Brought, Provenance};
+use crate::pipeline::{self, Brought, Explanation};
 use crate::recipe::plan::Origin;
 use crate::view::{self, Location};
 
@@ -45,9 +45,9 @@ pub fn run(context: &Context, arguments: &Why) -> Done {
         (Some(path), None) => path,
         (None, Some(what)) if what.contains('/') => path(what)?,
         (None, Some(package)) => {
-            let provenance =
-                Provenance::of(&view, store, &context.job).map_err(|error| context.failure(error))?;
-            let why = provenance.package(package).map_err(|error| context.failure(error))?;
+            let explanation =
+                Explanation::of(&view, store, &context.job).map_err(|error| context.failure(error))?;
+            let why = explanation.package(package).map_err(|error| context.failure(error))?;
             return say(context, &why);
         }
         (None, None) => {
@@ -56,11 +56,11 @@ pub fn run(context: &Context, arguments: &Why) -> Done {
         }
     };
     let found = view.find(&at, false)?;
-    let provenance = Provenance::of(&view, store, &context.job).map_err(|error| context.failure(error))?;
-    let brought = provenance.brought(&at);
+    let explanation = Explanation::of(&view, store, &context.job).map_err(|error| context.failure(error))?;
+    let brought = explanation.brought(&at);
     let entry = row(&at.to_string(), &found.node);
     context.printer.data(&as_json(&at, &brought, entry.0), || as_text(&brought, &entry.1))?;
-    if !provenance.knows_recipe() && view.commit().is_some() {
+    if !explanation.knows_recipe() && view.commit().is_some() {
         context.printer.say("its recipe is not in this store; --store names the one that it was built with");
     }
     Ok(ExitCode::SUCCESS)

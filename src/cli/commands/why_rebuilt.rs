@@ -8,7 +8,7 @@ use super::super::failure::{Failure, Kind};
 use super::super::text::short;
 use super::{Context, Done, changes, patch};
 use crate::base::CommitId;
-use crate::pipeline::{self, ChangedText, Difference, PackageDifference, Rebuilt};
+use crate::pipeline::{self, ChangedText, Difference, PackageDifference, Since};
 use crate::store::Store;
 use crate::tree::{Content, ContentSource};
 
@@ -47,17 +47,17 @@ pub fn run(context: &Context, arguments: WhyRebuilt) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn of_recipe(context: &Context, store: &Store, arguments: WhyRebuilt) -> Result<Rebuilt, Failure> {
+fn of_recipe(context: &Context, store: &Store, arguments: WhyRebuilt) -> Result<Since, Failure> {
     let recipe = RecipeArgs { recipe: arguments.place, set: arguments.set, vars: arguments.vars };
     let plan = context.load(&recipe)?;
     let packages = PackageArgs { mirror: None, vendor: None, offline: true };
     let options = context.options(&recipe.recipe, &packages, arguments.init)?;
-    let rebuilt = pipeline::why_rebuilt(&plan, &options, store, &context.job);
+    let rebuilt = pipeline::since_last_build(&plan, &options, store, &context.job);
     rebuilt.map_err(|error| context.failure(error))
 }
 
 /// Compares the commit that a ref leads to with that of the move before.
-fn of_ref(context: &Context, store: &Store, name: &Path) -> Result<Rebuilt, Failure> {
+fn of_ref(context: &Context, store: &Store, name: &Path) -> Result<Since, Failure> {
     let name = name.to_string_lossy();
     let find = |text: &str| store.resolve(text).map_err(Failure::from);
     let (new, old) = (find(&name)?, find(&format!("{name}~1")));
@@ -78,7 +78,7 @@ fn of_ref(context: &Context, store: &Store, name: &Path) -> Result<Rebuilt, Fail
     let texts = recipes.map(|(name, changed)| {
         Ok(ChangedText { name: name.to_owned(), old: text(&changed.old)?, new: text(&changed.new)? })
     });
-    Ok(Rebuilt {
+    Ok(Since {
         last: Some(old),
         settings: compared.settings,
         texts: texts.collect::<Result<_, Failure>>()?,
@@ -88,7 +88,7 @@ fn of_ref(context: &Context, store: &Store, name: &Path) -> Result<Rebuilt, Fail
     })
 }
 
-fn as_text(rebuilt: &Rebuilt) -> String {
+fn as_text(rebuilt: &Since) -> String {
     let Some(last) = &rebuilt.last else { return "there was no build before\n".to_owned() };
     if rebuilt.is_empty() {
         return format!("nothing changed since commit {}: the next build finds it again\n", short(last));
@@ -128,7 +128,7 @@ fn first_difference(old: &str, new: &str) -> usize {
     old.lines().zip(new.lines()).take_while(|(old, new)| old == new).count() + 1
 }
 
-fn as_json(rebuilt: &Rebuilt) -> serde_json::Value {
+fn as_json(rebuilt: &Since) -> serde_json::Value {
     let text = |text: &ChangedText| {
         let line = text.old.as_ref().zip(text.new.as_ref()).map(|(old, new)| first_difference(old, new));
         serde_json::json!({ "name": text.name, "line": line, "old": text.old, "new": text.new })

@@ -9,6 +9,8 @@ pub(super) mod fields;
 mod inodes;
 mod packages;
 mod rows;
+mod start;
+mod update;
 mod whole;
 
 use super::ast::Block;
@@ -67,8 +69,10 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
     let debian = packages::first_debian(&checked);
     let kernel =
         kernel_fields.map(|fields| boot::kernel(fields, debian, image_architecture(&checked), &context));
-    let boot = boot::boot(one(&checked, "boot"), kernel_fields, debian, &context);
-    let disk = boot::disk(one(&checked, "disk"), &context);
+    let program = boot::program(one(&checked, "boot"), image_architecture(&checked), &context);
+    let boot = boot::boot(one(&checked, "boot"), program, kernel_fields, debian, &context);
+    let disk = boot::disk(one(&checked, "disk"), program, &context);
+    let update = one(&checked, "update").map(|fields| update::update(fields, kernel_fields, &context));
     let budget = one(&checked, "budget").map(|fields| checks::budget(fields, &context));
     let tests = checks::tests(&checked, &context);
     accounts::ids(&checked, &context);
@@ -92,6 +96,10 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
         },
         boot: boot?,
         disk: disk?,
+        update: match update {
+            None => None,
+            Some(update) => Some(update?),
+        },
         budget: match budget {
             None => None,
             Some(budget) => Some(budget?),

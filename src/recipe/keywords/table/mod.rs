@@ -7,6 +7,8 @@ mod image;
 mod inodes;
 mod machine;
 mod packages;
+mod start;
+mod update;
 
 use super::patterns::ARGUMENT;
 use super::{Block, Count, Key, Kind, Label, Need};
@@ -19,6 +21,8 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     image::INCLUDE,
     app::APP,
     app::HEALTH,
+    start::CONFIGURATION,
+    start::LOG,
     app::TREE,
     inodes::FILE,
     inodes::DIRECTORY,
@@ -40,6 +44,7 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     checks::TEST,
     checks::TEST_FILE,
     checks::TEST_HTTP,
+    update::UPDATE,
 ];
 
 const DAY_SECONDS: i64 = 86_400;

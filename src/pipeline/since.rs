@@ -8,6 +8,7 @@ use super::error::Result;
 use super::packages::{self, Unpacking};
 use super::requests::requests;
 use super::step::Memo;
+use super::update;
 use crate::base::{CommitId, Job};
 use crate::recipe::plan::Plan;
 use crate::store::{Commit, Input, Objects, RefName, Store};
@@ -15,7 +16,7 @@ use crate::tree::{Content, ContentSource};
 
 /// What differs from the last build, before anything is built.
 #[derive(Clone, Debug, Default)]
-pub struct Rebuilt {
+pub struct Since {
     /// The commit of the last build; `None` where there was none.
     pub last: Option<CommitId>,
     /// Version, epoch, disk, variables, the tool and the like.
@@ -37,7 +38,7 @@ pub struct ChangedText {
     pub new: Option<String>,
 }
 
-impl Rebuilt {
+impl Since {
     /// Tells whether the last build would be found again.
     pub fn is_empty(&self) -> bool {
         self.last.is_some()
@@ -51,17 +52,18 @@ impl Rebuilt {
 
 /// Holds what a recipe, its lock and its inputs are now against the commit that the image's ref leads to. Writes
 /// nothing.
-pub fn why_rebuilt(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Rebuilt> {
+pub fn since_last_build(plan: &Plan, options: &Options, store: &Store, job: &Job) -> Result<Since> {
     let name = RefName::new(&plan.image.name).map_err(crate::store::StoreError::from)?;
-    let Some(value) = store.read_ref(&name)? else { return Ok(Rebuilt::default()) };
+    let Some(value) = store.read_ref(&name)? else { return Ok(Since::default()) };
     let last = store.read_commit(&value.commit)?;
+    let plan = &update::extended(plan)?;
     let requests = requests(plan);
     let lock = packages::read_lock(&options.lock_path())?;
     let memo = Memo::looking(store);
     let locked = lock.clone().unwrap_or_default();
     let unpacking = Unpacking { store, memo: &memo, lock: &locked, settings: &options.packages };
     let work = Work::new(plan, options, &requests, unpacking, job)?;
-    let mut rebuilt = Rebuilt { last: Some(value.commit), ..Rebuilt::default() };
+    let mut rebuilt = Since { last: Some(value.commit), ..Since::default() };
     rebuilt.texts = texts(plan, options, store, &last)?;
     let (inputs, lock_problem) = match (&lock, work.inputs()) {
         (None, _) if !requests.is_empty() => {
@@ -76,7 +78,7 @@ pub fn why_rebuilt(plan: &Plan, options: &Options, store: &Store, job: &Job) -> 
         epoch: work.epoch(),
         name: plan.image.name.clone(),
         version: plan.image.version.clone(),
-        variables: plan.variables.clone(),
+        variables: work.variables(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         annotations: compose::annotations(plan, &options.annotations)?,
         inputs: inputs.clone(),

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::error::{PipelineError, Result};
 use super::installed;
+use super::load::plan_of_commit;
 use crate::base::{CommitId, ImagePath, Job};
 use crate::packages::{Lock, Reason};
 use crate::recipe::plan::{Origin, Part, Plan};
@@ -23,7 +24,7 @@ use blocks::{Claim, Claims};
 use owners::Owners;
 
 /// Knows where the paths of one tree come from.
-pub struct Provenance {
+pub struct Explanation {
     root: Directory,
     plan: Option<Plan>,
     claims: Claims,
@@ -47,16 +48,24 @@ pub struct Brought {
 
 /// Reads the recipe of a commit again; `None` where the store lacks its texts, or they need what is not in them (an
 /// environment).
-pub fn plan_of_commit(store: &Store, commit: &Commit) -> Result<Option<Plan>> {
+fn plan_in(store: &Store, commit: &Commit) -> Option<Plan> {
+    let is_here = commit.recipe.iter().all(|(_, content)| store.has(&content.id.0));
+    if is_here { plan_of_commit(store, commit).ok().flatten() } else { None }
+}
+
+/// Reads the recipe that an image carries beside its commit. Each text must be the one that the commit names.
+fn plan_carried(carried: &[Vec<u8>], commit: &Commit) -> Option<Plan> {
     let mut loader = MemoryLoader::default();
-    for (name, content) in &commit.recipe {
-        let Some(text) = text(store, content)? else { return Ok(None) };
+    if carried.len() != commit.recipe.len() {
+        return None;
+    }
+    for ((name, content), text) in commit.recipe.iter().zip(carried) {
+        let text = String::from_utf8(text.clone()).ok().filter(|_| Content::of(text) == *content)?;
         loader.texts.insert(name.clone(), text);
     }
-    let Some((main, _)) = commit.recipe.first() else { return Ok(None) };
     let set = commit.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
     let settings = Settings { set, vars_files: Vec::new() };
-    Ok(recipe::load(main, &loader, &settings).ok().map(|loaded| loaded.plan))
+    recipe::load(&commit.recipe.first()?.0, &loader, &settings).ok().map(|loaded| loaded.plan)
 }
 
 /// Returns a text of the store; `None` where it is not there.
@@ -67,21 +76,29 @@ fn text(store: &Store, content: &Content) -> Result<Option<String>> {
     Ok(String::from_utf8(store.read_all(content)?).ok())
 }
 
-impl Provenance {
+impl Explanation {
     /// Gathers what is known of a view. Reads lists of files, the recipe and the lock; no other file.
-    pub fn of(view: &View<'_>, store: Option<&Store>, job: &Job) -> Result<Provenance> {
+    pub fn of(view: &View<'_>, store: Option<&Store>, job: &Job) -> Result<Explanation> {
         let root = view.below(&ImagePath::root(), job)?;
         let (mut plan, mut lock, mut base) = (None, None, None);
-        if let (Some(store), Some(commit)) = (store, view.commit()) {
-            plan = plan_of_commit(store, commit)?;
-            lock = commit.lock.map(|content| text(store, &content)).transpose()?.flatten();
-            base = plan.as_ref().and_then(|plan| self::base(plan, commit, store, job));
+        if let Some(commit) = view.commit() {
+            if let Some(store) = store {
+                plan = plan_in(store, commit);
+                lock = commit.lock.map(|content| text(store, &content)).transpose()?.flatten();
+            }
+            if let Some(carried) = view.carried() {
+                plan = plan.or_else(|| plan_carried(&carried.recipe, commit));
+                let is_named = |text: &&Vec<u8>| commit.lock == Some(Content::of(text));
+                let text = carried.lock.as_ref().filter(is_named);
+                lock = lock.or_else(|| text.and_then(|text| String::from_utf8(text.clone()).ok()));
+            }
+            base = plan.as_ref().zip(store).and_then(|(plan, store)| self::base(plan, commit, store, job));
         }
         let lock = lock.and_then(|text| Lock::parse(&text).ok());
         let owners = Owners::of(&root, view, lock.as_ref(), store, job)?;
         let claims = plan.as_ref().map_or_else(Claims::default, |plan| Claims::of(plan, &root));
         let versions = installed::versions_in(&root, view)?;
-        Ok(Provenance { root, plan, claims, owners, versions, lock, base })
+        Ok(Explanation { root, plan, claims, owners, versions, lock, base })
     }
 
     /// Tells whether the recipe is known, and not the packages alone.
