@@ -23,6 +23,7 @@ mod progress;
 mod remote_failure;
 mod slots_failure;
 mod text;
+mod view_failure;
 
 use std::process::ExitCode;
 use std::sync::Arc;
