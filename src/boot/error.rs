@@ -7,6 +7,12 @@ pub enum BootError {
     /// Bytes that should be a PE image are none, or are damaged.
     #[error("reading a PE image: {problem} (at byte {offset})")]
     Pe { offset: u64, problem: String },
+    /// Bytes that should be an ELF program for the loader are none.
+    #[error("making a PE image of an ELF program: {problem} (at byte {offset})")]
+    Elf { offset: usize, problem: String },
+    /// This build of the tool has no boot loader of its own.
+    #[error("this mkimage was built without a boot loader: it has one where it was built for x86-64")]
+    NoLoader,
     /// A sound PE image that sections can't be added to.
     #[error("adding the section {section} to a PE image: {problem}")]
     Section { section: String, problem: String },

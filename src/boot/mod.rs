@@ -1,7 +1,7 @@
 //! What firmware, loader and PID 1 see.
 //!
 //! In: the systemd stub, a kernel with its modules, the PID 1 binary, a service. Out: the initrd and the
-//! unified kernel image (UKI) that firmware loads from the ESP.
+//! unified kernel image (UKI) that firmware loads from the ESP; the loader that starts it ([`loader`]).
 //!
 //! Files that PID 1 shares (`service`, `slots`, `command_line`, `environment`) name only `base`; the
 //! others stand behind the feature `tool`.
@@ -18,11 +18,15 @@
 pub mod command_line;
 #[cfg(feature = "tool")]
 pub mod cpio;
+#[cfg(feature = "tool")]
+mod elf_to_pe;
 pub mod environment;
 #[cfg(feature = "tool")]
 mod error;
 #[cfg(feature = "tool")]
 pub mod initrd;
+#[cfg(feature = "tool")]
+pub mod loader;
 #[cfg(feature = "tool")]
 mod module_info;
 #[cfg(feature = "tool")]
@@ -34,6 +38,8 @@ pub mod slots;
 #[cfg(feature = "tool")]
 pub mod uki;
 
+#[cfg(feature = "tool")]
+pub use elf_to_pe::elf_to_pe;
 #[cfg(feature = "tool")]
 pub use error::{BootError, UnknownModule};
 #[cfg(feature = "tool")]

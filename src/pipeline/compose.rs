@@ -145,6 +145,7 @@ fn attempt(
         prepared,
         stepped,
         init: init.unwrap_or_default(),
+        own_loader: boot_files::own_loader(plan)?,
         unpacking,
     };
     let key = work.key()?;
@@ -203,6 +204,8 @@ struct Work<'a> {
     stepped: BTreeMap<usize, Vec<Inputs>>,
     /// PID 1 of app images; empty where the recipe has no kernel.
     init: Vec<u8>,
+    /// Our own boot loader, where the recipe has it and no file of its own for it.
+    own_loader: Option<Vec<u8>>,
     unpacking: Unpacking<'a>,
 }
 
@@ -264,6 +267,7 @@ impl Work<'_> {
         }
         if plan.kernel.is_some() {
             key.bytes("init", &self.init);
+            key.bytes("loader", self.own_loader.as_deref().unwrap_or_default());
             for digest in boot_files::host_digests(plan, self.job)? {
                 key.bytes("boot file", digest.as_bytes());
             }
@@ -398,6 +402,7 @@ impl Work<'_> {
         let request = boot_files::Request {
             kernel,
             loader: &self.plan.boot.loader,
+            own_loader: self.own_loader.as_deref(),
             boot_origin: self.plan.boot.origin.as_ref(),
             command_line: &self.plan.boot.command_line,
             service: &service,
@@ -460,9 +465,10 @@ impl Work<'_> {
             let (name, size) = (format!("base {}", plan.commit), base.commit.encode().len() as u64);
             all.push(Input { name, digest: InputDigest::Blake3(base.id.0), size });
         }
-        if self.plan.kernel.is_some() {
-            let digest = InputDigest::Blake3(Digest::of(&self.init));
-            all.push(Input { name: "mkimage-init".to_owned(), digest, size: self.init.len() as u64 });
+        let own = [("mkimage-init", &self.init)].into_iter().filter(|_| self.plan.kernel.is_some());
+        for (name, bytes) in own.chain(self.own_loader.as_ref().map(|bytes| ("mkimage-loader", bytes))) {
+            let digest = InputDigest::Blake3(Digest::of(bytes));
+            all.push(Input { name: name.to_owned(), digest, size: bytes.len() as u64 });
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all.dedup();

@@ -41,6 +41,8 @@ pub enum SlotsError {
     ReadBack { place: String, offset: u64 },
     #[error("{slot} is damaged")]
     Damaged { slot: Slot, source: Box<SlotsError> },
+    #[error("its kernel image is not what its record says")]
+    Kernel,
     #[error("another program changes {}", path.display())]
     Locked { path: PathBuf },
     #[error("a virtual machine has {} open", path.display())]

@@ -8,8 +8,8 @@ use super::remote::{LineArgs, ref_name, report};
 use super::{Context, Done};
 use crate::base::Stopwatch;
 use crate::remote::{self, Publishing, Pushed, Remote, Rules};
-use crate::store::Store;
-use crate::store::{RefName, StoreError};
+use crate::store::{RefName, Store, StoreError};
+use crate::trust::Signer;
 
 /// `mkimage push`: moves refs of another store or site, after all that they lead to.
 #[derive(Args, Debug)]
@@ -49,9 +49,11 @@ pub fn run(context: &Context, arguments: &Push) -> Done {
     let rules = Rules { force: arguments.force, expect: expected(&store, arguments)?, prune: false };
     let site = arguments.site.as_ref().map(|site| site.parse());
     let site = site.transpose().map_err(|problem: String| Failure::new(Kind::Usage, problem))?;
-    let signer = arguments.signing.signer()?;
+    let signers = arguments.signing.signers()?;
+    let signers: Vec<&dyn Signer> = signers.iter().map(|signer| &**signer).collect();
     let lifetime_seconds = arguments.expires * 24 * 3600;
-    let publishing = signer.as_deref().map(|signer| Publishing { signer, site, lifetime_seconds });
+    let publishing = Publishing { signers: &signers, site, lifetime_seconds };
+    let publishing = (!signers.is_empty()).then_some(publishing);
     let line = arguments.line.line(context)?;
     let outcome = remote::push(&store, &mut remote, &pushed, &rules, publishing.as_ref(), &line)?;
     report(context, &outcome, watch)?;

@@ -54,10 +54,10 @@ impl Told {
 }
 
 fn disk_with_two() -> MemoryDevice {
-    let bytes = Kit::get().fresh(1);
+    let bytes = Kit::of(1).fresh(1);
     let device = MemoryDevice::new(bytes.len() as u64);
     device.write_at(0, &bytes).expect("written");
-    let _ = slots::stage(&device, None, &Kit::get().image(2), &one()).expect("staged");
+    let _ = slots::stage(&device, None, &Kit::of(1).image(2), &one()).expect("staged");
     slots::confirm(&device, None, &one()).expect("confirmed");
     device
 }
@@ -95,17 +95,17 @@ fn else_the_root_hash_that_was_booted_says_it() {
 fn a_file_is_updated_past_the_cache_and_keeps_its_holes() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
     let path = folder.path().join("disk.img");
-    sparse(&path, &Kit::get().fresh(1));
+    sparse(&path, &Kit::of(1).fresh(1));
     let allocated = || std::fs::metadata(&path).expect("the image").blocks() * 512;
     let before = allocated();
     {
         let disk = Disk::change(&path).expect("opened");
         assert_eq!(disk.running(None).expect("a file"), None);
-        let staged = slots::stage(disk.device(), None, &Kit::get().image(2), &one()).expect("staged");
+        let staged = slots::stage(disk.device(), None, &Kit::of(1).image(2), &one()).expect("staged");
         assert_eq!(staged.slot, Slot::B);
         slots::confirm(disk.device(), None, &one()).expect("confirmed");
         // Version 2 has a file that 3 lacks: what is left over is no block any more.
-        let staged = slots::stage(disk.device(), None, &Kit::get().image(3), &one()).expect("staged");
+        let staged = slots::stage(disk.device(), None, &Kit::of(1).image(3), &one()).expect("staged");
         assert_eq!(staged.slot, Slot::A);
         let status = slots::status(disk.device(), true, &one()).expect("read");
         assert!(status.slots.iter().all(|slot| slot.verified == Some(true)), "{status:?}");

@@ -25,16 +25,16 @@ pub fn loader() -> Vec<u8> {
 }
 
 impl Kit {
-    /// Returns the one store of all tests, which only read it.
-    pub fn get() -> &'static Kit {
-        static KIT: OnceLock<Kit> = OnceLock::new();
-        KIT.get_or_init(Kit::new)
+    /// Returns the store of all tests of a disk layout.
+    pub fn of(layout: u32) -> &'static Kit {
+        static KITS: [OnceLock<Kit>; 2] = [const { OnceLock::new() }; 2];
+        KITS[layout as usize - 1].get_or_init(|| Kit::new(layout))
     }
 
-    fn new() -> Kit {
+    fn new(layout: u32) -> Kit {
         let folder = folder();
         let store = Store::open(folder.path().join("store")).expect("opened");
-        let commits = (1..=5).map(|version| put(&store, version, "app", 1 << 20)).collect();
+        let commits = (1..=5).map(|version| put(&store, version, "app", (layout, 1 << 20))).collect();
         Kit { store, commits, _folder: folder }
     }
 
@@ -65,14 +65,15 @@ pub fn one() -> Job {
     Job::quiet(1)
 }
 
-/// Puts a version and publishes it under `NAME/vVERSION`.
-pub fn put(store: &Store, version: u32, app: &str, slot_size: u64) -> CommitId {
+/// Puts a version and publishes it under `NAME/vVERSION`; `disk` is its layout and the size of its slots.
+pub fn put(store: &Store, version: u32, app: &str, (layout, slot_size): (u32, u64)) -> CommitId {
     let transaction = store.begin(&job());
     let tree = tree(&transaction, version);
     let boot = boot(&transaction, version);
     let commit = Commit {
         boot: Some(boot),
         disk: DiskSpec {
+            layout,
             slot_size: Some(slot_size),
             uki_size: Some(64 << 10),
             data_size: 8 << 20,

@@ -7,6 +7,7 @@ use std::io;
 
 use mkimage::base::Job;
 use mkimage::boot::command_line::{self, VerityRoot};
+use mkimage::boot::slots::record::{self, Record};
 use mkimage::boot::uki;
 use mkimage::disk::{BlockDevice, Window, verity};
 
@@ -112,6 +113,8 @@ pub enum End {
 pub struct Model {
     pub versions: BTreeMap<u32, Version>,
     pub loader: Vec<u8>,
+    /// The disk layout: 1 has systemd-boot, 2 our own loader.
+    pub layout: u32,
 }
 
 struct Entry {
@@ -267,6 +270,9 @@ impl Model {
         if let Err(why) = self.check_loader(&fat) {
             return Boot::Nothing { why };
         }
+        if self.layout == 2 {
+            return self.boot_by_records(disk);
+        }
         let mut entries = self.entries(&fat);
         entries.sort_by(|one, other| {
             let failed = |entry: &Entry| entry.left == Some(0);
@@ -284,6 +290,35 @@ impl Model {
             Some(partition) => Boot::Up { version, partition, left: entry.left },
             None => Boot::Panics { version, left: entry.left },
         }
+    }
+
+    /// Does what our own loader does: the slots in the order of the newest record, the first whose kernel image
+    /// has its digest. A slot that gives way costs no boot.
+    fn boot_by_records(&self, disk: &State<'_>) -> Boot {
+        let (start, _) = partitions(disk)["esp"];
+        let Some(record) = newest_record(disk) else {
+            return Boot::Nothing { why: "no record and no seal is sound".to_owned() };
+        };
+        for attempt in record.attempts(true).into_iter().flatten() {
+            let entry = &record.entries[attempt.slot];
+            let uki = disk.bytes(start + entry.first_sector as usize * SECTOR, entry.size_bytes as usize);
+            if blake3::hash(&uki).as_bytes() != &entry.digest {
+                continue;
+            }
+            let known = self.versions.iter().find(|(_, version)| uki == version.uki);
+            let left = match entry.state {
+                record::State::Trial { left, .. } => Some(left),
+                _ => None,
+            };
+            let Some((&version, known)) = known else {
+                return Boot::Hangs { entry: format!("slot {}", attempt.slot), left };
+            };
+            return match self.root(disk, &known.root) {
+                Some(partition) => Boot::Up { version, partition, left },
+                None => Boot::Panics { version, left },
+            };
+        }
+        Boot::Nothing { why: "no slot can be started".to_owned() }
     }
 
     fn check_loader(&self, fat: &Fat<'_, '_>) -> Result<(), String> {
@@ -348,7 +383,7 @@ impl Model {
             };
             match left {
                 Some(1..) => {
-                    for (sector, bytes) in count_down(&disk) {
+                    for (sector, bytes) in count_down(&disk, self.layout) {
                         disk.changed.insert(sector, bytes);
                     }
                 }
@@ -364,9 +399,33 @@ fn quiet() -> &'static Job {
     JOB.get_or_init(|| Job::quiet(1))
 }
 
+/// Returns what our own loader goes by.
+fn newest_record(disk: &State<'_>) -> Option<Record> {
+    let (start, _) = partitions(disk)["esp"];
+    let sector = |number: u64| -> [u8; SECTOR] {
+        disk.bytes(start + number as usize * SECTOR, SECTOR).try_into().expect("a sector")
+    };
+    let records = record::RECORD_SECTORS.map(|number| Record::decode(&sector(number)).ok());
+    let seals = || record::SEAL_SECTORS.map(|number| record::decode_seal(&sector(number)).ok());
+    Record::newest(records).or_else(|| Record::recovered(seals()))
+}
+
+/// Counts a try: returns the sectors that change.
+pub fn count_down(disk: &State<'_>, layout: u32) -> Vec<(usize, [u8; SECTOR])> {
+    if layout == 1 {
+        return count_by_name(disk);
+    }
+    let record = newest_record(disk).expect("a record");
+    let counts = record.attempts(true).into_iter().flatten().find(|attempt| attempt.counts);
+    let counted = record.counted(counts.expect("a slot on trial").slot);
+    let (start, _) = partitions(disk)["esp"];
+    let place = start / SECTOR + record::RECORD_SECTORS[counted.place()] as usize;
+    vec![(place, counted.encode())]
+}
+
 /// Counts a try as systemd-boot does through EDK2's FAT driver: the entry on trial gets a new name behind all
 /// others, its old one is marked as deleted, and the directories above get a new time.
-pub fn count_down(disk: &State<'_>) -> Vec<(usize, [u8; SECTOR])> {
+fn count_by_name(disk: &State<'_>) -> Vec<(usize, [u8; SECTOR])> {
     let fat = Fat::open(disk);
     let folder = fat.directory(&["EFI", "Linux"]).expect("EFI/Linux");
     let at = fat.offset(folder);

@@ -7,22 +7,27 @@ use super::kit::{Kit, put};
 use crate::tool::{fail_with, mkimage, run, succeed};
 
 struct Disk {
+    layout: u32,
     path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Disk {
-    /// Makes an image file with v1 in slot A.
     fn new() -> Disk {
+        Disk::of(1)
+    }
+
+    /// Makes an image file with v1 in slot A.
+    fn of(layout: u32) -> Disk {
         let folder = crate::store::folder();
         let path = folder.path().join("disk.img");
-        std::fs::write(&path, Kit::get().fresh(1)).expect("written");
-        Disk { path, _folder: folder }
+        std::fs::write(&path, Kit::of(layout).fresh(1)).expect("written");
+        Disk { layout, path, _folder: folder }
     }
 
     fn call(&self, verb: &str, more: &[&str]) -> Command {
         let mut command = mkimage([verb]);
-        command.env("MKIMAGE_STORE", Kit::get().store.path()).arg(&self.path).args(more);
+        command.env("MKIMAGE_STORE", Kit::of(self.layout).store.path()).arg(&self.path).args(more);
         command
     }
 
@@ -37,7 +42,15 @@ impl Disk {
 
 #[test]
 fn an_image_is_updated_confirmed_and_rolled_back() {
-    let disk = Disk::new();
+    a_disk_lives(&Disk::of(1));
+}
+
+#[test]
+fn an_image_with_our_own_loader_is_updated_confirmed_and_rolled_back() {
+    a_disk_lives(&Disk::of(2));
+}
+
+fn a_disk_lives(disk: &Disk) {
     let said = disk.say("status", &["--verify"]);
     assert!(said.contains("slot-a: confirmed, generation 1"), "{said}");
     assert!(said.contains("app 1.0") && said.contains("(app/v1)") && said.contains("(verified)"), "{said}");
@@ -68,7 +81,12 @@ fn an_image_is_updated_confirmed_and_rolled_back() {
 
 #[test]
 fn inspect_and_the_checkers_of_file_systems_agree_with_an_updated_image() {
-    let disk = Disk::new();
+    for layout in [1, 2] {
+        checkers_agree(&Disk::of(layout));
+    }
+}
+
+fn checkers_agree(disk: &Disk) {
     disk.say("update", &["app/v2"]);
     disk.say("confirm", &[]);
     disk.say("update", &["app/v3"]);
@@ -143,11 +161,11 @@ fn an_update_over_the_only_sound_slot_is_refused() {
 
 #[test]
 fn sizes_names_and_processors_are_checked_before_anything_is_touched() {
-    let kit = Kit::get();
+    let kit = Kit::of(1);
     let disk = Disk::new();
     let store = &kit.store;
-    put(store, 1, "other", 1 << 20);
-    put(store, 7, "app", 64 << 20);
+    put(store, 1, "other", (1, 1 << 20));
+    put(store, 7, "app", (2, 64 << 20));
     large(store);
     let before = std::fs::read(&disk.path).expect("read");
     let said = fail_with(2, &mut disk.call("update", &["other/v1"]));
@@ -158,7 +176,7 @@ fn sizes_names_and_processors_are_checked_before_anything_is_touched() {
     let said = fail_with(8, &mut disk.call("update", &["app/large"]));
     assert!(said.contains("slot-b has room for 1 MiB") && said.contains("disk.slot_size"), "{said}");
     assert!(std::fs::read(&disk.path).expect("read") == before, "something was written");
-    // Another size of slots in the recipe is no obstacle as long as the content fits.
+    // Another size of slots or another loader in the recipe is no obstacle as long as the content fits.
     disk.say("update", &["app/v7"]);
     disk.say("update", &["other/v1", "--other-image"]);
     assert_eq!(disk.status()["slots"][1]["name"], "other");
@@ -172,7 +190,7 @@ fn large(store: &mkimage::store::Store) {
     let mut root = mkimage::tree::Directory::default();
     add_file(&transaction, &mut root, "/large", &noise(9, 2 << 20));
     let tree = transaction.put_tree(&job(), &root.seal().expect("sealed")).expect("put");
-    let mut commit = store.read_commit(&Kit::get().commits[1]).expect("read");
+    let mut commit = store.read_commit(&Kit::of(1).commits[1]).expect("read");
     commit.tree = tree;
     commit.disk.slot_size = Some(8 << 20);
     let id = transaction.put_commit(&commit).expect("put");
