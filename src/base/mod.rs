@@ -17,10 +17,13 @@
 pub mod base64;
 pub mod capability;
 pub mod clock;
+pub mod endpoint;
+pub mod event;
 pub mod fs;
 pub mod heartbeat;
 pub mod id;
 pub mod job;
+pub mod jobserver;
 pub mod message;
 pub mod nearest;
 pub mod parallel;
@@ -30,10 +33,12 @@ pub mod publish;
 pub mod units;
 
 pub use clock::Stopwatch;
+pub use endpoint::{Endpoint, Scheme};
+pub use event::{Event, Reporter};
 pub use fs::FileError;
 pub use heartbeat::Heartbeat;
 pub use id::{BlobId, CommitId, Digest, StepKey, TreeId};
-pub use job::{Cancelled, Event, Job, Reporter, Step};
+pub use job::{Cancelled, Job, Step};
 pub use message::whole;
 pub use path::{ImagePath, Name, PathError};
 pub use process::ProcessName;

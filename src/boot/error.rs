@@ -19,6 +19,9 @@ pub enum BootError {
     /// A sound PE image that is no unified kernel image of ours.
     #[error("the PE image has no section {section}: it is no unified kernel image of mkimage")]
     NotOurs { section: &'static str },
+    /// The section that says where an image came from can't be read.
+    #[error("reading where the image came from (.origin): {problem} (at byte {offset})")]
+    Origin { offset: usize, problem: String },
     /// Text that firmware, stub or kernel would misread.
     #[error("the {what} of a unified kernel image {problem}")]
     Text { what: &'static str, problem: String },

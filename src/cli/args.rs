@@ -7,8 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::bisect::Bisect;
 use super::commands::completion::{Complete, Completion};
+use super::commands::depfile::DepfileArgs;
 use super::commands::diff::Diff;
+use super::commands::events::Events;
 use super::commands::log::Log;
+use super::commands::paranoid::ParanoidArgs;
 use super::commands::promote::Promote;
 use super::commands::refs::Refs;
 use super::commands::show::Show;
@@ -48,6 +51,9 @@ pub struct Global {
     /// Write events as JSON lines to a file, or to an open file descriptor by its number
     #[arg(long, global = true, value_name = "FILE|FD", value_parser = NonEmptyStringValueParser::new())]
     pub events: Option<String>,
+    /// Write a timeline of the work in the Chrome trace format: who did what, when, for how long
+    #[arg(long, global = true, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Colour of messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
@@ -79,7 +85,7 @@ pub enum Command {
     /// Print the reference of the recipe language, in Markdown
     Reference,
     /// Boot an image in a virtual machine, with the app's ports forwarded
-    Run(Run),
+    Run(super::commands::run::Run),
     /// Show what an image holds: partitions, slots, filesystems, hashes
     Inspect(Inspect),
     /// Show what the slots of a disk hold, which one boots next, and why
@@ -127,6 +133,8 @@ pub enum Command {
     Completion(Completion),
     #[command(hide = true)]
     Complete(Complete),
+    /// Describe the lines that `--events` writes
+    Events(Events),
     /// Make and show the keys that sign what a site holds
     Key(super::commands::Key),
     /// Move refs of another store or site to commits of this one, after all that these lead to
@@ -139,8 +147,18 @@ pub enum Command {
     Mirror(super::commands::Mirror),
     /// Name other stores and sites, and ask them for their refs
     Remote(super::commands::RemoteVerbs),
+    /// List what an image is made of, in a form that other tools read: packages, licences, files with their hashes
+    Sbom(super::commands::sbom::Sbom),
+    /// Draw one page about an image: its disk, what takes the space, what changed, where the time went
+    Report(super::commands::report::Report),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
+    /// Check an image against itself, against another, or against what others state of it
+    Verify(super::commands::Verify),
+    /// Prove that two images hold the same commit, whatever file, size or container they came in
+    Same(super::commands::Same),
+    /// Build an image again from what it says of itself, and compare
+    Rebuild(super::commands::Rebuild),
     /// Exchange commits with OSTree repositories
     Ostree(super::commands::ostree::Ostree),
 }
@@ -186,6 +204,10 @@ pub struct Build {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
+    #[command(flatten)]
+    pub paranoid: ParanoidArgs,
 }
 
 #[derive(Args, Debug)]
@@ -200,6 +222,8 @@ pub struct Compose {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]
@@ -230,6 +254,8 @@ pub struct Lock {
     /// Show what would change, and write nothing
     #[arg(long)]
     pub diff: bool,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]
@@ -251,47 +277,6 @@ pub struct Vendor {
     pub output: PathBuf,
     #[command(flatten)]
     pub packages: PackageArgs,
-}
-
-#[derive(Args, Debug)]
-pub struct Run {
-    /// Disk image
-    #[arg(value_name = "IMAGE")]
-    pub image: PathBuf,
-    /// Forward a port: HOST:GUEST, or GUEST for a free port of this machine [default: the app's ports]
-    #[arg(long, short, value_name = "[HOST:]GUEST")]
-    pub port: Vec<String>,
-    /// Give the app an environment variable
-    #[arg(long, short, value_name = "NAME=VALUE")]
-    pub env: Vec<String>,
-    /// Memory of the machine
-    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
-    pub memory: String,
-    /// Processors of the machine
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub cpus: u32,
-    /// How the processor is run; `auto` tries KVM with a time limit and falls back to TCG
-    #[arg(long, value_name = "WHICH", default_value = "auto")]
-    pub accel: Accelerator,
-    /// Leave the image as it is: what the machine writes is dropped at the end
-    #[arg(long)]
-    pub snapshot: bool,
-    /// Get this path from the first forwarded port, print the answer, and power the machine off
-    #[arg(long, value_name = "PATH")]
-    pub fetch: Option<String>,
-    /// Power the machine off once its console says this
-    #[arg(long, value_name = "TEXT")]
-    pub until: Option<String>,
-    /// Give up when `--fetch` and `--until` have not come true in this time
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    pub timeout: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Accelerator {
-    Auto,
-    Kvm,
-    Tcg,
 }
 
 #[derive(Args, Debug)]

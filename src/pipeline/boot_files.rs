@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::error::{PipelineError, Result};
 use super::packages::Unpacking;
 use super::step::KeyBuilder;
-use crate::archive::{Digesting, Limits, scan};
+use crate::archive::{Digesting, Input, InputKind, Inputs, Limits, scan};
 use crate::base::job::Unit;
 use crate::base::{Digest, FileError, ImagePath, Job, StepKey, fs};
 use crate::boot::initrd::{self, InitrdParts};
@@ -25,7 +25,7 @@ use crate::recipe::plan::{
     BarePackagePlan, KernelPlan, KernelSource, LoaderProgram, LoaderSource, Origin, Plan,
 };
 use crate::store::{Transaction, TreeRef};
-use crate::tree::{ContentSink, ContentSource, Directory, File, Metadata, Node};
+use crate::tree::{Content, ContentSink, ContentSource, Directory, File, Metadata, Node};
 
 /// Version of the step that makes boot files: a change of what it does needs a new one.
 const STEP: &str = "boot files 1";
@@ -229,21 +229,29 @@ pub fn own_loader(plan: &Plan) -> Result<Option<Vec<u8>>> {
     Ok(Some(loader::image()?))
 }
 
-/// Digests what boots and comes from the host, where the plan names such: for the key of the whole.
-pub fn host_digests(plan: &Plan, job: &Job) -> Result<Vec<Digest>> {
-    let mut digests = Vec::new();
+/// Reads and digests what boots and comes from the host, where the plan names such.
+pub fn host_inputs(plan: &Plan, job: &Job) -> Result<Vec<Inputs>> {
+    let mut all = Vec::new();
     if let LoaderSource::Host { loader, stub } = &plan.boot.loader {
         for path in loader.iter().chain([stub]) {
-            digests.push(Digest::of(&read(path, plan.boot.origin.as_ref())?));
+            all.push(program_inputs(path, &read(path, plan.boot.origin.as_ref())?));
         }
     }
     if let Some(kernel) = &plan.kernel
         && let KernelSource::Host { image, modules } = &kernel.source
     {
-        digests.push(Digest::of(&read(image, Some(&kernel.origin))?));
-        digests.extend(modules.as_ref().map(|folder| modules_digest(folder, job)).transpose()?);
+        all.push(program_inputs(image, &read(image, Some(&kernel.origin))?));
+        if let Some(folder) = modules {
+            let scanned = scan(folder, &Limits::default(), &Digesting, job);
+            all.push(scanned.map_err(PipelineError::Archive)?.1);
+        }
     }
-    Ok(digests)
+    Ok(all)
+}
+
+fn program_inputs(path: &Path, bytes: &[u8]) -> Inputs {
+    let kind = InputKind::File { content: Content::of(bytes), executable: false };
+    Inputs { root: path.to_owned(), entries: vec![Input { path: PathBuf::new(), kind }] }
 }
 
 fn modules_digest(folder: &Path, job: &Job) -> Result<Digest> {
@@ -279,8 +287,17 @@ fn read_file_of_host(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads the binary of PID 1.
 pub fn read_init(path: &Path) -> Result<Vec<u8>> {
+    read_program(path, |path| PipelineError::NoInit { path })
+}
+
+/// Reads the binary of the agent that updates machines.
+pub fn read_agent(path: &Path) -> Result<Vec<u8>> {
+    read_program(path, |path| PipelineError::NoAgent { path })
+}
+
+fn read_program(path: &Path, missing: fn(PathBuf) -> PipelineError) -> Result<Vec<u8>> {
     let bytes = read_file_of_host(path).map_err(|error| match error {
-        PipelineError::File(error) if error.is_missing() => PipelineError::NoInit { path: path.to_owned() },
+        PipelineError::File(error) if error.is_missing() => missing(path.to_owned()),
         error => error,
     })?;
     if !bytes.starts_with(b"\x7fELF") {

@@ -73,16 +73,34 @@ pub enum PipelineError {
     NoKernel,
     #[error("{origin}: {packages} has no {path}")]
     NotInPackage { path: String, packages: String, origin: Origin },
+    #[error("it can't be built again: {problem}")]
+    NotRebuildable { problem: String },
+    #[error(
+        "inputs are missing:{}",
+        missing.iter().map(|input| format!("\n  {input}")).collect::<String>()
+    )]
+    MissingInputs { missing: Vec<String> },
     #[error("the lock {}: {problem}", path.display())]
     Lock { path: PathBuf, problem: String },
     #[error("{} is not there: run `mkimage lock` first", path.display())]
     NoLock { path: PathBuf },
+    #[error("there is no agent at {}", path.display())]
+    NoAgent { path: PathBuf },
+    #[error("{origin}: the key of the site, {}: {problem}", path.display())]
+    UpdateKey { path: PathBuf, problem: String, origin: Origin },
     #[error("{}: PID 1 of app images is not there", path.display())]
     NoInit { path: PathBuf },
     #[error("{} can't be PID 1 of app images: {problem}", path.display())]
     Init { path: PathBuf, problem: &'static str },
     #[error("SOURCE_DATE_EPOCH is {value:?}, expected a number of seconds from 0 to {limit}")]
     Epoch { value: String, limit: u64 },
+    #[error(
+        "a second build under another host gave other bytes:{}",
+        differences.iter().map(|difference| format!("\n  {difference}")).collect::<String>()
+    )]
+    NotReproduced { differences: Vec<String> },
+    #[error("{} can't be a line of the dependency file {}: {problem}", name.display(), depfile.display())]
+    Depfile { depfile: PathBuf, name: PathBuf, problem: &'static str },
     #[error("{origin}: cannot take {}", path.display())]
     BootFile { path: PathBuf, origin: Origin, source: Box<PipelineError> },
     #[error("cannot write the image to {}", path.display())]

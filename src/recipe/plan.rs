@@ -22,6 +22,8 @@ pub struct Plan {
     pub kernel: Option<KernelPlan>,
     pub boot: BootPlan,
     pub disk: DiskPlan,
+    /// How machines of this image update themselves. Absent: they don't.
+    pub update: Option<UpdatePlan>,
     /// Every variable with the value it got, for provenance: sorted by name, as recipe text.
     pub variables: BTreeMap<String, String>,
     /// Every recipe text that was read: name as shown in messages, and the text. The main one first.
@@ -147,6 +149,8 @@ pub struct AppPlan {
     pub stop_signal: String,
     pub stop_timeout_seconds: u32,
     pub health: Option<HealthPlan>,
+    pub configuration: Option<ConfigurationPlan>,
+    pub log: Option<LogPlan>,
     /// What of the libraries comes along that the app needs.
     pub closure: Option<Closure>,
     pub origin: Origin,
@@ -190,6 +194,36 @@ pub enum HealthCheck {
     Tcp { port: u16 },
     /// This command returns 0.
     Command(Vec<String>),
+}
+
+/// `configuration { … }` in an app: what it is told at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigurationPlan {
+    /// In the order in which they are asked.
+    pub metadata: Vec<MetadataSource>,
+    /// How long the app waits for metadata.
+    pub wait_seconds: u32,
+    /// Whether the app is not started without metadata.
+    pub required: bool,
+    /// Names of credentials that the app gets as files.
+    pub credentials: Vec<String>,
+}
+
+/// A place of cloud metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataSource {
+    Ec2,
+    Nocloud,
+    ConfigDrive,
+}
+
+/// `log { … }` in an app: where its output goes besides the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    /// `tcp://HOST:PORT` for syslog, `http://…` for a collector. `None`: only where the machine is told one.
+    pub address: Option<String>,
+    /// Most bytes of lines that wait for the collector.
+    pub buffer: Bytes,
 }
 
 /// `tree "NAME" { … }`: a directory or archive laid into the image.
@@ -508,4 +542,32 @@ pub struct DiskPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filesystem {
     Ext4,
+}
+
+/// `update { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdatePlan {
+    /// Address of the site.
+    pub from: String,
+    /// The ref there.
+    pub reference: String,
+    /// Host file with the keys that may sign, one a line.
+    pub key: std::path::PathBuf,
+    pub threshold: u32,
+    pub interval_seconds: u32,
+    pub jitter_seconds: u32,
+    /// `HH:MM-HH:MM`, UTC.
+    pub window: Option<String>,
+    /// `N%` or `N% after 1h`, the first ones first.
+    pub rings: Vec<String>,
+    pub reboot: UpdateReboot,
+    pub origin: Origin,
+}
+
+/// When a machine reboots into an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateReboot {
+    WhenTold,
+    Window,
+    AtOnce,
 }

@@ -5,7 +5,9 @@ mod build;
 mod changes;
 mod check;
 pub(super) mod completion;
+pub(super) mod depfile;
 pub(super) mod diff;
+pub(super) mod events;
 mod format;
 mod fsck;
 pub(super) mod gc;
@@ -15,25 +17,35 @@ mod lock;
 pub(super) mod log;
 mod look;
 pub(super) mod ostree;
+pub(super) mod paranoid;
 mod patch;
 pub(super) mod promote;
 mod pull;
 mod push;
 pub(super) mod refs;
+mod rebuild;
 mod remote;
-mod run;
+pub(super) mod report;
+pub(super) mod run;
+mod same;
+pub(super) mod sbom;
 pub(super) mod show;
 pub(super) mod status;
 pub(super) mod store;
+mod subject;
 pub(super) mod tag;
 pub(super) mod turn;
 pub(super) mod undo;
 pub(super) mod update;
+mod verify;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
 pub use push::Push;
+pub use rebuild::{Carried, Rebuild};
 pub use remote::RemoteVerbs;
+pub use same::Same;
+pub use verify::Verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -90,13 +102,19 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Completion(arguments) => completion::script(context, &arguments),
         Command::Complete(arguments) => completion::complete(context, &arguments),
+        Command::Events(arguments) => events::run(context, &arguments),
         Command::Key(arguments) => key::run(context, &arguments),
         Command::Push(arguments) => push::run(context, &arguments),
         Command::Pull(arguments) => pull::pull(context, &arguments),
         Command::Clone(arguments) => pull::clone(context, &arguments),
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
+        Command::Report(arguments) => report::run(context, &arguments),
+        Command::Sbom(arguments) => sbom::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
+        Command::Verify(arguments) => verify::run(context, &arguments),
+        Command::Same(arguments) => same::run(context, &arguments),
+        Command::Rebuild(arguments) => rebuild::run(context, &arguments),
         Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }
@@ -169,20 +187,26 @@ impl Context {
             packages: settings,
             init: match init {
                 Some(init) => init,
-                None => beside_this_program()?,
+                None => beside_this_program("mkimage-init")?,
+            },
+            agent: match std::env::var_os("MKIMAGE_AGENT").filter(|path| !path.is_empty()) {
+                Some(agent) => agent.into(),
+                None => beside_this_program("mkimage-agent")?,
             },
             epoch: source_date_epoch(environment("SOURCE_DATE_EPOCH"))
                 .map_err(|error| self.failure(error))?,
             scratch: std::env::temp_dir(),
             annotations: std::collections::BTreeMap::new(),
+            depfile: None,
+            base: None,
         })
     }
 }
 
-/// Returns `mkimage-init` beside this program, where `make` puts it.
-fn beside_this_program() -> Result<PathBuf, Failure> {
+/// Returns a program of images beside this one, where `make` puts it.
+fn beside_this_program(name: &str) -> Result<PathBuf, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::of(Kind::Failed, &error))?;
-    Ok(program.with_file_name("mkimage-init"))
+    Ok(program.with_file_name(name))
 }
 
 /// Opens the store at a path, or where the environment or the user's home has it.

@@ -8,6 +8,8 @@ pub(super) mod fields;
 mod inodes;
 mod packages;
 mod rows;
+mod start;
+mod update;
 mod whole;
 
 use super::ast::Block;
@@ -63,6 +65,7 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
     let program = boot::program(one(&checked, "boot"), image_architecture(&checked), &context);
     let boot = boot::boot(one(&checked, "boot"), program, kernel_fields, debian, &context);
     let disk = boot::disk(one(&checked, "disk"), program, &context);
+    let update = one(&checked, "update").map(|fields| update::update(fields, kernel_fields, &context));
     accounts::ids(&checked, &context);
     accounts::references(&checked, &context);
     whole::check(&checked, &context);
@@ -84,6 +87,10 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
         },
         boot: boot?,
         disk: disk?,
+        update: match update {
+            None => None,
+            Some(update) => Some(update?),
+        },
         variables: Default::default(),
         sources: Vec::new(),
     })

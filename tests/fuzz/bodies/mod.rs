@@ -16,11 +16,13 @@ mod elf;
 mod ext4;
 mod finalize;
 mod init;
+mod metadata;
 mod openpgp;
 mod ostree;
 mod packages;
 mod partitions;
 mod recipe;
+mod report;
 mod rpm;
 mod solving;
 mod store;
@@ -172,6 +174,14 @@ pub const TARGETS: &[Target] = &[
         rounds: 3000,
     },
     Target { name: "dhcp", run: init::dhcp, seeds: init::dhcp_seeds, words: &[], rounds: 4000 },
+    Target {
+        name: "metadata",
+        run: metadata::text,
+        seeds: metadata::text_seeds,
+        words: metadata::WORDS,
+        rounds: 2500,
+    },
+    Target { name: "seed", run: metadata::volume, seeds: metadata::volume_seeds, words: &[], rounds: 4000 },
     Target { name: "loader", run: init::loader, seeds: init::loader_seeds, words: boot::WORDS, rounds: 2000 },
     Target {
         name: "directory",
@@ -222,6 +232,14 @@ pub const TARGETS: &[Target] = &[
         seeds: damage::lines_seeds,
         words: damage::WORDS,
         rounds: 150,
+    },
+    Target { name: "bill", run: report::bill, seeds: report::bill_seeds, words: report::WORDS, rounds: 300 },
+    Target {
+        name: "timeline",
+        run: report::timeline,
+        seeds: report::timeline_seeds,
+        words: report::TIMELINE_WORDS,
+        rounds: 2000,
     },
 ];
 

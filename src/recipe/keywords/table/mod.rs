@@ -6,6 +6,8 @@ mod image;
 mod inodes;
 mod machine;
 mod packages;
+mod start;
+mod update;
 
 use super::patterns::ARGUMENT;
 use super::{Block, Count, Key, Kind, Label, Need};
@@ -18,6 +20,8 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     image::INCLUDE,
     app::APP,
     app::HEALTH,
+    start::CONFIGURATION,
+    start::LOG,
     app::TREE,
     inodes::FILE,
     inodes::DIRECTORY,
@@ -35,6 +39,7 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     machine::KERNEL_FILE,
     machine::BOOT,
     machine::DISK,
+    update::UPDATE,
 ];
 
 const DAY_SECONDS: i64 = 86_400;
