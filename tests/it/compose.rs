@@ -57,6 +57,7 @@ fn plan(parts: Vec<Part>) -> Plan {
             data_path: path("/data"),
             origin: None,
         },
+        update: None,
         variables: BTreeMap::new(),
         sources: Vec::new(),
     }
@@ -93,6 +94,8 @@ fn app_part(source: SourcePlan, change: impl FnOnce(&mut AppPlan)) -> Part {
         stop_signal: "SIGTERM".into(),
         stop_timeout_seconds: 10,
         health: None,
+        configuration: None,
+        log: None,
         origin: origin("app \"hello\"", 3),
     };
     change(&mut app);
