@@ -20,7 +20,8 @@ fn agent() -> PathBuf {
         .get_or_init(|| match std::env::var_os("MKIMAGE_AGENT") {
             Some(agent) => agent.into(),
             None => {
-                let (built, stripped) = (env!("CARGO_BIN_EXE_mkimage-agent"), kept("agent").join("mkimage-agent"));
+                let (built, stripped) =
+                    (env!("CARGO_BIN_EXE_mkimage-agent"), kept("agent").join("mkimage-agent"));
                 let arguments = ["--strip-all".as_ref(), "-o".as_ref(), stripped.as_os_str(), built.as_ref()];
                 succeed(&mut tool("strip", arguments));
                 stripped
@@ -34,6 +35,8 @@ struct Farm {
     folder: tempfile::TempDir,
     /// Of the image: refs of the shared store differ by it.
     name: &'static str,
+    /// Who shows the site, where it is not read from its directory.
+    server: Option<Nginx>,
 }
 
 /// What differs between versions.
@@ -49,9 +52,16 @@ struct Version<'a> {
 
 impl Farm {
     fn new(name: &'static str) -> Farm {
-        let farm = Farm { folder: tempfile::tempdir().expect("a folder"), name };
+        let farm = Farm { folder: tempfile::tempdir().expect("a folder"), name, server: None };
         succeed(&mut mkimage(["key", "generate", &farm.text("site.key")]));
         farm
+    }
+
+    /// Lets nginx show the site.
+    fn served(mut self) -> Farm {
+        std::fs::create_dir_all(self.path("site")).expect("a folder");
+        self.server = Some(Nginx::start(&self.path("site"), true));
+        self
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -131,8 +141,12 @@ boot {{
 
     /// Says a word to an agent that runs on an image file, as if its machine ran from a slot of it.
     fn agent(&self, image: &str, running: &str, words: &[&str]) -> std::process::Command {
+        let from = match &self.server {
+            Some(server) => server.address(),
+            None => format!("dir:{}", self.text("site")),
+        };
         let settings = serde_json::json!({
-            "from": format!("dir:{}", self.text("site")), "ref": "test/prod", "threshold": 1,
+            "from": from, "ref": "test/prod", "threshold": 1,
             "interval_seconds": 600, "jitter_seconds": 0, "window": null, "rings": [],
             "reboot": "when_told", "data_path": self.text("data"),
         });
@@ -179,7 +193,7 @@ fn confirm(image: &Path) {
 
 #[test]
 fn an_agent_brings_an_image_to_what_the_site_says_bit_for_bit_and_in_few_bytes() {
-    let farm = Farm::new("agent-file");
+    let farm = Farm::new("agent-file").served();
     let site = "https://updates.invalid/site";
     farm.build(site, healthy("1"), "disk.img");
     farm.push("agent-file");
@@ -239,7 +253,8 @@ fn a_commit_that_fell_back_is_left_alone_until_the_ref_moves_or_somebody_says_so
 
     use_up_the_tries(&farm.path("disk.img"));
     // PID 1 leaves a word under the root hash that it booted.
-    let root_hash = inspect(&farm.path("disk.img"))["slots"][1]["root_hash"].as_str().expect("a hash").to_owned();
+    let root_hash =
+        inspect(&farm.path("disk.img"))["slots"][1]["root_hash"].as_str().expect("a hash").to_owned();
     std::fs::create_dir_all(farm.path("data/.mkimage")).expect("a folder");
     std::fs::write(farm.path("data/.mkimage/gave-up"), format!("{root_hash} the app is not healthy\n"))
         .expect("written");

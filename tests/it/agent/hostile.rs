@@ -26,12 +26,15 @@ fn a_far_end_that_lies_or_is_away_changes_nothing_and_an_older_index_is_refused(
     farm.push("agent-lies");
     let index = farm.path("site/index");
     let older = std::fs::read(&index).expect("the index");
-    farm.build(site, healthy("2"), "second.img");
+    let second = farm.build(site, healthy("2"), "second.img");
     farm.push("agent-lies");
     let newer = std::fs::read(&index).expect("the index");
     let before = std::fs::read(farm.path("disk.img")).expect("the image");
     let unchanged = |what: &str| {
-        assert!(std::fs::read(farm.path("disk.img")).expect("the image") == before, "{what} changed the disk");
+        assert!(
+            std::fs::read(farm.path("disk.img")).expect("the image") == before,
+            "{what} changed the disk"
+        );
     };
 
     mkimage::base::fs::rename(&farm.path("site"), &farm.path("away")).expect("renamed");
@@ -42,7 +45,10 @@ fn a_far_end_that_lies_or_is_away_changes_nothing_and_an_older_index_is_refused(
     for (what, bytes) in [
         ("garbage", vec![0x5a; 70_000]),
         ("nothing", Vec::new()),
-        ("an index of nobody", String::from_utf8_lossy(&newer).replace("\"sig\":\"", "\"sig\":\"AAAA").into_bytes()),
+        (
+            "an index of nobody",
+            String::from_utf8_lossy(&newer).replace("\"sig\":\"", "\"sig\":\"AAAA").into_bytes(),
+        ),
     ] {
         std::fs::write(&index, bytes).expect("written");
         farm.refused("disk.img", "slot-a", &["upgrade"]);
@@ -53,7 +59,7 @@ fn a_far_end_that_lies_or_is_away_changes_nothing_and_an_older_index_is_refused(
     assert_eq!(farm.say("disk.img", "slot-a", &["upgrade", "--check"])["state"], "available");
     std::fs::write(&index, &older).expect("written");
     let said = farm.refused("disk.img", "slot-a", &["upgrade"]);
-    assert!(said.contains("older"), "{said}");
+    assert!(said.contains("went back"), "{said}");
     unchanged("an older index");
 
     std::fs::write(&index, &newer).expect("written");
@@ -70,10 +76,33 @@ fn a_far_end_that_lies_or_is_away_changes_nothing_and_an_older_index_is_refused(
             unchanged("a damaged bundle");
         }
     }
+    let release = farm.path("site/releases").join(&second);
+    let sound = std::fs::read(&release).expect("a release");
+    let other = sign_another_root_hash(&farm, &second);
+    for wrong in [vec![0x5a; 1000], other] {
+        std::fs::write(&release, wrong).expect("written");
+        let said = farm.refused("disk.img", "slot-a", &["upgrade"]);
+        assert!(said.contains("release"), "{said}");
+        unchanged("a release that is not this machine's");
+    }
+    std::fs::write(&release, sound).expect("written");
     let state = farm.say("disk.img", "slot-a", &["upgrade"]);
     assert!(["staged", "waiting"].contains(&state["state"].as_str().expect("a state")), "{state}");
     let facts = inspect(&farm.path("disk.img"));
-    assert_eq!((&facts["slots"][1]["verified"], &facts["slots"][0]["state"]), (&true.into(), &"blessed".into()));
+    assert_eq!(
+        (&facts["slots"][1]["verified"], &facts["slots"][0]["state"]),
+        (&true.into(), &"blessed".into())
+    );
+}
+
+/// Signs, with the right key, that the image comes out otherwise than it does: what a faulty machine would find.
+fn sign_another_root_hash(farm: &Farm, commit: &str) -> Vec<u8> {
+    use mkimage::base::Digest;
+    use mkimage::trust::{Release, SecretKey};
+    let key = SecretKey::read(&farm.path("site.key")).expect("the key");
+    let commit = commit.parse().expect("a commit");
+    let release = Release { commit, root_hash: [7; 32], uki: Digest::of(b""), uki_bytes: 1 };
+    release.sign(&[&key]).expect("signed")
 }
 
 #[test]

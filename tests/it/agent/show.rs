@@ -72,9 +72,8 @@ int main(int argc, char **argv) {
 
 #[test]
 fn a_machine_updates_itself_confirms_and_falls_back_from_what_is_sick_panics_or_hangs() {
-    let farm = Farm::new("agent-show");
-    std::fs::create_dir_all(farm.path("site")).expect("a folder");
-    let nginx = Nginx::start(&farm.path("site"), true);
+    let farm = Farm::new("agent-show").served();
+    let nginx = farm.server.as_ref().expect("nginx");
     let from = format!("http://10.0.2.2:{}", nginx.port);
     let bad = bad_app(farm.folder.path());
     farm.build(&from, healthy("1"), "disk.img");
@@ -87,7 +86,8 @@ fn a_machine_updates_itself_confirms_and_falls_back_from_what_is_sick_panics_or_
     println!("v1 to v2, a line in a file and the version: {told}");
     machine.wait(&format!("commit {} (2) in slot-b is confirmed", &second[..12]));
     let sick = Version { health: "/sick", ..healthy("3") };
-    let panics = Version { version: "4", program: &bad, arguments: &["panic"], user: "root", health: "/health" };
+    let panics =
+        Version { version: "4", program: &bad, arguments: &["panic"], user: "root", health: "/health" };
     let hangs = Version { version: "5", program: &bad, arguments: &["hang"], user: "app", health: "/health" };
     for (version, why) in [
         (sick, "fell back: the app did not become healthy in time"),
