@@ -32,9 +32,11 @@
 //! | [`image`] | a commit as the bytes of a disk, and a disk as the commit that it holds |
 //! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
+//! | [`report`] | bills of materials, a page of pictures, timelines |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
 //! | [`slots`] | a disk with two slots: status, update, rollback, switch, confirm |
 //! | [`agent`] | a machine updates itself: asks a site, fetches what it lacks, fills the other slot |
+//! | [`verify`] | an image against itself, against another, against what others state of it |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
 //!
@@ -82,6 +84,8 @@ pub mod recipe;
 #[cfg(feature = "agent")]
 pub mod remote;
 #[cfg(feature = "tool")]
+pub mod report;
+#[cfg(feature = "tool")]
 pub mod sandbox;
 #[cfg(feature = "agent")]
 pub mod slots;
@@ -89,3 +93,5 @@ pub mod slots;
 pub mod store;
 #[cfg(feature = "agent")]
 pub mod trust;
+#[cfg(feature = "tool")]
+pub mod verify;

@@ -38,6 +38,16 @@ pub enum InputKind {
 }
 
 impl Inputs {
+    /// Returns the host paths of all files that were read and all directories that were listed. Links are not
+    /// among them: they were read with the directory that they stand in.
+    pub fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let read = self.entries.iter().filter(|input| !matches!(input.kind, InputKind::Symlink { .. }));
+        read.map(|input| match input.path.as_os_str().is_empty() {
+            true => self.root.clone(),
+            false => self.root.join(&input.path),
+        })
+    }
+
     /// Returns the host paths of all files that were read.
     pub fn files(&self) -> impl Iterator<Item = PathBuf> {
         let files = self.entries.iter().filter(|input| matches!(input.kind, InputKind::File { .. }));

@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Says what was being done to which host path when the system refused.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,22 @@ pub fn create_directories(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(FileError::at("create the directory", path))
 }
 
+static IS_TURNED_AROUND: AtomicBool = AtomicBool::new(false);
+
+/// Has listings come from the host in the opposite order from now on, and files go out in the opposite order:
+/// nothing that is made may show it.
+pub fn turn_listings_around() {
+    IS_TURNED_AROUND.store(true, Ordering::Relaxed);
+}
+
+/// Puts items in the order in which this process works through those of no order.
+pub fn in_host_order<T>(mut items: Vec<T>) -> Vec<T> {
+    if IS_TURNED_AROUND.load(Ordering::Relaxed) {
+        items.reverse();
+    }
+    items
+}
+
 /// Returns the names in a directory, sorted by bytes: the host's order never gets further.
 pub fn list(path: &Path) -> Result<Vec<std::ffi::OsString>> {
     let listing = std::fs::read_dir(path).map_err(FileError::at("list", path))?;
@@ -76,6 +93,7 @@ pub fn list(path: &Path) -> Result<Vec<std::ffi::OsString>> {
     for entry in listing {
         names.push(entry.map_err(FileError::at("list", path))?.file_name());
     }
+    let mut names = in_host_order(names);
     names.sort();
     Ok(names)
 }

@@ -6,41 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::clock::Stopwatch;
 use super::parallel::Workers;
 
-/// One line of the event stream. The progress bars, the plain lines and `--events` all read it.
-#[derive(Clone, Debug, serde::Serialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-pub enum Event {
-    /// A step began. `total` counts in `unit` and is absent where it isn't known yet.
-    Started { step: String, total: Option<u64>, unit: Unit },
-    /// A step has done so much of its total.
-    Advanced { step: String, done: u64 },
-    /// A step ended. `cached` says that its result was known before.
-    Finished { step: String, cached: bool, milliseconds: u64 },
-    /// Something that a person may want to know.
-    Note { message: String },
-    /// Something that a person should look at, though the work goes on.
-    Warning { message: String },
-}
-
-/// What a step counts in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    Bytes,
-    Items,
-}
-
-/// Receives events, from any thread.
-pub trait Reporter: Send + Sync {
-    fn report(&self, event: Event);
-}
-
-/// Drops every event.
-pub struct Silent;
-
-impl Reporter for Silent {
-    fn report(&self, _: Event) {}
-}
+pub use super::event::{Event, Reporter, Silent, Unit};
 
 /// Says that the work was stopped from outside.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
@@ -58,6 +24,8 @@ pub struct Job {
 impl Job {
     /// Makes a job. Setting `cancelled` stops it at the next [`Job::check`].
     pub fn new(workers: Workers, reporter: Arc<dyn Reporter>, cancelled: Arc<AtomicBool>) -> Self {
+        let reader = reporter.clone();
+        workers.observe(move |threads| reader.report(Event::Working { threads }));
         Job { workers, reporter, cancelled }
     }
 
@@ -71,33 +39,48 @@ impl Job {
         if self.cancelled.load(Ordering::Relaxed) { Err(Cancelled) } else { Ok(()) }
     }
 
+    /// Passes an event on.
+    pub fn report(&self, event: Event) {
+        self.reporter.report(event);
+    }
+
     pub fn note(&self, message: impl Into<String>) {
-        self.reporter.report(Event::Note { message: message.into() });
+        self.report(Event::Note { message: message.into() });
     }
 
     pub fn warn(&self, message: impl Into<String>) {
-        self.reporter.report(Event::Warning { message: message.into() });
+        self.report(Event::Warning { message: message.into() });
     }
 
     /// Begins a step; it ends when the returned value is dropped.
     pub fn step(&self, name: impl Into<String>, total: Option<u64>, unit: Unit) -> Step {
-        let name = name.into();
-        self.reporter.report(Event::Started { step: name.clone(), total, unit });
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let (id, name) = (NEXT.fetch_add(1, Ordering::Relaxed), name.into());
+        self.report(Event::Started { id, step: name.clone(), total, unit });
         Step {
             reporter: self.reporter.clone(),
+            id,
             name,
+            unit,
             done: AtomicU64::new(0),
             reported: AtomicU64::new(0),
             cached: AtomicBool::new(false),
             started: Stopwatch::start(),
         }
     }
+
+    /// Says that the result of a step was known before, so that nothing is done.
+    pub fn cached(&self, name: impl Into<String>) {
+        self.step(name, None, Unit::Items).cached();
+    }
 }
 
 /// A step under way. Shared by reference among workers.
 pub struct Step {
     reporter: Arc<dyn Reporter>,
+    id: u64,
     name: String,
+    unit: Unit,
     done: AtomicU64,
     reported: AtomicU64,
     cached: AtomicBool,
@@ -113,7 +96,7 @@ impl Step {
         let done = self.done.fetch_add(amount, Ordering::Relaxed) + amount;
         let now = self.started.elapsed().as_millis() as u64 / REPORT_EVERY_MILLISECONDS;
         if now > self.reported.fetch_max(now, Ordering::Relaxed) {
-            self.reporter.report(Event::Advanced { step: self.name.clone(), done });
+            self.reporter.report(Event::Advanced { id: self.id, step: self.name.clone(), done });
         }
     }
 
@@ -126,8 +109,11 @@ impl Step {
 impl Drop for Step {
     fn drop(&mut self) {
         self.reporter.report(Event::Finished {
+            id: self.id,
             step: std::mem::take(&mut self.name),
             cached: self.cached.load(Ordering::Relaxed),
+            done: self.done.load(Ordering::Relaxed),
+            unit: self.unit,
             milliseconds: self.started.elapsed().as_millis() as u64,
         });
     }

@@ -153,6 +153,14 @@ pub fn parse(line: &str) -> Result<CommandLine, CommandLineError> {
     Ok(CommandLine { verity, wait_seconds: wait.unwrap_or(DEFAULT_WAIT_SECONDS), environment, addresses })
 }
 
+/// Returns the words behind ours, which the recipe gave: [`encode`] of them is the line again.
+pub fn further_words(line: &str) -> Vec<String> {
+    let is_last_of_ours = |word: &String| word.split_once('=').is_some_and(|(key, _)| key == VERITY_KEY);
+    let words = split(line);
+    let behind = words.iter().position(is_last_of_ours).map_or(words.len(), |at| at + 1);
+    words[behind..].to_vec()
+}
+
 fn parse_wait(value: &str) -> Result<u32, CommandLineError> {
     match value.parse() {
         Ok(seconds) if (1..=WAIT_MAX_SECONDS).contains(&seconds) => Ok(seconds),

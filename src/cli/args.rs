@@ -7,8 +7,11 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::bisect::Bisect;
 use super::commands::completion::{Complete, Completion};
+use super::commands::depfile::DepfileArgs;
 use super::commands::diff::Diff;
+use super::commands::events::Events;
 use super::commands::log::Log;
+use super::commands::paranoid::ParanoidArgs;
 use super::commands::promote::Promote;
 use super::commands::refs::Refs;
 use super::commands::show::Show;
@@ -48,6 +51,9 @@ pub struct Global {
     /// Write events as JSON lines to a file, or to an open file descriptor by its number
     #[arg(long, global = true, value_name = "FILE|FD", value_parser = NonEmptyStringValueParser::new())]
     pub events: Option<String>,
+    /// Write a timeline of the work in the Chrome trace format: who did what, when, for how long
+    #[arg(long, global = true, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Colour of messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
@@ -82,6 +88,16 @@ pub enum Command {
     Run(super::commands::run::Run),
     /// Show what an image holds: partitions, slots, filesystems, hashes
     Inspect(Inspect),
+    /// Show what the slots of a disk hold, which one boots next, and why
+    Status(super::commands::status::StatusArgs),
+    /// Write a commit into the slot of a disk that does not run, and try it at the next boot
+    Update(super::commands::update::Update),
+    /// Have the slot from before boot next
+    Rollback(super::commands::turn::Rollback),
+    /// Have a slot boot next
+    Switch(super::commands::turn::Switch),
+    /// Confirm the slot that is on trial
+    Confirm(super::commands::turn::Confirm),
     /// List the refs of the store, or remove some
     Refs(Refs),
     /// Show the moves of a ref, and what changed at each
@@ -117,6 +133,8 @@ pub enum Command {
     Completion(Completion),
     #[command(hide = true)]
     Complete(Complete),
+    /// Describe the lines that `--events` writes
+    Events(Events),
     /// Make and show the keys that sign what a site holds
     Key(super::commands::Key),
     /// Move refs of another store or site to commits of this one, after all that these lead to
@@ -129,8 +147,18 @@ pub enum Command {
     Mirror(super::commands::Mirror),
     /// Name other stores and sites, and ask them for their refs
     Remote(super::commands::RemoteVerbs),
+    /// List what an image is made of, in a form that other tools read: packages, licences, files with their hashes
+    Sbom(super::commands::sbom::Sbom),
+    /// Draw one page about an image: its disk, what takes the space, what changed, where the time went
+    Report(super::commands::report::Report),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
+    /// Check an image against itself, against another, or against what others state of it
+    Verify(super::commands::Verify),
+    /// Prove that two images hold the same commit, whatever file, size or container they came in
+    Same(super::commands::Same),
+    /// Build an image again from what it says of itself, and compare
+    Rebuild(super::commands::Rebuild),
     /// Exchange commits with OSTree repositories
     Ostree(super::commands::ostree::Ostree),
 }
@@ -176,6 +204,10 @@ pub struct Build {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
+    #[command(flatten)]
+    pub paranoid: ParanoidArgs,
 }
 
 #[derive(Args, Debug)]
@@ -190,6 +222,8 @@ pub struct Compose {
     /// Note something in the commit, such as who built it; no byte of the image depends on it
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotate: Vec<String>,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]
@@ -220,6 +254,8 @@ pub struct Lock {
     /// Show what would change, and write nothing
     #[arg(long)]
     pub diff: bool,
+    #[command(flatten)]
+    pub depfile: DepfileArgs,
 }
 
 #[derive(Args, Debug)]

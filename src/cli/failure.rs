@@ -8,6 +8,7 @@ use crate::base::{FileError, whole};
 use crate::compose::{ComposeError, Problem};
 use crate::packages::{FetchProblem, PackagesError};
 use crate::pipeline::PipelineError;
+use crate::report::ReportError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
@@ -169,6 +170,20 @@ impl From<FileError> for Failure {
     fn from(error: FileError) -> Self {
         let kind = if error.is_missing() { Kind::NotFound } else { Kind::Failed };
         Failure::of(kind, &error)
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Store(error) => error.into(),
+            ReportError::Content(error) => StoreError::from(error).into(),
+            ReportError::Image(error) => error.into(),
+            error @ (ReportError::Timeline { .. } | ReportError::TooMany { .. }) => {
+                Failure::of(Kind::Input, &error)
+            }
+            error => Failure::of(Kind::Failed, &error),
+        }
     }
 }
 
@@ -343,6 +358,10 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::NoInit { .. } | PipelineError::NoAgent { .. } | PipelineError::NoLock { .. } => {
             Kind::NotFound
         }
+        PipelineError::NotRebuildable { .. } => Kind::Input,
+        PipelineError::MissingInputs { .. } => Kind::NotFound,
+        PipelineError::Depfile { .. } => Kind::Input,
+        PipelineError::NotReproduced { .. } => Kind::Failed,
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),
         PipelineError::Cancelled(_) => Kind::Interrupted,

@@ -1,4 +1,5 @@
-//! Readers of the event stream: bars on a terminal, plain lines elsewhere, JSON lines on request.
+//! Readers of the event stream: bars on a terminal, plain lines elsewhere, JSON lines and a timeline on request. All
+//! of them see the same lines; a further reader is one more in the list of [`Progress::new`].
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,70 +11,111 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::args::Global;
 use super::printer::Printer;
-use crate::base::job::Unit;
+use crate::base::event::{Line, Unit, thread_number};
 use crate::base::{Event, Reporter, Stopwatch};
+use crate::report::Timeline;
 
 /// Work that is done sooner than this shows no bar: a screen that flickers tells nobody anything.
 const QUIET_START: Duration = Duration::from_millis(250);
 /// Steps that took at least this long get a line where there is no terminal.
 const LINE_WORTH: u64 = 1000;
 
-/// Passes each event to the person's reader and to the event file.
+/// Reads the lines of the event stream, one after the other, from any thread.
+pub trait Reader: Send + Sync {
+    fn read(&self, line: &Line);
+}
+
+/// Stamps each event and passes it to all readers, so that they see the same lines in the same order.
 pub struct Progress {
-    person: Option<Box<dyn Reporter>>,
-    file: Option<Mutex<File>>,
-    printer: Printer,
+    readers: Vec<Box<dyn Reader>>,
+    /// Since when, from the first line on; also what keeps lines in order.
+    started: Mutex<Option<Stopwatch>>,
 }
 
 impl Progress {
-    /// Makes the readers that the command line asks for. Fails where the event file can't be written.
-    pub fn new(global: &Global, printer: &Printer) -> std::io::Result<Arc<Self>> {
-        let person: Option<Box<dyn Reporter>> = match () {
-            () if printer.is_quiet() || printer.wants_json() => None,
-            () if std::io::stderr().is_terminal() => Some(Box::new(Bars::new())),
-            () => Some(Box::new(Lines { printer: printer.clone() })),
+    /// Makes the readers that the command line asks for, and one that notes the steps in a timeline. Fails where the
+    /// event file can't be written.
+    pub fn new(global: &Global, printer: &Printer, timeline: &SharedTimeline) -> std::io::Result<Arc<Self>> {
+        let person: Box<dyn Reader> = match () {
+            () if printer.is_quiet() || printer.wants_json() => Box::new(Warnings(printer.clone())),
+            () if std::io::stderr().is_terminal() => Box::new(Bars::new()),
+            () => Box::new(Lines(printer.clone())),
         };
-        let file = match &global.events {
-            None => None,
-            // Appending, because opening a descriptor's file anew begins at its start: what stands there stays.
-            Some(number) if number.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(std::fs::OpenOptions::new().append(true).open(format!("/proc/self/fd/{number}"))?)
-            }
-            Some(path) => Some(File::create(path)?),
-        };
-        Ok(Arc::new(Progress { person, file: file.map(Mutex::new), printer: printer.clone() }))
+        let mut readers = vec![person, Box::new(Steps(timeline.clone()))];
+        if let Some(place) = &global.events {
+            readers.push(Box::new(JsonLines(Mutex::new(event_file(place)?))));
+        }
+        Ok(Arc::new(Progress { readers, started: Mutex::default() }))
     }
 }
 
 impl Reporter for Progress {
     fn report(&self, event: Event) {
-        if let Some(file) = &self.file
-            && let Ok(mut file) = file.lock()
-            && let Ok(mut line) = serde_json::to_vec(&event)
-        {
-            line.push(b'\n');
-            let _ = file.write_all(&line);
+        let Ok(mut started) = self.started.lock() else { return };
+        let since = started.map_or_else(Default::default, |started| started.elapsed());
+        started.get_or_insert_with(Stopwatch::start);
+        let at_microseconds = since.as_micros() as u64;
+        let line = Line { at_microseconds, thread: thread_number(), event };
+        self.readers.iter().for_each(|reader| reader.read(&line));
+    }
+}
+
+/// Opens a file for events, or a descriptor by its number.
+fn event_file(place: &str) -> std::io::Result<File> {
+    match place.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Appending, because opening a descriptor's file anew begins at its start: what stands there stays.
+        true => std::fs::OpenOptions::new().append(true).open(format!("/proc/self/fd/{place}")),
+        false => File::create(place),
+    }
+}
+
+/// The event stream as JSON, a line an event. Nobody to read it is no reason to stop.
+struct JsonLines(Mutex<File>);
+
+impl Reader for JsonLines {
+    fn read(&self, line: &Line) {
+        if let (Ok(mut file), Ok(mut text)) = (self.0.lock(), serde_json::to_vec(line)) {
+            text.push(b'\n');
+            let _ = file.write_all(&text);
         }
-        match (&self.person, event) {
-            (Some(person), event) => person.report(event),
-            (None, Event::Warning { message }) => self.printer.warn(&message),
-            (None, _) => {}
+    }
+}
+
+/// The timeline of this process, which its readers share.
+pub type SharedTimeline = Arc<Mutex<Timeline>>;
+
+/// The steps, for pictures of where the time went.
+struct Steps(SharedTimeline);
+
+impl Reader for Steps {
+    fn read(&self, line: &Line) {
+        if let Ok(mut timeline) = self.0.lock() {
+            timeline.note(line);
+        }
+    }
+}
+
+/// What is said also with `--quiet` and `--json`.
+struct Warnings(Printer);
+
+impl Reader for Warnings {
+    fn read(&self, line: &Line) {
+        if let Event::Warning { message } = &line.event {
+            self.0.warn(message);
         }
     }
 }
 
 /// One line a step that took a while.
-struct Lines {
-    printer: Printer,
-}
+struct Lines(Printer);
 
-impl Reporter for Lines {
-    fn report(&self, event: Event) {
-        match event {
-            Event::Note { message } => self.printer.say(&message),
-            Event::Warning { message } => self.printer.warn(&message),
-            Event::Finished { step, cached: false, milliseconds } if milliseconds >= LINE_WORTH => {
-                self.printer.say(&format!("{step}: {:.1} s", milliseconds as f64 / 1000.0));
+impl Reader for Lines {
+    fn read(&self, line: &Line) {
+        match &line.event {
+            Event::Note { message } => self.0.say(message),
+            Event::Warning { message } => self.0.warn(message),
+            Event::Finished { step, cached: false, milliseconds, .. } if *milliseconds >= LINE_WORTH => {
+                self.0.say(&format!("{step}: {:.1} s", *milliseconds as f64 / 1000.0));
             }
             _ => {}
         }
@@ -83,7 +125,7 @@ impl Reporter for Lines {
 /// Bars on a terminal.
 struct Bars {
     all: MultiProgress,
-    bars: Mutex<HashMap<String, ProgressBar>>,
+    bars: Mutex<HashMap<u64, ProgressBar>>,
     started: Stopwatch,
 }
 
@@ -112,30 +154,31 @@ impl Bars {
     }
 }
 
-impl Reporter for Bars {
-    fn report(&self, event: Event) {
+impl Reader for Bars {
+    fn read(&self, line: &Line) {
         let Ok(mut bars) = self.bars.lock() else { return };
-        match event {
-            Event::Started { step, total, unit } => {
-                bars.insert(step, Self::bar(total, unit));
+        match &line.event {
+            Event::Started { id, total, unit, .. } => {
+                bars.insert(*id, Self::bar(*total, *unit));
             }
-            Event::Advanced { step, done } => {
-                if let Some(bar) = bars.get_mut(&step) {
+            Event::Advanced { id, step, done } => {
+                if let Some(bar) = bars.get_mut(id) {
                     if self.started.elapsed() >= QUIET_START && bar.is_hidden() | (bar.message().is_empty()) {
                         *bar = self.all.add(bar.clone());
-                        bar.set_message(step);
+                        bar.set_message(step.clone());
                     }
-                    bar.set_position(done);
+                    bar.set_position(*done);
                 }
             }
-            Event::Finished { step, .. } => {
-                if let Some(bar) = bars.remove(&step) {
+            Event::Finished { id, .. } => {
+                if let Some(bar) = bars.remove(id) {
                     bar.finish_and_clear();
                     self.all.remove(&bar);
                 }
             }
-            Event::Note { message } => self.print(&message),
+            Event::Note { message } => self.print(message),
             Event::Warning { message } => self.print(&format!("warning: {message}")),
+            _ => {}
         }
     }
 }

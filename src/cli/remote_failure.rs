@@ -25,7 +25,10 @@ impl From<RemoteError> for Failure {
 
 fn kind(error: &RemoteError) -> Kind {
     match error {
-        RemoteError::Address { .. } | RemoteError::Name { .. } | RemoteError::NoSigner { .. } => Kind::Usage,
+        RemoteError::Address { .. }
+        | RemoteError::Name { .. }
+        | RemoteError::NoSigner { .. }
+        | RemoteError::TooFewSigners { .. } => Kind::Usage,
         RemoteError::Unknown { .. } | RemoteError::NotThere { .. } | RemoteError::Missing { .. } => {
             Kind::NotFound
         }
@@ -61,6 +64,9 @@ fn hint(error: &RemoteError) -> Option<&'static str> {
         }
         RemoteError::NoSigner { .. } => {
             "`mkimage key generate FILE` makes a key; --key FILE or MKIMAGE_KEY names it"
+        }
+        RemoteError::TooFewSigners { .. } => {
+            "nothing was sent: name each key with a --key of its own; `mkimage remote show` lists those of the remote"
         }
         RemoteError::Unconditional { .. } => {
             "nothing was published: use a server that honours conditional writes (If-Match, If-None-Match)"

@@ -32,6 +32,12 @@ pub trait BlockDevice: Sync {
     fn erase_at(&self, offset: u64, length: u64) -> io::Result<()> {
         write_zeros(self, offset, length)
     }
+
+    /// Returns the first place from `offset` on where something other than zero may stand: what lies before it
+    /// reads as zero, and need not be read to know that. The length of the device where nothing does.
+    fn next_data(&self, offset: u64) -> u64 {
+        offset
+    }
 }
 
 /// Writes zeros to a range, a piece at a time.
@@ -106,6 +112,14 @@ impl BlockDevice for FileDevice {
         let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         // What can't have holes gets zeros.
         fallocate(&self.file, hole, offset, length).or_else(|_| write_zeros(self, offset, length))
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(place) => place.clamp(offset, self.size.max(offset)),
+            Err(rustix::io::Errno::NXIO) => self.size.max(offset),
+            Err(_) => offset,
+        }
     }
 }
 
@@ -200,6 +214,11 @@ impl BlockDevice for Window<'_> {
         check_range(self.size, offset, 0)?;
         check_range(self.size - offset, length, 0)?;
         self.device.erase_at(self.start + offset, length)
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        let place = self.device.next_data(self.start.saturating_add(offset));
+        place.saturating_sub(self.start).clamp(offset, self.size.max(offset))
     }
 }
 

@@ -24,6 +24,7 @@ pub mod dump;
 pub mod esp;
 pub mod ext4;
 pub mod fat;
+pub mod field;
 pub mod gpt;
 pub mod layout;
 mod sparse;

@@ -5,7 +5,6 @@
 //! is gone holds the app up. The pipe belongs to PID 1: a courier that dies takes nothing of the app with it, and
 //! the next one reads on where it stopped.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,6 +18,7 @@ use rustix::process::{Gid, Pid, Uid};
 
 use crate::collector::Collector;
 use crate::confine::give_up_everything;
+use crate::credentials::Secret;
 use crate::error::{Doing, Result, chain};
 use crate::logic::lines::{Mask, Splitter, clean, severity};
 use crate::logic::ring::Ring;
@@ -53,7 +53,7 @@ impl Courier {
         log: &Log,
         identity: Identity,
         endpoint: Option<Endpoint>,
-        secrets: &BTreeMap<String, Vec<u8>>,
+        secrets: &[Secret],
         (uid, gid): (u32, u32),
     ) -> Result<Courier> {
         let (reader, writer) = io::pipe().doing("make", "a pipe")?;

@@ -1,6 +1,5 @@
 //! Secrets as files: in memory, read-only, for the app's user alone (`CREDENTIALS_DIRECTORY`, as systemd has it).
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -17,22 +16,30 @@ const FOLDER: &str = "/run/credentials";
 /// Longest file, in bytes.
 const FILE_MAX_BYTES: usize = 1 << 20;
 
+/// A secret's name and its bytes.
+pub type Secret = (String, Vec<u8>);
+
 /// Makes the files that the recipe names of those that are there, and returns their directory and the secrets.
-/// One that is not there is told, and missing; `None`: the recipe names none.
-pub fn give(app: &App, files: Vec<(String, Vec<u8>)>) -> Result<Option<(String, BTreeMap<String, Vec<u8>>)>> {
+/// Of files of one name the last counts. One that is not there is told, and missing; `None`: the recipe names none.
+pub fn give(app: &App, files: &[Secret]) -> Result<Option<(String, Vec<Secret>)>> {
     let named = app.configuration.as_ref().map(|it| it.credentials.as_slice()).unwrap_or_default();
     if named.is_empty() {
         return Ok(None);
     }
-    let given: BTreeMap<String, Vec<u8>> =
-        files.into_iter().filter(|(name, value)| named.contains(name) && fits(name, value)).collect();
-    for name in named.iter().filter(|name| !given.contains_key(*name)) {
-        say!("credential {name}: nobody hands it over");
+    let mut given: Vec<Secret> = Vec::new();
+    for name in named {
+        match files.iter().rfind(|(found, _)| found == name) {
+            Some((_, value)) if value.len() > FILE_MAX_BYTES => {
+                say!("credential {name}: more than {FILE_MAX_BYTES} bytes, left out");
+            }
+            Some(secret) => given.push(secret.clone()),
+            None => say!("credential {name}: nobody hands it over"),
+        }
     }
     let folder = format!("{FOLDER}/{}", app.name);
     fs::create_directories(Path::new(FOLDER))?;
     std::fs::DirBuilder::new().mode(0o700).create(&folder).doing("create", &folder)?;
-    let bytes: usize = given.values().map(|value| value.len().next_multiple_of(4096)).sum();
+    let bytes: usize = given.iter().map(|(_, value)| value.len().next_multiple_of(4096)).sum();
     mounts::private(&folder, bytes + (64 << 10))?;
     for (name, value) in &given {
         let path = Path::new(&folder).join(name);
@@ -52,11 +59,4 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 
 fn own(path: &Path, app: &App) -> Result<()> {
     std::os::unix::fs::lchown(path, Some(app.uid), Some(app.gid)).doing("hand over", path.display())
-}
-
-fn fits(name: &str, value: &[u8]) -> bool {
-    if value.len() > FILE_MAX_BYTES {
-        say!("credential {name}: more than {FILE_MAX_BYTES} bytes, left out");
-    }
-    value.len() <= FILE_MAX_BYTES
 }

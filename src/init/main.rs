@@ -182,8 +182,8 @@ fn run_app(
     drop(lease);
     let found = search.map(|search| search.wait(&mut watchdog)).transpose()?.unwrap_or_default();
     let mut given = told.give(&app, &state_directory, found);
-    let mut secrets = BTreeMap::new();
-    if let Some((folder, files)) = credentials::give(&app, given.files)? {
+    let mut secrets = Vec::new();
+    if let Some((folder, files)) = credentials::give(&app, &given.files)? {
         given.environment.insert("CREDENTIALS_DIRECTORY".to_owned(), folder);
         secrets = files;
     }

@@ -178,16 +178,15 @@ fn unblock_signals() {
 /// Closes every file of this process but its standard streams and those named. Whoever owns one of the others
 /// must not use it any more.
 pub fn close_others(keep: &[BorrowedFd<'_>]) {
-    let mut kept: Vec<u32> =
-        keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).filter(|&fd| fd > 2).collect();
-    kept.sort_unstable();
     let mut first = 3;
-    for fd in kept.into_iter().chain([u32::MAX]) {
-        if fd > first {
+    loop {
+        let kept = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).filter(|&fd| fd >= first).min();
+        if kept != Some(first) {
             // SAFETY: `close_range` takes numbers only; the caller gives the files up.
-            unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
+            unsafe { libc::syscall(libc::SYS_close_range, first, kept.map_or(u32::MAX, |fd| fd - 1), 0) };
         }
-        first = fd.saturating_add(1);
+        let Some(kept) = kept else { return };
+        first = kept + 1;
     }
 }
 

@@ -14,7 +14,6 @@ use super::request::{Request, SourceRequest};
 use super::trust::{self, CLOCK_LEEWAY_SECONDS, SignatureProblem, Verified};
 use crate::base::Job;
 use crate::base::job::Unit;
-use crate::base::parallel::Workers;
 
 /// Largest index before decompression, in bytes.
 const PACKED_BYTES_MAX: u64 = 256 << 20;
@@ -43,7 +42,8 @@ pub(super) fn load_all(
         Some(request.sources.len() as u64),
         Unit::Items,
     );
-    let workers = Workers::new(request.sources.len().clamp(1, fetcher.settings().connections.max(1)));
+    let connections = request.sources.len().clamp(1, fetcher.settings().connections.max(1));
+    let workers = job.workers.or_new(connections);
     let seconds = fetcher.settings().now_seconds;
     let load = |source: &SourceRequest| {
         let suite = load(request, source, previous, seconds, fetcher, job);
@@ -121,7 +121,7 @@ impl Loading<'_> {
         self.check(&release).map_err(|problem| self.problem(problem))?;
         self.check_age(&state).map_err(|problem| self.problem(problem))?;
         let wanted = self.wanted(&release)?;
-        let workers = Workers::new(wanted.len().clamp(1, INDEXES_AT_ONCE));
+        let workers = self.job.workers.or_new(wanted.len().clamp(1, INDEXES_AT_ONCE));
         let load = |file: (&String, (Sha256, u64))| self.load_index(file.0, file.1, &release);
         let indexes = workers.try_map(wanted, load).map_err(PackagesError::of)?;
         Ok(Suite { state, indexes })

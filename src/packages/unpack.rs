@@ -187,7 +187,7 @@ pub fn largest_first<T: Send, R: Send, E: Send>(
         items.into_iter().enumerate().map(|(index, item)| (index, size_bytes(&item), item)).collect();
     order.sort_by_key(|(index, size, _)| (std::cmp::Reverse(*size), *index));
     let sizes: Vec<u64> = order.iter().map(|item| item.1).collect();
-    let shares = shares(&sizes, job.workers.count());
+    let shares = shares(&sizes, job.workers.count_for_others());
     let done = Mutex::new(Vec::with_capacity(order.len()));
     let each = |((index, _, item), share)| {
         let result = work(item, share);

@@ -79,6 +79,13 @@ pub fn write(
     Ok(vendored)
 }
 
+/// Lists the packages that requests need and that a folder holds.
+pub fn held(lock: &Lock, requests: &[Request], folder: &Path) -> Result<Vec<PathBuf>, PackagesError> {
+    let wanted = lock.select(requests)?;
+    let places = wanted.iter().flat_map(|wanted| places(wanted.package)).map(|place| folder.join(place));
+    Ok(places.filter(|path| path.is_file()).collect())
+}
+
 fn by_hash(package: &LockedPackage, folder: &Path) -> PathBuf {
     folder.join(format!("by-hash/SHA256/{}.deb", package.sha256))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::boot_files;
+use super::depfile::Depfile;
 use super::error::{PipelineError, Result};
 use super::numbers;
 use super::packages::{self, Locking, Unpacking};
@@ -19,7 +20,7 @@ use crate::base::job::Unit;
 use crate::base::{CommitId, Digest, Job, StepKey, whole};
 use crate::compose::{self, Accounts, Context, Identities, Prepared};
 use crate::image::PORTS;
-use crate::packages::{Lock, Request, Settings, Update};
+use crate::packages::{Lock, Request, Settings, Update, vendor};
 use crate::recipe::plan::{self, Architecture, BasePlan, PackagesPlan, Part, Plan};
 use crate::store::{
     self, Commit, DiskSpec, Expected, Input, InputDigest, Objects, RefChange, RefName, RefUpdate, Store,
@@ -43,12 +44,16 @@ pub struct Options {
     pub init: PathBuf,
     /// The binary of the agent that updates machines.
     pub agent: PathBuf,
-    /// What `SOURCE_DATE_EPOCH` says.
+    /// What `SOURCE_DATE_EPOCH` says: counts where the recipe names no epoch, and is noted in the commit.
     pub epoch: Option<u64>,
     /// A folder in which the sandbox may lay out a tree that is too large for memory.
     pub scratch: PathBuf,
     /// Notes that go into the commit. They change its id, and no byte of an image.
     pub annotations: BTreeMap<String, String>,
+    /// Where all that was read is written down for make.
+    pub depfile: Option<Depfile>,
+    /// The commit of the base, where that is known: else its ref is asked.
+    pub base: Option<CommitId>,
 }
 
 impl Options {
@@ -132,7 +137,7 @@ fn attempt(
         compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
     };
     let stepped = digest_steps(plan, job)?;
-    let base = plan.base.as_ref().map(|base| self::base(base, store)).transpose()?;
+    let base = plan.base.as_ref().map(|base| self::base(base, options.base, store)).transpose()?;
     let requests = requests(plan);
     let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
     let agent = match &plan.update {
@@ -152,14 +157,19 @@ fn attempt(
         accounts,
         prepared,
         stepped,
+        boot_inputs: boot_files::host_inputs(plan, job)?,
         init: init.unwrap_or_default(),
         agent,
+        own_loader: boot_files::own_loader(plan)?,
         unpacking,
     };
     let key = work.key()?;
     let transaction = store.begin(job);
     let id = match memo.commit(&key) {
-        Some(id) => id,
+        Some(id) => {
+            job.cached("compose");
+            id
+        }
         None => {
             let id = work.run(&transaction)?;
             memo.later_bytes(key, id.as_bytes().to_vec());
@@ -167,6 +177,10 @@ fn attempt(
         }
     };
     let inputs = work.host_paths();
+    // Before an image has its name: one without its dependency file would look finished to make.
+    if let Some(depfile) = &options.depfile {
+        depfile.write(work.dependencies()?)?;
+    }
     drop(work);
     let updates = reference.map(|name| RefUpdate { name: name.clone(), expected: Expected::Any, new: id });
     let committed = transaction.commit(updates.as_slice(), "compose")?;
@@ -210,10 +224,14 @@ struct Work<'a> {
     prepared: Vec<Prepared>,
     /// By the index of their part: what steps in the sandbox read of the host.
     stepped: BTreeMap<usize, Vec<Inputs>>,
+    /// What boots and comes from the host.
+    boot_inputs: Vec<Inputs>,
     /// PID 1 of app images; empty where the recipe has no kernel.
     init: Vec<u8>,
     /// What updates the machine; empty where nothing does.
     agent: Vec<u8>,
+    /// Our own boot loader, where the recipe has it and no file of its own for it.
+    own_loader: Option<Vec<u8>>,
     unpacking: Unpacking<'a>,
 }
 
@@ -225,12 +243,12 @@ struct Base {
 }
 
 /// Finds what a ref leads to now: from here on, the commit counts.
-fn base(plan: &BasePlan, store: &Store) -> Result<Base> {
+fn base(plan: &BasePlan, known: Option<CommitId>, store: &Store) -> Result<Base> {
     let failed = |source| {
         let (origin, source) = (plan.origin.clone(), Box::new(source));
         PipelineError::Base { origin, source }
     };
-    let id = store.resolve(&plan.commit).map_err(failed)?;
+    let id = known.map_or_else(|| store.resolve(&plan.commit), Ok).map_err(failed)?;
     let commit = store.read_commit(&id).map_err(failed)?;
     Ok(Base { id, commit, origin: plan.origin.to_string() })
 }
@@ -278,8 +296,9 @@ impl Work<'_> {
             if !self.agent.is_empty() {
                 key.bytes("agent", &self.agent);
             }
-            for digest in boot_files::host_digests(plan, self.job)? {
-                key.bytes("boot file", digest.as_bytes());
+            key.bytes("loader", self.own_loader.as_deref().unwrap_or_default());
+            for inputs in &self.boot_inputs {
+                key.bytes("boot file", inputs.digest().as_bytes());
             }
         }
         Ok(key.finish())
@@ -369,6 +388,7 @@ impl Work<'_> {
             _ => {}
         }
         if let Some(tree) = prepared.key.and_then(|key| self.unpacking.memo.tree(&key)) {
+            self.job.cached(part.origin().block.clone());
             return Ok(vec![compose::remembered(part, transaction.read_tree(self.job, &tree)?)]);
         }
         let context =
@@ -415,6 +435,7 @@ impl Work<'_> {
         let request = boot_files::Request {
             kernel,
             loader: &self.plan.boot.loader,
+            own_loader: self.own_loader.as_deref(),
             boot_origin: self.plan.boot.origin.as_ref(),
             command_line: &self.plan.boot.command_line,
             service: &service,
@@ -446,7 +467,7 @@ impl Work<'_> {
             name: plan.image.name.clone(),
             version: plan.image.version.clone(),
             recipe,
-            variables: plan.variables.clone(),
+            variables: self.variables(),
             lock,
             inputs: self.inputs()?,
             // The same inputs make the same commit, wherever its ref led before: the log of the ref is the
@@ -477,9 +498,10 @@ impl Work<'_> {
             let (name, size) = (format!("base {}", plan.commit), base.commit.encode().len() as u64);
             all.push(Input { name, digest: InputDigest::Blake3(base.id.0), size });
         }
-        if self.plan.kernel.is_some() {
-            let digest = InputDigest::Blake3(Digest::of(&self.init));
-            all.push(Input { name: "mkimage-init".to_owned(), digest, size: self.init.len() as u64 });
+        let own = [("mkimage-init", &self.init)].into_iter().filter(|_| self.plan.kernel.is_some());
+        for (name, bytes) in own.chain(self.own_loader.as_ref().map(|bytes| ("mkimage-loader", bytes))) {
+            let digest = InputDigest::Blake3(Digest::of(bytes));
+            all.push(Input { name: name.to_owned(), digest, size: bytes.len() as u64 });
         }
         if !self.agent.is_empty() {
             let digest = InputDigest::Blake3(Digest::of(&self.agent));
@@ -491,7 +513,16 @@ impl Work<'_> {
     }
 
     fn epoch(&self) -> u64 {
-        self.options.epoch.or(self.plan.image.epoch).unwrap_or(DEFAULT_EPOCH)
+        self.plan.image.epoch.or(self.options.epoch).unwrap_or(DEFAULT_EPOCH)
+    }
+
+    /// Returns the variables that the commit follows from: a time stamp from outside is one of them.
+    fn variables(&self) -> BTreeMap<String, String> {
+        let mut variables = self.plan.variables.clone();
+        if let (None, Some(epoch)) = (self.plan.image.epoch, self.options.epoch) {
+            variables.insert("env.SOURCE_DATE_EPOCH".to_owned(), format!("\"{epoch}\""));
+        }
+        variables
     }
 
     /// Returns what was read of the host.
@@ -502,6 +533,27 @@ impl Work<'_> {
 
     fn host_paths(&self) -> Vec<PathBuf> {
         self.host_inputs().map(|inputs| inputs.root.clone()).collect()
+    }
+
+    /// Lists every file that composing reads, and every directory whose listing it reads, the recipe first.
+    fn dependencies(&self) -> Result<Vec<PathBuf>> {
+        let mut paths: Vec<PathBuf> = self.plan.sources.iter().map(|(name, _)| name.into()).collect();
+        if !self.requests.is_empty() {
+            paths.push(self.options.lock_path());
+        }
+        if self.plan.kernel.is_some() {
+            paths.push(self.options.init.clone());
+        }
+        paths.extend(self.host_inputs().chain(&self.boot_inputs).flat_map(Inputs::paths));
+        paths.extend(self.requests.iter().flat_map(|request| request.rules.local.clone()));
+        if let Some(folder) = &self.options.packages.vendor {
+            paths.extend(vendor::held(self.lock, self.requests, folder)?);
+        }
+        // A base is a ref: the file of the store that says where it leads.
+        let base = self.plan.base.iter().filter_map(|base| base.commit.split(['~', ':']).next());
+        let base = base.map(|name| self.unpacking.store.path().join("refs").join(name));
+        paths.extend(base.filter(|path| path.is_file()));
+        Ok(paths)
     }
 }
 

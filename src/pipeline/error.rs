@@ -73,6 +73,13 @@ pub enum PipelineError {
     NoKernel,
     #[error("{origin}: {packages} has no {path}")]
     NotInPackage { path: String, packages: String, origin: Origin },
+    #[error("it can't be built again: {problem}")]
+    NotRebuildable { problem: String },
+    #[error(
+        "inputs are missing:{}",
+        missing.iter().map(|input| format!("\n  {input}")).collect::<String>()
+    )]
+    MissingInputs { missing: Vec<String> },
     #[error("the lock {}: {problem}", path.display())]
     Lock { path: PathBuf, problem: String },
     #[error("{} is not there: run `mkimage lock` first", path.display())]
@@ -87,6 +94,13 @@ pub enum PipelineError {
     Init { path: PathBuf, problem: &'static str },
     #[error("SOURCE_DATE_EPOCH is {value:?}, expected a number of seconds from 0 to {limit}")]
     Epoch { value: String, limit: u64 },
+    #[error(
+        "a second build under another host gave other bytes:{}",
+        differences.iter().map(|difference| format!("\n  {difference}")).collect::<String>()
+    )]
+    NotReproduced { differences: Vec<String> },
+    #[error("{} can't be a line of the dependency file {}: {problem}", name.display(), depfile.display())]
+    Depfile { depfile: PathBuf, name: PathBuf, problem: &'static str },
     #[error("{origin}: cannot take {}", path.display())]
     BootFile { path: PathBuf, origin: Origin, source: Box<PipelineError> },
     #[error("cannot write the image to {}", path.display())]

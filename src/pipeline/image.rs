@@ -25,7 +25,20 @@ pub struct Written {
 /// Writes the image of a commit to a file, in one rename at the end; on failure nothing is left. Where
 /// the file holds these bytes already it is not touched.
 pub fn write(store: &Store, id: CommitId, output: &Path, job: &Job) -> Result<Written> {
+    write_if(store, id, output, &|_| Ok(()), job)
+}
+
+/// Writes an image as [`write()`] does; it gets its name only once `approve` has seen the finished file.
+pub fn write_if(
+    store: &Store,
+    id: CommitId,
+    output: &Path,
+    approve: &dyn Fn(&Path) -> Result<()>,
+    job: &Job,
+) -> Result<Written> {
     if let Some(written) = output::known(store, id, output) {
+        job.cached(format!("write {}", output.display()));
+        approve(output)?;
         return Ok(written);
     }
     let publication = Publication::create(output)?;
@@ -40,6 +53,7 @@ pub fn write(store: &Store, id: CommitId, output: &Path, job: &Job) -> Result<Wr
         written.map_err(|source| PipelineError::Writing { path: output.to_owned(), source })?;
         length
     };
+    approve(publication.temporary())?;
     let changed = output::publish(publication, output, job)?;
     // Only so that the next build need not compare: a store that may not be written is no reason to fail.
     if let Err(error) = output::remember(store, id, output) {

@@ -7,6 +7,7 @@
 //! lock     names of packages                           → what they mean now  (packages)
 //! compose  the parts, side by side, merged in order    → trees, a commit     (compose, archive, store)
 //! write    the commit, and nothing else                → an image            (image)
+//! rebuild  a commit, from what it says of itself       → the commit that this makes
 //! compare  two commits                                 → what differs
 //! ```
 //!
@@ -24,6 +25,7 @@
 mod boot_files;
 mod compare;
 mod compose;
+mod depfile;
 mod error;
 mod image;
 mod installed;
@@ -32,6 +34,7 @@ mod numbers;
 mod output;
 mod package_cache;
 mod packages;
+mod rebuild;
 mod requests;
 mod rpm_system;
 mod run;
@@ -44,10 +47,12 @@ use std::path::Path;
 
 pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDifference, compare};
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
+pub use depfile::Depfile;
 pub use error::PipelineError;
-pub use image::{Written, write};
-pub use load::{HostLoader, load};
+pub use image::{Written, write, write_if};
+pub use load::{HostLoader, load, plan_of_commit};
 pub use packages::Locked;
+pub use rebuild::{Provenance, Rebuilt, Sources, commit_differences, rebuild};
 
 use crate::base::Job;
 use crate::packages::{Update, Vendored};
@@ -66,13 +71,30 @@ pub fn build(
     output: &Path,
     job: &Job,
 ) -> Result<(Composed, Written)> {
+    build_if(plan, options, store, output, &|_| Ok(()), job)
+}
+
+/// Refuses a plan without a kernel, and an output that can't be one.
+pub fn can_build(plan: &Plan, output: &Path) -> Result<()> {
     if plan.kernel.is_none() {
         return Err(PipelineError::NoKernel);
     }
-    output::check(output)?;
+    output::check(output)
+}
+
+/// Builds an image as [`build`] does; it gets its name only once `approve` has seen the finished file.
+pub fn build_if(
+    plan: &Plan,
+    options: &Options,
+    store: &Store,
+    output: &Path,
+    approve: &dyn Fn(&Path) -> Result<()>,
+    job: &Job,
+) -> Result<(Composed, Written)> {
+    can_build(plan, output)?;
     let make = || {
         let composed = compose(plan, options, store, job)?;
-        let written = write(store, composed.commit, output, job)?;
+        let written = write_if(store, composed.commit, output, approve, job)?;
         Ok((composed, written))
     };
     let mut known = store.known_losses();
@@ -88,7 +110,8 @@ pub fn build(
     }
 }
 
-/// Pins the packages of a plan beside its recipe; with `write` off, only tells what would change.
+/// Pins the packages of a plan beside its recipe; with `write` off, only tells what would change. What the archives
+/// offer is no file: a dependency file lists what of this machine is read.
 pub fn lock(
     plan: &Plan,
     options: &Options,
@@ -99,7 +122,14 @@ pub fn lock(
 ) -> Result<Locked> {
     let path = options.lock_path();
     let locking = Locking { settings: &options.packages, path: &path, update, write };
-    Ok(packages::write_lock(store, &requests(plan), &locking, job)?.1)
+    let requests = requests(plan);
+    if let Some(depfile) = &options.depfile {
+        let sources = plan.sources.iter().map(|(name, _)| name.into());
+        let rules = requests.iter().flat_map(|request| request.rules.local.clone());
+        let keys = requests.iter().flat_map(|request| &request.sources);
+        depfile.write(sources.chain(rules).chain(keys.filter_map(|source| source.signed_by.clone())))?;
+    }
+    Ok(packages::write_lock(store, &requests, &locking, job)?.1)
 }
 
 /// Gathers all packages that a recipe's lock pins in a folder, so that a builder without a network can build.

@@ -207,6 +207,7 @@ impl Unpacking<'_> {
     ) -> Result<TreeRef> {
         let key = key(package);
         if let Some(tree) = self.memo.tree(&key) {
+            job.cached(format!("unpack {package}"));
             return Ok(tree);
         }
         let step = job.step(format!("unpack {package}"), Some(package.size_bytes), Unit::Bytes);

@@ -481,6 +481,7 @@ pub const DEFAULT_MODULES: [&str; 10] = [
 /// `boot { … }`
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootPlan {
+    pub program: LoaderProgram,
     pub loader: LoaderSource,
     /// Boot attempts that a trial slot has, 1 to 5: more would not fit the one sector that holds them.
     pub tries: u8,
@@ -491,15 +492,32 @@ pub struct BootPlan {
     pub origin: Option<Origin>,
 }
 
-/// Where systemd-boot and its stub come from.
+/// Which boot loader chooses the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoaderProgram {
+    /// mkimage's own, with the slot records of disk layout 2.
+    Mkimage,
+    /// systemd-boot, with the directory sector of disk layout 1.
+    SystemdBoot,
+}
+
+impl LoaderProgram {
+    /// Returns the version of the disk layout that it reads.
+    pub fn layout(self) -> u32 {
+        match self {
+            LoaderProgram::SystemdBoot => 1,
+            LoaderProgram::Mkimage => 2,
+        }
+    }
+}
+
+/// Where the stub of unified kernel images comes from, and systemd-boot where that is the loader.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LoaderSource {
     /// A package with `usr/lib/systemd/boot/efi/…` (`systemd-boot-efi`).
     Package(BarePackagePlan),
-    Host {
-        loader: std::path::PathBuf,
-        stub: std::path::PathBuf,
-    },
+    /// Files of the host. Without a loader it is the one that mkimage brings.
+    Host { loader: Option<std::path::PathBuf>, stub: std::path::PathBuf },
     /// A recipe without a kernel.
     None,
 }
@@ -507,7 +525,7 @@ pub enum LoaderSource {
 /// `disk { … }`
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiskPlan {
-    /// The layout version; 1 is the only one so far.
+    /// The layout version: the one that the loader reads.
     pub layout: u32,
     pub filesystem: Filesystem,
     /// Size of each slot partition. `None`: from the content, with room to grow.

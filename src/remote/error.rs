@@ -38,6 +38,8 @@ pub enum RemoteError {
     NoKey { remote: String },
     #[error("no key was given to sign the index of {remote} with")]
     NoSigner { remote: String },
+    #[error("{remote} is believed where {threshold} of its keys signed, and {known} of them would sign now")]
+    TooFewSigners { remote: String, threshold: usize, known: usize },
     /// Two writers could overwrite each other there.
     #[error("{remote} does not keep two writers apart: {problem}")]
     Unconditional { remote: String, problem: String },

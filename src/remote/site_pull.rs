@@ -157,7 +157,24 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
+    /// Fetches what is missing. A base that proves damaged on the way is one no more: then what was to be made from
+    /// it comes as it is.
     fn run(&self) -> Result<Option<Partial>> {
+        loop {
+            let known = self.store.known_losses();
+            match self.attempt() {
+                Err(_) if self.store.known_losses() > known && self.line.job.check().is_ok() => {
+                    self.line.job.warn(
+                        "an object that a difference builds on is damaged in this store, so that more is fetched; \
+                         `mkimage fsck --repair` looks for more",
+                    );
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn attempt(&self) -> Result<Option<Partial>> {
         let path = bundle_path(&self.entry.id);
         let plan = self.plan(&path)?;
         let all: Vec<Range<u64>> = plan.ranges().to_vec();

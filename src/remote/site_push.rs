@@ -15,7 +15,7 @@ use super::transport::{Created, Line, Replaced, SizedRead, Transport};
 use crate::base::{CommitId, clock};
 use crate::bundle::{self, Bundle, Contents};
 use crate::store::{Objects, RefName, Store};
-use crate::trust::{BundleEntry, Expectation, Signer, SiteIndex, SiteName, SiteRef, Trusted};
+use crate::trust::{BundleEntry, Expectation, PublicKey, Signer, SiteIndex, SiteName, SiteRef, Trusted};
 
 /// How often an index is replaced by others before a push gives up.
 const TRIES: u32 = 32;
@@ -29,7 +29,8 @@ const OTHER_BASES_MAX: usize = 4;
 
 /// What a push to a site needs beside the commits.
 pub struct Publishing<'a> {
-    pub signer: &'a dyn Signer,
+    /// Who signs the index: as many as those who pull ask for.
+    pub signers: &'a [&'a dyn Signer],
     /// Name of a site that is not there yet; `None`: from its address.
     pub site: Option<SiteName>,
     /// From now on, the index is to be believed for so long.
@@ -64,6 +65,7 @@ impl Push<'_> {
             self.transport.prove_conditional_writes()?;
         }
         let trusted = self.trusted(remote)?;
+        self.check_signers(remote, &trusted)?;
         let mut said = site::read(self.transport, remote, &trusted, true)?;
         let entry = self.bundle(remote, said.as_ref())?;
         let mut pause = PAUSE;
@@ -74,7 +76,7 @@ impl Push<'_> {
                 return self.done(remote, &trusted, None, refs, None);
             }
             let bytes =
-                index.sign(&[self.publishing.signer]).map_err(|source| site::untrusted(remote, source))?;
+                index.sign(self.publishing.signers).map_err(|source| site::untrusted(remote, source))?;
             self.accepted(remote, &trusted, &bytes)?;
             let version = said.as_ref().and_then(|said| said.version.as_deref());
             match self.transport.replace(INDEX, version, &bytes)? {
@@ -88,10 +90,30 @@ impl Push<'_> {
         Err(RemoteError::Raced { remote: remote.shown(), tries: TRIES })
     }
 
-    /// Returns who may have signed what is there: the keys of the remote, else the one that signs now.
+    /// Returns who may have signed what is there: the keys of the remote, else those that sign now.
     fn trusted(&self, remote: &Remote) -> Result<Trusted> {
-        let own = || Trusted::one(self.publishing.signer.public().clone());
-        Ok(remote.settings.trusted()?.unwrap_or_else(own))
+        match remote.settings.trusted()? {
+            Some(trusted) => Ok(trusted),
+            None => Trusted::new(self.public_keys(), 1, &remote.shown())
+                .map_err(|source| site::untrusted(remote, source)),
+        }
+    }
+
+    fn public_keys(&self) -> Vec<PublicKey> {
+        self.publishing.signers.iter().map(|signer| signer.public().clone()).collect()
+    }
+
+    /// Refuses to send anything that those who pull would not believe.
+    fn check_signers(&self, remote: &Remote, trusted: &Trusted) -> Result<()> {
+        let own = self.public_keys();
+        let known = trusted.keys().filter(|key| own.contains(key)).count();
+        match known >= trusted.threshold() {
+            true => Ok(()),
+            false => {
+                let (remote, threshold) = (remote.shown(), trusted.threshold());
+                Err(RemoteError::TooFewSigners { remote, threshold, known })
+            }
+        }
     }
 
     /// Holds the new index against what those who pull will hold it against.
@@ -231,13 +253,13 @@ impl Push<'_> {
         entry: Option<BundleEntry>,
     ) -> Result<Outcome> {
         let seen = published.map(|bytes| self.accepted(remote, trusted, bytes)).transpose()?;
-        let (place, key) = (self.transport.place(), self.publishing.signer.public().clone());
+        let (place, keys) = (self.transport.place(), self.public_keys());
         remote.remember(self.store, &self.line.job, |settings| {
             if let Some(seen) = seen {
                 settings.note_seen(&seen);
             }
             if settings.keys.is_empty() {
-                settings.keys.push(key);
+                settings.keys = keys;
             }
             settings.proved = Some(place);
             self.pushed.iter().for_each(|wanted| settings.note_ref(&wanted.name, wanted.commit));

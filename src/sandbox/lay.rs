@@ -10,7 +10,7 @@ use super::error::SandboxError;
 use super::records::{Inode, Record, Records, WANTED};
 use super::sys;
 use crate::base::job::Unit;
-use crate::base::{ImagePath, Job, Name};
+use crate::base::{ImagePath, Job, Name, fs};
 use crate::tree::content::{ContentReader, PIECE_BYTES, is_zero};
 use crate::tree::{Content, ContentSource, Device, Directory, File, Metadata, Node};
 
@@ -89,7 +89,8 @@ impl Layer<'_> {
         order.sort_by_key(|(_, directory)| std::cmp::Reverse(own_bytes(directory)));
         let fill = |(path, directory): &(ImagePath, &Directory)| -> Result<()> {
             let fd = at(path)?;
-            for (name, node) in &directory.entries {
+            // Directories of a file system in memory list the newest entry first.
+            for (name, node) in fs::in_host_order(directory.entries.iter().collect()) {
                 self.job.check()?;
                 self.make(&fd, path, name, node, &|bytes| step.advance(bytes))?;
             }

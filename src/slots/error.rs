@@ -29,8 +29,6 @@ pub enum SlotsError {
     Held { slot: Slot },
     #[error("the disk is of {disk}, the commit is of {commit}")]
     OtherName { disk: String, commit: String },
-    #[error("the disk is of layout {disk}, the commit of layout {commit}")]
-    Layout { disk: u32, commit: u32 },
     #[error("the slots of the disk are for another processor than {commit}, which the commit is for")]
     Architecture { commit: &'static str },
     #[error("{what} needs {need}, {slot} has room for {room}")]
@@ -43,6 +41,8 @@ pub enum SlotsError {
     ReadBack { place: String, offset: u64 },
     #[error("{slot} is damaged")]
     Damaged { slot: Slot, source: Box<SlotsError> },
+    #[error("its kernel image is not what its record says")]
+    Kernel,
     #[error("another program changes {}", path.display())]
     Locked { path: PathBuf },
     #[error("a virtual machine has {} open", path.display())]

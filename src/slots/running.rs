@@ -30,7 +30,7 @@ impl Machine {
 
     /// Finds the slot of a block device that this machine runs from: the one whose partition is in use, else the
     /// one whose root hash was booted.
-    pub(super) fn running(
+    pub fn running(
         &self,
         device: (u32, u32),
         disk: &OpenImage<'_>,

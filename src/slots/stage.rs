@@ -5,8 +5,7 @@ use super::renewal::{BLOCK_GRAIN, Renewal, Renewed, SECTOR_GRAIN};
 use super::switch::{self, Switch};
 use super::whole::{self, Fresh};
 use crate::base::{Bytes, CommitId, Job};
-use crate::boot::slots::{MOST_TRIES, Slot, SlotSector, SlotState};
-use crate::disk::esp::EspMap;
+use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, SlotTable, write_uki};
 use crate::disk::ext4::Ext4Layout;
 use crate::disk::{BlockDevice, layout};
 use crate::image::{Image, OpenImage, SlotContent, slot_bytes};
@@ -69,7 +68,7 @@ impl Request {
     pub fn stage(&self, device: &dyn BlockDevice, image: &Image<'_>, job: &Job) -> Result<Staged> {
         let fresh = Fresh(device);
         let disk = OpenImage::open(&fresh)?;
-        let stays = slot_that_stays(disk.sector(), self.running)?;
+        let stays = slot_that_stays(disk.slots(), self.running)?;
         let update =
             Update { image, disk: &disk, device, target: stays.other(), commit: image.commit().id() };
         if let Some(done) = update.already_done(stays, job)? {
@@ -99,12 +98,12 @@ impl Request {
 
 /// Decides which slot an update leaves alone: the one that runs, else the one that boots next. It must be
 /// confirmed: else nothing that is known to boot would be left.
-pub fn slot_that_stays(sector: &SlotSector, running: Option<Slot>) -> Result<Slot> {
-    let confirmed = |slot: Slot| matches!(sector.state(slot), SlotState::Blessed { .. });
+pub fn slot_that_stays(slots: &SlotTable, running: Option<Slot>) -> Result<Slot> {
+    let confirmed = |slot: Slot| matches!(slots.state(slot), SlotState::Blessed { .. });
     match (running, Slot::BOTH.map(confirmed)) {
         (Some(slot), confirmed) if confirmed[slot.index()] => Ok(slot),
         (Some(slot), _) => Err(SlotsError::OnTrial { slot }),
-        (None, [true, true]) => sector.choose().map(|choice| choice.slot).ok_or(SlotsError::NothingConfirmed),
+        (None, [true, true]) => slots.choose().map(|choice| choice.slot).ok_or(SlotsError::NothingConfirmed),
         (None, [true, false]) => Ok(Slot::A),
         (None, [false, true]) => Ok(Slot::B),
         (None, [false, false]) => Err(SlotsError::NothingConfirmed),
@@ -124,9 +123,9 @@ impl Update<'_> {
     /// Finds out whether there is anything to do.
     fn already_done(&self, stays: Slot, job: &Job) -> Result<Option<Staged>> {
         let holds = |slot: Slot| self.disk.commit(slot).is_ok_and(|commit| commit.id() == self.commit);
-        let sector = self.disk.sector();
-        let Some(next) = sector.choose() else { return Ok(None) };
-        let (outcome, slot) = match sector.state(next.slot) {
+        let slots = self.disk.slots();
+        let Some(next) = slots.choose() else { return Ok(None) };
+        let (outcome, slot) = match slots.state(next.slot) {
             SlotState::Blessed { .. } if next.slot == stays => (Outcome::AlreadyThere, stays),
             SlotState::Trial { left: 1.., .. } if next.slot == self.target => {
                 (Outcome::AlreadyStaged, self.target)
@@ -139,16 +138,12 @@ impl Update<'_> {
         }
         // Whoever wrote it may have been stopped before he flushed.
         self.device.flush().map_err(SlotsError::device("flush", "the disk"))?;
-        Ok(Some(self.staged(slot, outcome, sector.state(slot), [Renewed::default(); 2], 0)))
+        Ok(Some(self.staged(slot, outcome, slots.state(slot), [Renewed::default(); 2], 0)))
     }
 
-    /// Refuses a commit of another layout or processor.
+    /// Refuses a commit for another processor. Its disk layout makes no difference: a slot holds the same in each.
     fn check_kind(&self) -> Result<()> {
-        let spec = &self.image.commit().disk;
-        if spec.layout != self.disk.map().layout {
-            return Err(SlotsError::Layout { disk: self.disk.map().layout, commit: spec.layout });
-        }
-        let (architecture, name) = match spec.architecture {
+        let (architecture, name) = match self.image.commit().disk.architecture {
             Architecture::X86_64 => (layout::Architecture::X86_64, "x86-64"),
             Architecture::Aarch64 => (layout::Architecture::Aarch64, "AArch64"),
         };
@@ -182,13 +177,13 @@ impl Update<'_> {
 
         let slot = Renewal::new(&slot, self.target.to_string(), BLOCK_GRAIN);
         let boot = Renewal::new(&esp, format!("the kernel image of {}", self.target), SECTOR_GRAIN);
-        let content = self.write(root, &slot, &boot, job)?;
+        let content = self.write(root, &slot, &boot, switch.state(), job)?;
         self.device.flush().map_err(SlotsError::device("flush", self.target))?;
         slot.read_back(job)?;
         boot.read_back(job)?;
 
         let tries = self.image.commit().disk.tries.clamp(1, MOST_TRIES);
-        switch.write(switch.state().trial(self.target, content.uki.len() as u64, tries)?)?;
+        switch.write(switch.state().trial(self.target, Measured::of(&content.uki), tries)?)?;
         let renewed = [slot.renewed(), boot.renewed()];
         let state = switch.state().state(self.target);
         Ok(self.staged(self.target, Outcome::Staged, state, renewed, slot_bytes(root)))
@@ -199,11 +194,12 @@ impl Update<'_> {
         root: &Ext4Layout<'_>,
         slot: &Renewal<'_>,
         boot: &Renewal<'_>,
+        slots: &SlotTable,
         job: &Job,
     ) -> Result<SlotContent> {
         let content = self.image.write_slot(root, slot, job)?;
         slot.erase_rest(root.size().0, job)?;
-        EspMap::read(boot)?.write_uki(boot, self.target.index(), &content.uki)?;
+        write_uki(boot, slots, self.target, &content.uki)?;
         Ok(content)
     }
 

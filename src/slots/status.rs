@@ -59,7 +59,7 @@ pub fn status(device: &dyn BlockDevice, verify: bool, job: &Job) -> Result<Statu
     let fresh = Fresh(device);
     let disk = OpenImage::open(&fresh)?;
     let [a, b] = Slot::BOTH.map(|slot| slot_status(&disk, slot, verify, job));
-    let next = disk.sector().choose().map(|choice| Next {
+    let next = disk.slots().choose().map(|choice| Next {
         slot: choice.slot,
         trial: choice.is_trial,
         why: choice.reason.to_string(),
@@ -83,7 +83,7 @@ impl Status {
 }
 
 fn slot_status(disk: &OpenImage<'_>, slot: Slot, verify: bool, job: &Job) -> Result<SlotStatus> {
-    let state = disk.sector().state(slot);
+    let state = disk.slots().state(slot);
     let mut status = of_state(slot, state);
     if state.generation().is_none() {
         return Ok(status);

@@ -1,34 +1,33 @@
-//! The switch between the slots, as one value: read from its place on the ESP, written back in one sector.
+//! The switch between the slots, as one value: read from its places on the ESP, written back in one sector.
 
 use super::error::{Result, SlotsError};
-use crate::boot::slots::{SlotMap, SlotSector, map_offset};
+use crate::boot::slots::{SlotMap, SlotTable, map_offset};
 use crate::disk::{BlockDevice, Window};
 use crate::image::{ImageError, OpenImage};
 
 /// What the ESP says of the slots, and where. Written as a whole: it lands or it doesn't.
 pub struct Switch<'a> {
     esp: &'a dyn BlockDevice,
-    state: SlotSector,
+    state: SlotTable,
 }
 
 impl<'a> Switch<'a> {
     /// Reads the switch of an ESP past the cache: someone else may have written it through another device node.
     pub fn read(esp: &'a dyn BlockDevice) -> Result<Switch<'a>> {
         let map = SlotMap::parse(&sector(esp, map_offset(&sector(esp, 0)?)?)?)?;
-        let state = SlotSector::decode(&sector(esp, map.directory_offset)?, &map)?;
+        let state = SlotTable::read(&map, |offset| sector(esp, offset))?;
         Ok(Switch { esp, state })
     }
 
     /// Returns what it says.
-    pub fn state(&self) -> &SlotSector {
+    pub fn state(&self) -> &SlotTable {
         &self.state
     }
 
     /// Writes what it is to say now, flushes, and reads it back. It is flushed even where it says that already:
     /// whoever wrote it may have been stopped before he did.
-    pub fn write(&mut self, state: SlotSector) -> Result<()> {
-        let bytes = state.encode();
-        let offset = state.map().directory_offset;
+    pub fn write(&mut self, state: SlotTable) -> Result<()> {
+        let (offset, bytes) = state.encode();
         if sector(self.esp, offset)? != bytes {
             self.esp.write_at(offset, &bytes).map_err(SlotsError::device("write", PLACE))?;
         }

@@ -4,7 +4,7 @@ use super::error::{Result, SlotsError};
 use super::switch::Switch;
 use super::whole::{self, Fresh};
 use crate::base::Job;
-use crate::boot::slots::{MOST_TRIES, Slot, SlotSector, SlotState};
+use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, SlotTable};
 use crate::disk::BlockDevice;
 use crate::image::OpenImage;
 
@@ -26,9 +26,9 @@ pub struct Turned {
 pub fn rollback(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> Result<Turned> {
     let fresh = Fresh(device);
     let disk = OpenImage::open(&fresh)?;
-    let from = running.or_else(|| disk.sector().choose().map(|choice| choice.slot));
+    let from = running.or_else(|| disk.slots().choose().map(|choice| choice.slot));
     let to = from.ok_or(SlotsError::NothingConfirmed)?.other();
-    match disk.sector().state(to) {
+    match disk.slots().state(to) {
         SlotState::Blessed { .. } => turn(device, &disk, to, job),
         state => Err(SlotsError::NotConfirmed { slot: to, state: words(state) }),
     }
@@ -46,9 +46,9 @@ pub fn switch(device: &dyn BlockDevice, slot: Slot, job: &Job) -> Result<Turned>
 pub fn confirm(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> Result<Turned> {
     let fresh = Fresh(device);
     let disk = OpenImage::open(&fresh)?;
-    let sector = disk.sector();
-    let on_trial = |slot: &Slot| matches!(sector.state(*slot), SlotState::Trial { .. });
-    let slot = match (running, Slot::BOTH.into_iter().find(on_trial), sector.choose()) {
+    let slots = disk.slots();
+    let on_trial = |slot: &Slot| matches!(slots.state(*slot), SlotState::Trial { .. });
+    let slot = match (running, Slot::BOTH.into_iter().find(on_trial), slots.choose()) {
         (Some(running), Some(slot), _) if slot != running => {
             return Err(SlotsError::OtherRuns { slot, running });
         }
@@ -57,7 +57,7 @@ pub fn confirm(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> Re
         (None, None, Some(choice)) => choice.slot,
         (None, None, None) => return Err(SlotsError::NothingConfirmed),
     };
-    if let state @ SlotState::Trial { left: 0, .. } = sector.state(slot)
+    if let state @ SlotState::Trial { left: 0, .. } = slots.state(slot)
         && running.is_none()
     {
         return Err(SlotsError::NotConfirmed { slot, state: words(state) });
@@ -69,20 +69,24 @@ pub fn confirm(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> Re
 }
 
 fn turn(device: &dyn BlockDevice, disk: &OpenImage<'_>, slot: Slot, job: &Job) -> Result<Turned> {
-    let sector = disk.sector();
-    let state = sector.state(slot);
+    let slots = disk.slots();
+    let state = slots.state(slot);
     if state.generation().is_none() {
         return Err(SlotsError::NothingThere { slot, state: words(state) });
     }
     whole::check(disk, slot, job)?;
-    if sector.choose().is_some_and(|choice| choice.slot == slot) {
+    if slots.choose().is_some_and(|choice| choice.slot == slot) {
         return set(device, disk, slot, |now| Ok(now.clone()));
     }
-    let tries = disk.commit(slot)?.disk.tries.clamp(1, MOST_TRIES);
+    if let SlotState::Trial { .. } = state {
+        // A step of its own: cut behind it, the other slot boots and an update writes this one anew.
+        set(device, disk, slot, |now| Ok(now.deactivate(slot)?))?;
+    }
+    let (tries, uki) = (disk.commit(slot)?.disk.tries.clamp(1, MOST_TRIES), disk.uki(slot)?);
     set(device, disk, slot, |now| {
         Ok(match now.state(slot) {
             SlotState::Blessed { .. } => now.rollback(slot)?,
-            state => now.deactivate(slot)?.trial(slot, state.size_bytes().into(), tries)?,
+            _ => now.trial(slot, Measured::of(&uki), tries)?,
         })
     })
 }
@@ -92,7 +96,7 @@ fn set(
     device: &dyn BlockDevice,
     disk: &OpenImage<'_>,
     slot: Slot,
-    change: impl FnOnce(&SlotSector) -> Result<SlotSector>,
+    change: impl FnOnce(&SlotTable) -> Result<SlotTable>,
 ) -> Result<Turned> {
     let esp = super::switch::esp(device, disk)?;
     let mut switch = Switch::read(&esp)?;

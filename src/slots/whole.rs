@@ -3,8 +3,8 @@
 use std::io;
 
 use super::error::{Result, SlotsError};
-use crate::base::Job;
-use crate::boot::command_line::VERITY_BLOCK_BYTES;
+use crate::base::{Digest, Job};
+use crate::boot::command_line::{VERITY_BLOCK_BYTES, VerityRoot};
 use crate::boot::slots::Slot;
 use crate::disk::{BlockDevice, verity};
 use crate::image::OpenImage;
@@ -30,9 +30,18 @@ impl BlockDevice for Fresh<'_> {
     }
 }
 
+/// Reads the UKI of a slot, which must have the digest that the slot's record names, where there is one.
+fn check_kernel(disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
+    let uki = disk.uki(slot)?;
+    if disk.slots().digest(slot).is_some_and(|digest| digest != Digest::of(&uki)) {
+        return Err(SlotsError::Kernel);
+    }
+    Ok(disk.verity(slot)?)
+}
+
 /// Reads a slot whole, and fails where it is damaged.
 pub fn check(disk: &OpenImage<'_>, slot: Slot, job: &Job) -> Result<()> {
-    let verified = disk.verity(slot).map_err(SlotsError::from).and_then(|verity| {
+    let verified = check_kernel(disk, slot).and_then(|verity| {
         let offset = verity.hash_start_block.saturating_mul(VERITY_BLOCK_BYTES as u64);
         let root = disk.root(slot)?;
         verity::verify(&root, verity.data_blocks, offset, &verity.salt, &verity.root_hash, job)?;

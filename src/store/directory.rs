@@ -43,6 +43,7 @@ pub struct TreeRef {
 }
 
 impl TreeRef {
+    /// Names an encoding that is at hand.
     pub fn of(encoding: &[u8]) -> Self {
         TreeRef { id: TreeId(Digest::derive(CONTEXT, encoding)), size: encoding.len() as u64 }
     }

@@ -103,5 +103,5 @@ pub use resolve::Named;
 pub use revision::{Base, Place, Revision, RevisionError};
 pub use store::Store;
 pub use transaction::{Committed, Transaction};
-pub use trees::{TREE_DEPTH_MAX, TREE_ENTRIES_MAX};
+pub use trees::{TREE_DEPTH_MAX, TREE_ENTRIES_MAX, tree_ref};
 pub use undo::{JointMove, UndoPlan};

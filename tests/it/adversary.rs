@@ -14,8 +14,8 @@ mod signals;
 mod streams;
 
 /// A folder with a project and a store of its own.
-struct Site {
-    folder: tempfile::TempDir,
+pub(crate) struct Site {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 /// The id of a user with no rights of their own.
@@ -23,7 +23,7 @@ const NOBODY: &str = "65534";
 
 impl Site {
     /// Makes a project without a kernel: `small.hcl`.
-    fn new() -> Site {
+    pub(crate) fn new() -> Site {
         let site = Site { folder: tempfile::tempdir().expect("a folder") };
         site.write("app", b"#!/bin/sh\necho hello\n");
         set_mode(&site.path("app"), 0o755);
@@ -35,7 +35,7 @@ impl Site {
     }
 
     /// Makes a project with a kernel, a loader and a PID 1 that are none, but look it: `disk.hcl`.
-    fn bootable() -> Site {
+    pub(crate) fn bootable() -> Site {
         let site = Site::new();
         for name in ["kernel", "loader", "stub"] {
             site.write(name, &uefi_program());
@@ -50,7 +50,7 @@ impl Site {
     }
 
     /// Makes a project whose tree `t` is the file or folder `source`: `tree.hcl`.
-    fn with_tree(source: &str) -> Site {
+    pub(crate) fn with_tree(source: &str) -> Site {
         let site = Site::new();
         let text = std::fs::read_to_string(site.path("small.hcl")).expect("the recipe");
         let text = format!("{text}\ntree \"t\" {{\n  source = \"{source}\"\n}}\n");
@@ -58,23 +58,23 @@ impl Site {
         site
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) {
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.path(name), bytes).expect("written");
     }
 
     /// Prepares a call of mkimage in the folder, with its store and PID 1.
-    fn mkimage(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn mkimage(&self, arguments: &[&str]) -> Command {
         let mut command = mkimage(arguments);
         self.settle(&mut command);
         command
     }
 
     /// Prepares a call of another program with mkimage and its arguments behind it.
-    fn through(&self, program: &str, before: &[&str], arguments: &[&str]) -> Command {
+    pub(crate) fn through(&self, program: &str, before: &[&str], arguments: &[&str]) -> Command {
         let mut command = tool(program, before);
         command.arg(env!("CARGO_BIN_EXE_mkimage")).args(arguments);
         command.env_remove("SOURCE_DATE_EPOCH");
@@ -87,18 +87,18 @@ impl Site {
         command.env("MKIMAGE_JOBS", "1").env_remove("MKIMAGE_MIRROR").current_dir(self.folder.path());
     }
 
-    fn compose(&self, recipe: &str) -> String {
+    pub(crate) fn compose(&self, recipe: &str) -> String {
         succeed(&mut self.mkimage(&["compose", recipe])).trim().to_owned()
     }
 
     /// Lists a folder below this one.
-    fn names(&self, below: &str) -> Vec<String> {
+    pub(crate) fn names(&self, below: &str) -> Vec<String> {
         let listed = succeed(&mut tool("ls", ["-A".as_ref(), self.path(below).as_os_str()]));
         listed.lines().map(str::to_owned).collect()
     }
 
     /// Fails where a temporary file stands beside the outputs, or a dead transaction in the store.
-    fn assert_tidy(&self) {
+    pub(crate) fn assert_tidy(&self) {
         let names = self.names(".");
         assert!(!names.iter().any(|name| name.ends_with(".tmp")), "left behind: {names:?}");
         if self.path("store/tmp").exists() {
@@ -108,13 +108,13 @@ impl Site {
     }
 }
 
-fn set_mode(path: &Path, mode: u32) {
+pub(crate) fn set_mode(path: &Path, mode: u32) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
     std::fs::set_permissions(path, mode).expect("a mode");
 }
 
 /// Makes the smallest PE32+ image that has a section.
-fn uefi_program() -> Vec<u8> {
+pub fn uefi_program() -> Vec<u8> {
     let mut image = vec![0; 0x600];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"MZ");
@@ -140,7 +140,7 @@ fn is_root() -> bool {
     String::from_utf8_lossy(&run(&mut tool("id", ["-u"])).stdout).trim() == "0"
 }
 
-fn digest(path: &Path) -> blake3::Hash {
+pub(crate) fn digest(path: &Path) -> blake3::Hash {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(std::fs::File::open(path).expect("a file")).expect("read");
     hasher.finalize()

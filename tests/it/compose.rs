@@ -42,6 +42,7 @@ fn plan(parts: Vec<Part>) -> Plan {
         groups: Vec::new(),
         kernel: None,
         boot: BootPlan {
+            program: LoaderProgram::SystemdBoot,
             loader: LoaderSource::None,
             tries: 3,
             command_line: Vec::new(),

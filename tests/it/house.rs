@@ -24,8 +24,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("finalize", &["base", "tree", "elf"]),
     ("sandbox", &["base", "tree"]),
     ("compose", &["base", "recipe", "tree", "archive", "packages", "elf"]),
+    ("verify", &["base", "tree", "store", "disk", "boot", "image", "trust"]),
     ("machine", &["base"]),
     ("ostree", &["base", "tree", "store"]),
+    ("report", &["base", "tree", "store", "disk", "boot", "image", "elf", "packages"]),
     (
         "pipeline",
         &[
@@ -38,6 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots",
             "packages", "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
+            "report", "verify",
         ],
     ),
 ];

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use mkimage::base::{Bytes, ImagePath, fs};
 use mkimage::recipe::plan::{
-    Account, Architecture, FileContent, HealthCheck, KernelSource, LoaderSource, PackageDatabase, Part,
-    Restart, ScriptPolicy,
+    Account, Architecture, FileContent, HealthCheck, KernelSource, LoaderSource, MetadataSource,
+    PackageDatabase, Part, Restart, ScriptPolicy,
 };
 use mkimage::recipe::{Code, Entry, MemoryLoader, Settings, Severity, format, load, reference};
 
@@ -284,6 +284,20 @@ fn hello_boots_from_packages_of_its_kernel_s_suite() {
 #[test]
 fn every_block_and_key_reaches_the_plan() {
     let plan = good("everything.hcl").plan;
+    let app = plan.parts.iter().find_map(|part| match part {
+        Part::App(app) => Some(app),
+        _ => None,
+    });
+    let (configuration, log) = app.map(|app| (app.configuration.clone(), app.log.clone())).expect("an app");
+    let configuration = configuration.expect("a configuration");
+    assert_eq!(
+        configuration.metadata,
+        [MetadataSource::Nocloud, MetadataSource::ConfigDrive, MetadataSource::Ec2]
+    );
+    assert_eq!((configuration.wait_seconds, configuration.required), (30, true));
+    assert_eq!(configuration.credentials, ["token", "tls.key"]);
+    let log = log.expect("a log");
+    assert_eq!((log.address.as_deref(), log.buffer), (Some("tcp://logs.example:6514"), Bytes::mib(4)));
     assert_eq!((plan.image.architecture, plan.image.epoch), (Architecture::Aarch64, Some(1_700_000_000)));
     assert_eq!(plan.image.description.as_deref(), Some("ALL OF IT"));
     assert_eq!(plan.base.map(|base| base.commit).as_deref(), Some("debian/base~1"));
@@ -464,12 +478,14 @@ fn the_examples_of_the_page_are_formatted_and_known() {
                 Code::UnusedBlock,
                 Code::Conflict,
             ];
-            let inside = entry.code == Code::UnknownBlock && example.starts_with("health");
-            let nested = inside || example.starts_with("health");
+            let nested = IN_APP.iter().any(|block| example.starts_with(block));
             assert!(alone.contains(&entry.code) || nested, "{example}\n{wrong}");
         }
     }
 }
+
+/// Blocks that stand in `app`.
+const IN_APP: [&str; 3] = ["health", "configuration", "log"];
 
 #[test]
 fn the_examples_of_keys_have_the_kinds_of_their_keys() {
@@ -490,8 +506,11 @@ fn the_examples_of_keys_have_the_kinds_of_their_keys() {
             continue;
         };
         let inner = format!("{block} {{\n{example}\n}}\n");
-        let text =
-            if block == "health" { format!("app \"a\" {{\nsource = \"s\"\n{inner}}}\n") } else { inner };
+        let text = if IN_APP.contains(&block.as_str()) {
+            format!("app \"a\" {{\nsource = \"s\"\n{inner}}}\n")
+        } else {
+            inner
+        };
         if let Err(wrong) = load_text(&text) {
             let bad = [Code::WrongType, Code::BadValue, Code::UnknownKey, Code::Unexpected, Code::BareWord];
             assert!(wrong.entries().iter().all(|entry| !bad.contains(&entry.code)), "{text}\n{wrong}");

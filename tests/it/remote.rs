@@ -72,7 +72,7 @@ impl Farm {
         refs: &[(&str, CommitId)],
         rules: &Rules,
     ) -> Result<Outcome, RemoteError> {
-        let publishing = Publishing { signer: &self.key, site: None, lifetime_seconds: YEAR };
+        let publishing = Publishing { signers: &[&self.key], site: None, lifetime_seconds: YEAR };
         let pushed: Vec<Pushed> = refs
             .iter()
             .map(|(at, commit)| Pushed { name: name(at), commit: *commit, source: None })

@@ -2,12 +2,13 @@
 
 mod crash;
 mod damage;
-mod damages;
+pub mod damages;
 mod encoding;
 mod faults;
 mod fsck;
 mod fsck_cli;
-mod gc;
+pub mod gc;
+mod gc_cli;
 mod history;
 mod lease;
 mod model;

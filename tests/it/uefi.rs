@@ -69,8 +69,18 @@ fn a_whole_system_with_its_own_init_boots() {
     std::fs::write(&recipe, SYSTEMD).expect("the recipe");
     let image = kept("images").join("systemd.img");
     succeed(&mut mkimage(["build".as_ref(), recipe.as_os_str(), "-o".as_ref(), image.as_os_str()]));
-    let page = fetch(&image, &["--snapshot", "--memory", "512MiB", "--timeout", "240", "--port", "8080"]);
+    let token = folder.join("token");
+    std::fs::write(&token, "a systemd credential").expect("written");
+    let (greeting, token) = ("GREETING=a \"quoted\" $value", format!("token={}", token.display()));
+    let mut told = vec!["--env", greeting, "--credential", &token];
+    told.extend(["--snapshot", "--memory", "512MiB", "--timeout", "240", "--port", "8080"]);
+    let page = fetch(&image, &told);
     assert!(page.contains("systemd is up: running"), "{page}");
+    assert!(page.contains("variable: a \"quoted\" $value\n"), "{page}");
+    assert!(
+        page.contains("credential: a systemd credential\n") && page.contains("seen by all: 600\n"),
+        "{page}"
+    );
 }
 
 /// A Debian tree whose systemd starts a socket that answers with its own state.

@@ -42,23 +42,29 @@ struct Show {
 /// Who signs. A verb that publishes flattens this into its arguments.
 #[derive(Args, Debug, Clone)]
 pub struct SigningArgs {
-    /// Key that signs: a secret one, or a public one (also of OpenSSH) together with --signer
+    /// Key that signs: a secret one, or a public one (also of OpenSSH) together with --signer. Several sign where
+    /// several must
     #[arg(long = "key", value_name = "FILE", env = "MKIMAGE_KEY", hide_env_values = true)]
-    key: Option<PathBuf>,
-    /// Command that signs for --key: it gets the bytes on its standard input, and prints the signature;
+    keys: Vec<PathBuf>,
+    /// Command that signs for a public --key: it gets the bytes on its standard input, and prints the signature;
     /// for a key in an agent, `ssh-keygen -Y sign -n mkimage -f KEY.pub`
-    #[arg(long, value_name = "COMMAND", env = "MKIMAGE_SIGNER", hide_env_values = true, requires = "key")]
+    #[arg(long, value_name = "COMMAND", env = "MKIMAGE_SIGNER", hide_env_values = true, requires = "keys")]
     signer: Option<String>,
 }
 
 impl SigningArgs {
-    /// Returns who signs, or `None` where no key was named.
-    pub fn signer(&self) -> Result<Option<Box<dyn Signer>>, Failure> {
-        let Some(key) = &self.key else { return Ok(None) };
-        Ok(Some(match &self.signer {
-            Some(command) => Box::new(CommandSigner::new(command, PublicKey::read(key)?)),
-            None => Box::new(secret(key)?),
-        }))
+    /// Returns who signs: nobody where no key was named.
+    pub fn signers(&self) -> Result<Vec<Box<dyn Signer>>, Failure> {
+        self.keys.iter().map(|key| self.signer(key)).collect()
+    }
+
+    fn signer(&self, key: &Path) -> Result<Box<dyn Signer>, Failure> {
+        if let Some(command) = &self.signer
+            && let Ok(public) = PublicKey::read(key)
+        {
+            return Ok(Box::new(CommandSigner::new(command, public)));
+        }
+        Ok(Box::new(secret(key)?))
     }
 }
 

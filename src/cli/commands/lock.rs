@@ -9,7 +9,8 @@ use crate::pipeline;
 pub fn run(context: &Context, arguments: Lock) -> Done {
     let plan = context.load(&arguments.recipe)?;
     let store = context.store()?;
-    let options = context.options(&arguments.recipe.recipe, &arguments.packages, None)?;
+    let mut options = context.options(&arguments.recipe.recipe, &arguments.packages, None)?;
+    options.depfile = arguments.depfile.depfile(&arguments.recipe, Some(&options.lock_path()))?;
     let update = match arguments.update {
         None => Update::None,
         Some(names) if names.is_empty() => Update::All,
@@ -18,7 +19,7 @@ pub fn run(context: &Context, arguments: Lock) -> Done {
     let locked = pipeline::lock(&plan, &options, &store, update, !arguments.diff, &context.job);
     let locked = locked.map_err(|error| context.failure(error))?;
     if context.printer.wants_json() {
-        context.printer.data(&locked, String::new)?;
+        context.result(&locked, String::new)?;
         return Ok(ExitCode::SUCCESS);
     }
     if arguments.diff {

@@ -5,7 +5,9 @@ mod build;
 mod changes;
 mod check;
 pub(super) mod completion;
+pub(super) mod depfile;
 pub(super) mod diff;
+pub(super) mod events;
 mod format;
 mod fsck;
 pub(super) mod gc;
@@ -15,22 +17,35 @@ mod lock;
 pub(super) mod log;
 mod look;
 pub(super) mod ostree;
+pub(super) mod paranoid;
 mod patch;
 pub(super) mod promote;
 mod pull;
 mod push;
+mod rebuild;
 pub(super) mod refs;
 mod remote;
+pub(super) mod report;
 pub(super) mod run;
+mod same;
+pub(super) mod sbom;
 pub(super) mod show;
+pub(super) mod status;
 pub(super) mod store;
+mod subject;
 pub(super) mod tag;
+pub(super) mod turn;
 pub(super) mod undo;
+pub(super) mod update;
+mod verify;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
 pub use push::Push;
+pub use rebuild::{Carried, Rebuild};
 pub use remote::RemoteVerbs;
+pub use same::Same;
+pub use verify::Verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,6 +80,11 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         }
         Command::Run(arguments) => run::run(context, arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
+        Command::Status(arguments) => status::run(context, &arguments),
+        Command::Update(arguments) => update::run(context, &arguments),
+        Command::Rollback(arguments) => turn::rollback(context, &arguments),
+        Command::Switch(arguments) => turn::switch(context, &arguments),
+        Command::Confirm(arguments) => turn::confirm(context, &arguments),
         Command::Refs(arguments) => refs::run(context, &arguments),
         Command::Log(arguments) => log::run(context, &arguments),
         Command::Show(arguments) => show::run(context, &arguments),
@@ -82,13 +102,19 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Completion(arguments) => completion::script(context, &arguments),
         Command::Complete(arguments) => completion::complete(context, &arguments),
+        Command::Events(arguments) => events::run(context, &arguments),
         Command::Key(arguments) => key::run(context, &arguments),
         Command::Push(arguments) => push::run(context, &arguments),
         Command::Pull(arguments) => pull::pull(context, &arguments),
         Command::Clone(arguments) => pull::clone(context, &arguments),
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
+        Command::Report(arguments) => report::run(context, &arguments),
+        Command::Sbom(arguments) => sbom::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
+        Command::Verify(arguments) => verify::run(context, &arguments),
+        Command::Same(arguments) => same::run(context, &arguments),
+        Command::Rebuild(arguments) => rebuild::run(context, &arguments),
         Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }
@@ -171,6 +197,8 @@ impl Context {
                 .map_err(|error| self.failure(error))?,
             scratch: std::env::temp_dir(),
             annotations: std::collections::BTreeMap::new(),
+            depfile: None,
+            base: None,
         })
     }
 }

@@ -50,12 +50,14 @@ pub fn run(context: &Context, arguments: &Push) -> Done {
     let rules = Rules { force: arguments.force, expect: expected(&store, arguments)?, prune: false };
     let site = arguments.site.as_ref().map(|site| site.parse());
     let site = site.transpose().map_err(|problem: String| Failure::new(Kind::Usage, problem))?;
-    let signer = arguments.signing.signer()?;
+    let signers = arguments.signing.signers()?;
+    let signers: Vec<&dyn Signer> = signers.iter().map(|signer| &**signer).collect();
     let lifetime_seconds = arguments.expires * 24 * 3600;
-    let publishing = signer.as_deref().map(|signer| Publishing { signer, site, lifetime_seconds });
+    let publishing = Publishing { signers: &signers, site, lifetime_seconds };
+    let publishing = (!signers.is_empty()).then_some(publishing);
     let line = arguments.line.line(context)?;
-    if let Some(signer) = signer.as_deref() {
-        publish_releases(context, &store, &remote, &pushed, signer, &line)?;
+    if !signers.is_empty() {
+        publish_releases(context, &store, &remote, &pushed, &signers, &line)?;
     }
     let outcome = remote::push(&store, &mut remote, &pushed, &rules, publishing.as_ref(), &line)?;
     report(context, &outcome, watch)?;
@@ -69,7 +71,7 @@ fn publish_releases(
     store: &Store,
     remote: &Remote,
     pushed: &[Pushed],
-    signer: &dyn Signer,
+    signers: &[&dyn Signer],
     line: &Line,
 ) -> Result<(), Failure> {
     if matches!(remote.settings.address, Address::Store(_)) {
@@ -88,7 +90,7 @@ fn publish_releases(
             uki: Digest::of(&content.uki),
             uki_bytes: content.uki.len() as u64,
         };
-        let signed = release.sign(&[signer])?;
+        let signed = release.sign(signers)?;
         remote::publish_release(remote, &pushed.commit, signed, line)?;
     }
     Ok(())

@@ -52,6 +52,9 @@ impl Found {
 
     /// Reads a message. `None`: it is torn, or none.
     pub fn decode(mut message: &[u8]) -> Option<Found> {
+        if message.len() > MESSAGE_MAX_BYTES {
+            return None;
+        }
         let mut found = Found::default();
         for _ in 0..ENTRIES_MAX {
             let Some((&kind, rest)) = message.split_first() else { return Some(found) };

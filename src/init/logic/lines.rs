@@ -92,11 +92,12 @@ impl Mask {
             let line = line.trim_ascii();
             let fits = (SECRET_MIN_BYTES..=SECRET_LINE_MAX_BYTES).contains(&line.len());
             if fits && !line.starts_with(b"-----") && self.0.len() < SECRETS_MAX {
-                self.0.push((name.to_owned(), line.to_vec()));
+                // The longest first: one that begins another must not hide what is left of that.
+                let at =
+                    self.0.iter().position(|(_, other)| other.len() < line.len()).unwrap_or(self.0.len());
+                self.0.insert(at, (name.to_owned(), line.to_vec()));
             }
         }
-        // A secret that begins another one must not hide what is left of it.
-        self.0.sort_by_key(|(_, secret)| std::cmp::Reverse(secret.len()));
     }
 
     /// Replaces each secret by its name.

@@ -139,6 +139,8 @@ mod tests {
         assert_eq!(ring.console, Cursor { next: 10, dropped: 2 });
         assert_eq!(ring.collector, Cursor { next: 10, dropped: 7 });
         assert_eq!((text(&ring, 9), text(&ring, 10), text(&ring, 20)), (None, Some("10"), None));
+        ring.skip_collector();
+        assert_eq!(ring.collector, Cursor { next: 20, dropped: 0 }, "nobody misses them");
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl Universe {
         let work = |(number, text, piece): (usize, &String, _)| {
             scan_piece(text, piece, false).map(|scanned| (number, scanned))
         };
+        self.workers = Some(workers.clone());
         let scanned = workers.try_map(pieces.collect(), work).map_err(|mut errors| errors.swap_remove(0))?;
         let mut scanned = scanned.into_iter().peekable();
         for (number, (source, priority, text)) in indexes.into_iter().enumerate() {

@@ -27,6 +27,7 @@ use super::deb::relation;
 use super::deb::version::Version;
 use super::digest::Sha256;
 use super::request::fits;
+use crate::base::parallel::Workers;
 
 /// Starts the name of every kernel package, metapackages too.
 const KERNEL: &str = "linux-image-";
@@ -120,6 +121,8 @@ pub struct Universe {
     providers: Vec<List>,
     refused: Vec<IndexError>,
     mentions: Mutex<Mentions>,
+    /// Whoever added many packages lent theirs.
+    workers: Option<Workers>,
 }
 
 impl Universe {
@@ -137,6 +140,7 @@ impl Universe {
             providers: Vec::new(),
             refused: Vec::new(),
             mentions: Mutex::default(),
+            workers: None,
         }
     }
 
@@ -375,7 +379,11 @@ impl Universe {
     /// Returns of each package how many names were mentioned before its own, to be compared among these only.
     pub(super) fn mentions(&self, packages: &[PackageId]) -> BTreeMap<PackageId, u32> {
         let names: Vec<NameId> = packages.iter().map(|id| self.name_of(*id)).collect();
-        let ranks = self.mentions.lock().expect("because reading indexes does not panic").of(self, &names);
+        let mut mentions = self.mentions.lock().expect("because reading indexes does not panic");
+        let ranks = match &self.workers {
+            Some(workers) => mentions.of(self, &names, workers),
+            None => mentions.of(self, &names, &Workers::new(1)),
+        };
         packages.iter().copied().zip(ranks).collect()
     }
 

@@ -43,7 +43,7 @@ pub(super) fn app(fields: &Fields<'_>, context: &Context<'_>) -> Option<AppPlan>
     let command = command(fields, context);
     let inner = |name: &str| fields.inner.iter().find(|inner| inner.row.name == name);
     let health = inner("health").map(|inner| health(inner, context));
-    let configuration = inner("configuration").map(start::configuration);
+    let configuration = inner("configuration").map(|inner| start::configuration(inner, context));
     let log = inner("log").map(|inner| start::log(inner, context));
     fields.sound().then_some(())?;
     Some(AppPlan {

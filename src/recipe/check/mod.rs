@@ -62,8 +62,9 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
     let debian = packages::first_debian(&checked);
     let kernel =
         kernel_fields.map(|fields| boot::kernel(fields, debian, image_architecture(&checked), &context));
-    let boot = boot::boot(one(&checked, "boot"), kernel_fields, debian, &context);
-    let disk = boot::disk(one(&checked, "disk"), &context);
+    let program = boot::program(one(&checked, "boot"), image_architecture(&checked), &context);
+    let boot = boot::boot(one(&checked, "boot"), program, kernel_fields, debian, &context);
+    let disk = boot::disk(one(&checked, "disk"), program, &context);
     let update = one(&checked, "update").map(|fields| update::update(fields, kernel_fields, &context));
     accounts::ids(&checked, &context);
     accounts::references(&checked, &context);

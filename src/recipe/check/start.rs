@@ -11,7 +11,14 @@ const BUFFER: Bytes = Bytes::mib(1);
 const BUFFER_LEAST: Bytes = Bytes(64 << 10);
 const BUFFER_MOST: Bytes = Bytes::mib(64);
 
-pub(super) fn configuration(fields: &Fields<'_>) -> ConfigurationPlan {
+pub(super) fn configuration(fields: &Fields<'_>, context: &Context<'_>) -> ConfigurationPlan {
+    if let (true, Some(span), true) = (fields.truth("required"), fields.span("required"), fields.whole())
+        && fields.span("metadata").is_none_or(|_| fields.sound() && fields.list("metadata").is_empty())
+    {
+        let message = "`required` without `metadata`: nothing can come";
+        let problem = Problem::new(Code::Conflict, span, message);
+        context.report(problem.hint("name a place: `metadata = [\"nocloud\", \"ec2\"]`"));
+    }
     let source = |word: String| match word.as_str() {
         "ec2" => Some(MetadataSource::Ec2),
         "nocloud" => Some(MetadataSource::Nocloud),

@@ -21,6 +21,7 @@ mod ostree;
 mod packages;
 mod partitions;
 mod recipe;
+mod report;
 mod rpm;
 mod solving;
 mod store;
@@ -222,6 +223,14 @@ pub const TARGETS: &[Target] = &[
         seeds: damage::lines_seeds,
         words: damage::WORDS,
         rounds: 150,
+    },
+    Target { name: "bill", run: report::bill, seeds: report::bill_seeds, words: report::WORDS, rounds: 300 },
+    Target {
+        name: "timeline",
+        run: report::timeline,
+        seeds: report::timeline_seeds,
+        words: report::TIMELINE_WORDS,
+        rounds: 2000,
     },
 ];
 

@@ -162,7 +162,10 @@ fn a_publisher_whose_key_is_not_trusted_publishes_nothing() {
     // Neither with the site's key for what is there, nor with its own.
     for mut remote in [farm.site(), stranger.at(&farm.site().settings.address.to_string())] {
         let refused = stranger.try_push(&here, &mut remote, &[("hello", next)], &Rules::default());
-        assert!(matches!(refused, Err(RemoteError::Untrusted { .. })), "{refused:?}");
+        let expected = |error: &RemoteError| {
+            matches!(error, RemoteError::Untrusted { .. } | RemoteError::TooFewSigners { known: 0, .. })
+        };
+        assert!(refused.as_ref().is_err_and(expected), "{refused:?}");
     }
     assert_eq!(std::fs::read(farm.path("site/index")).expect("an index"), before);
 }
@@ -256,4 +259,53 @@ fn a_damaged_store_is_healed_from_a_site() {
     let site = farm.site().settings.address.to_string();
     crate::tool::fail_with(9, &mut fsck(&["fsck", "--repair", "--from", &site]));
     expect_whole(&farm.store("here"), &id);
+}
+
+#[test]
+fn a_damaged_base_is_one_no_more_and_what_was_to_be_made_from_it_comes_whole() {
+    let farm = Farm::new();
+    let (here, there) = (farm.store("here"), farm.store("there"));
+    let first = publish_big(&here, "hello", 1, &[]);
+    let (mut out, mut site) = (farm.site(), farm.site());
+    farm.push(&here, &mut out, &[("hello", first)]);
+    pull(&there, &mut site, &["hello"]).expect("pulled");
+    drop(there);
+    let packs = farm.path("there/packs");
+    let wanted = &noise(77, 600_000)[1000..1032];
+    let pack = mkimage::base::fs::list(&packs).expect("packs").into_iter().map(|name| packs.join(name));
+    let found = pack.filter_map(|path| {
+        let at = std::fs::read(&path).expect("read").windows(32).position(|window| window == wanted)?;
+        Some((path, at))
+    });
+    let found: Vec<_> = found.collect();
+    assert_eq!(found.len(), 1, "it lies there as it is");
+    crate::store::damages::flip(&found[0].0, found[0].1);
+    let second = publish_big(&here, "hello", 2, &[]);
+    farm.push(&here, &mut out, &[("hello", second)]);
+    let there = farm.store("there");
+    let pulled = pull(&there, &mut site, &["hello"]).expect("pulled");
+    assert!(pulled.traffic.received_bytes > 600_000, "the large file came as it is: {pulled:?}");
+    crate::store::gc::read_closure(&there, &second).expect("all of it reads");
+}
+
+#[test]
+fn where_two_must_sign_two_keys_publish_and_one_sends_nothing() {
+    let farm = Farm::new();
+    let (here, there) = (farm.store("here"), farm.store("there"));
+    let id = publish_small(&here, "hello", 1);
+    let second = mkimage::trust::SecretKey::from_seed(&[8; 32], "second").expect("a key");
+    let mut site = farm.site();
+    site.settings.keys.push(second.public().clone());
+    site.settings.threshold = 2;
+    let pushed = [Pushed { name: name("hello"), commit: id, source: None }];
+    let push = |signers: &[&dyn mkimage::trust::Signer]| {
+        let publishing = Publishing { signers, site: None, lifetime_seconds: YEAR };
+        remote::push(&here, &mut site.clone(), &pushed, &Rules::default(), Some(&publishing), &line())
+    };
+    let refused = push(&[&farm.key]);
+    assert!(matches!(refused, Err(RemoteError::TooFewSigners { threshold: 2, known: 1, .. })), "{refused:?}");
+    assert!(!farm.path("site/bundles").exists() && !farm.path("site/index").exists());
+    push(&[&farm.key, &second]).expect("pushed");
+    pull(&there, &mut site, &["hello"]).expect("pulled");
+    expect_whole(&there, &id);
 }

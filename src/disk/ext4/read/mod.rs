@@ -5,12 +5,14 @@ mod entries;
 mod error;
 mod inode;
 mod map;
+mod names;
 mod superblock;
 mod walk;
 mod xattrs;
 
 use std::collections::HashMap;
 
+use super::extents::Extent as Ext4Extent;
 use super::format::*;
 use crate::base::Job;
 use crate::disk::device::BlockDevice;
@@ -20,6 +22,7 @@ use map::Mapping;
 
 pub use error::Ext4ReadError;
 use error::{Result, damaged};
+pub use names::{Ext4Names, Ext4Place};
 pub use superblock::Ext4Facts;
 pub use walk::{Ext4Entry, Ext4Kind, Ext4Listing};
 
@@ -74,6 +77,12 @@ impl<'a> Ext4Reader<'a> {
             return damaged("inode", entry.inode, problem);
         }
         self.read_mapped(&mapping, offset, buffer)
+    }
+
+    /// Returns where the blocks of a file stand, ascending by their place in the file. What lies between them
+    /// is zero.
+    pub fn extents(&self, entry: &Ext4Entry) -> Result<Vec<Ext4Extent>> {
+        Ok(self.mapping(&self.inode(entry.inode)?)?.into_extents())
     }
 
     /// Reads the whole filesystem as a tree, each content hashed in pieces, with no content kept.

@@ -34,7 +34,7 @@ fn remote(place: &Place, folder: &str, kind: &str) -> Remote {
 
 fn push(store: &Store, far: &Far, remote: &mut Remote, commit: CommitId) -> Done {
     let key = key();
-    let publishing = Publishing { signer: &key, site: None, lifetime_seconds: LIFETIME_SECONDS };
+    let publishing = Publishing { signers: &[&key], site: None, lifetime_seconds: LIFETIME_SECONDS };
     let pushed = [Pushed { name: name("main"), commit, source: None }];
     let rules = Rules { force: true, ..Rules::default() };
     push_to(store, far, remote, &pushed, &rules, Some(&publishing), &line())?;
