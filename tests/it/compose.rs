@@ -58,6 +58,7 @@ fn plan(parts: Vec<Part>) -> Plan {
             data_path: path("/data"),
             origin: None,
         },
+        update: None,
         variables: BTreeMap::new(),
         budget: None,
         tests: Vec::new(),
