@@ -18,6 +18,7 @@ mod history;
 mod house;
 mod init;
 mod judge;
+mod loader;
 mod make;
 mod ostree;
 mod packages;
