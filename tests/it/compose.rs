@@ -60,6 +60,7 @@ fn plan(parts: Vec<Part>) -> Plan {
         },
         update: None,
         variables: BTreeMap::new(),
+        update: None,
         budget: None,
         tests: Vec::new(),
         sources: Vec::new(),

@@ -63,7 +63,9 @@ fn plan_carried(carried: &[Vec<u8>], commit: &Commit) -> Option<Plan> {
         let text = String::from_utf8(text.clone()).ok().filter(|_| Content::of(text) == *content)?;
         loader.texts.insert(name.clone(), text);
     }
-    let set = commit.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    // What came from the environment is no variable of the recipe.
+    let own = commit.variables.iter().filter(|(name, _)| !name.starts_with("env."));
+    let set = own.map(|(name, value)| (name.clone(), value.clone())).collect();
     let settings = Settings { set, vars_files: Vec::new() };
     recipe::load(&commit.recipe.first()?.0, &loader, &settings).ok().map(|loaded| loaded.plan)
 }
