@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a room.
 
 mod adversary;
+mod agent;
 mod archive;
 mod base;
 mod boot;
@@ -18,6 +19,7 @@ mod history;
 mod house;
 mod init;
 mod judge;
+mod loader;
 mod make;
 mod ostree;
 mod packages;
@@ -38,3 +40,4 @@ mod trust;
 mod twice;
 mod uefi;
 mod verify;
+mod view;
