@@ -16,6 +16,8 @@ DYNAMIC_FLAGS := -C target-feature=-crt-static
 HELPER   := $(DYNAMIC)/x86_64-unknown-linux-gnu/helper/mkimage-ostree
 BUILD_HELPER := --locked --profile helper --no-default-features --features ostree --bin mkimage-ostree \
 	--target-dir $(DYNAMIC)
+# What mkimage puts into images, for programs that don't lie beside it.
+INTO_IMAGES := MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init MKIMAGE_AGENT=$(CURDIR)/$(SMALL)/mkimage-agent
 HELLO    := recipes/hello
 RECIPES  := nginx python java node minimal debian-server
 CARGO    ?= cargo
@@ -26,9 +28,9 @@ OSTREE_PACKAGES := libostree-dev pkg-config
 TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
 	attr acl libcap2-bin cpio binutils xz-utils zstd bzip2 python3 python3-venv mmdebstrap strace kmod openssh-client openssl \
 	procps rpm createrepo-c libsolv-tools gnupg nginx-light $(OSTREE_PACKAGES) ostree mount xfsprogs btrfs-progs \
-	qemu-system-common make ninja-build
+	qemu-system-common make ninja-build chromium genisoimage rsyslog
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
-BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup ostree restic nginx-light
+BENCH_PACKAGES := $(TEST_PACKAGES) diffoscope-minimal casync borgbackup ostree restic nginx-light
 
 .PHONY: all demo test nightly power-loss ostree recipes lint bench fuzz install-demo install-test install-nightly \
 	install-ostree install-bench hello clean help
@@ -36,7 +38,7 @@ BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup ostree restic nginx-light
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-all: $(RELEASE)/mkimage $(RELEASE)/mkimage-init ## Build mkimage and the PID 1 of its images
+all: $(RELEASE)/mkimage $(RELEASE)/mkimage-init $(RELEASE)/mkimage-agent ## Build mkimage, and what goes into its images
 
 demo: install-demo all hello ## Build the hello image, boot it under UEFI firmware, fetch its page
 	@$(RELEASE)/mkimage check $(HELLO)/hello.hcl
@@ -48,12 +50,12 @@ demo: install-demo all hello ## Build the hello image, boot it under UEFI firmwa
 	echo "demo: image built in $$(( (built - started) / 1000000 )) ms (packages fetched on the first run), booted and fetched in $$(( (fetched - built) / 1000000 )) ms"; \
 	echo "demo: target/hello.img holds $$(( $$(stat -c %b target/hello.img) / 2048 )) MiB on disk; run it with $(RELEASE)/mkimage run target/hello.img"
 
-test: install-test $(SMALL)/mkimage-init $(HELPER) hello lint ## Run every test but the nightly ones
-	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init MKIMAGE_OSTREE=$(CURDIR)/$(HELPER) \
+test: install-test $(SMALL)/mkimage-init $(SMALL)/mkimage-agent $(HELPER) hello lint ## Run every test but the nightly ones
+	$(INTO_IMAGES) MKIMAGE_OSTREE=$(CURDIR)/$(HELPER) \
 		$(CARGO) test --locked -- --include-ignored --skip nightly::
 
-nightly: install-nightly $(SMALL)/mkimage-init ## Run the tests that take too long for each change
-	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) test --locked --test it -- --ignored nightly::
+nightly: install-nightly $(SMALL)/mkimage-init $(SMALL)/mkimage-agent ## Run the tests that take too long for each change
+	$(INTO_IMAGES) $(CARGO) test --locked --test it -- --ignored nightly::
 
 ostree: install-ostree all $(HELPER) ## Build mkimage-ostree, for OSTree repositories, beside mkimage
 	cp $(HELPER) $(RELEASE)/mkimage-ostree
@@ -70,30 +72,37 @@ lint: install-ostree ## Check format, lints and documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --bin mkimage-init -- -D warnings
+	rustfmt --check --edition 2024 src/loader/main.rs
+	MKIMAGE_VERSION=lint CLIPPY_CONF_DIR=. clippy-driver --edition 2024 --crate-name mkimage_loader --crate-type bin \
+		--emit metadata -o target/loader.rmeta -C panic=abort -C relocation-model=pic -D warnings src/loader/main.rs
+	$(CARGO) clippy --locked --no-default-features --features agent --bin mkimage-agent -- -D warnings
 	RUSTFLAGS="$(DYNAMIC_FLAGS)" $(CARGO) clippy $(BUILD_HELPER) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --quiet
 
 bench: install-bench $(SMALL)/mkimage-init hello ## Compare with the peers on the same input in the same run
-	MKIMAGE_INIT=$(CURDIR)/$(SMALL)/mkimage-init $(CARGO) bench --locked
+	$(INTO_IMAGES) $(CARGO) bench --locked
 
 fuzz: ## Run every fuzz target for a minute (needs cargo-fuzz and a nightly toolchain)
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
 		$(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --debug-assertions $$target -- -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=10; done
 
 # Cargo knows best what is out of date: these are asked every time.
-.PHONY: $(RELEASE)/mkimage $(SMALL)/mkimage-init $(HELPER)
+.PHONY: $(RELEASE)/mkimage $(SMALL)/mkimage-init $(SMALL)/mkimage-agent $(HELPER)
 $(RELEASE)/mkimage:
 	$(CARGO) build --locked --release --bin mkimage
 
 $(SMALL)/mkimage-init:
 	$(CARGO) build --locked --profile small --no-default-features --bin mkimage-init
 
+$(SMALL)/mkimage-agent:
+	$(CARGO) build --locked --profile small --no-default-features --features agent --bin mkimage-agent
+
 $(HELPER):
 	RUSTFLAGS="$(DYNAMIC_FLAGS)" $(CARGO) build $(BUILD_HELPER)
 
 # Beside mkimage, where it looks first.
-$(RELEASE)/mkimage-init: $(SMALL)/mkimage-init $(RELEASE)/mkimage
-	cp $(SMALL)/mkimage-init $@
+$(RELEASE)/mkimage-init $(RELEASE)/mkimage-agent: $(RELEASE)/%: $(SMALL)/% $(RELEASE)/mkimage
+	cp $(SMALL)/$* $@
 
 hello: ## Build the demo's app
 	cd $(HELLO) && $(CARGO) build --locked --release --quiet

@@ -32,7 +32,12 @@
 //! | [`image`] | a commit as the bytes of a disk, and a disk as the commit that it holds |
 //! | [`ostree`] | commits into OSTree repositories, and out of them |
 //! | [`pipeline`] | the story, top to bottom; read it first |
+//! | [`report`] | bills of materials, a page of pictures, timelines |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
+//! | [`view`] | one way to look into commits, images and partitions |
+//! | [`slots`] | a disk with two slots: status, update, rollback, switch, confirm |
+//! | [`agent`] | a machine updates itself: asks a site, fetches what it lacks, fills the other slot |
+//! | [`verify`] | an image against itself, against another, against what others state of it |
 //! | [`machine`] | an image in a virtual machine |
 //! | [`cli`] | arguments, progress, messages, exit codes |
 //!
@@ -40,7 +45,8 @@
 //! `ostree`), which [`ostree`] starts.
 //!
 //! PID 1 of app images is the binary `mkimage-init` (`src/init/`). It is built without the feature
-//! `tool` and shares [`base`] and parts of [`boot`].
+//! `tool` and shares [`base`] and parts of [`boot`]. What updates an image from within is the binary
+//! `mkimage-agent` ([`agent`]): the feature `agent` has the rooms that it needs, and `tool` implies it.
 #![deny(unsafe_code)]
 #![allow(rustdoc::private_intra_doc_links, reason = "the cards of the rooms name their sub-modules")]
 
@@ -48,21 +54,23 @@ pub mod base;
 pub mod boot;
 pub mod tree;
 
+#[cfg(feature = "agent")]
+pub mod agent;
 #[cfg(feature = "tool")]
 pub mod archive;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub mod bundle;
 #[cfg(feature = "tool")]
 pub mod cli;
 #[cfg(feature = "tool")]
 pub mod compose;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub mod disk;
 #[cfg(feature = "tool")]
 pub mod elf;
 #[cfg(feature = "tool")]
 pub mod finalize;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub mod image;
 #[cfg(feature = "tool")]
 pub mod machine;
@@ -74,11 +82,19 @@ pub mod packages;
 pub mod pipeline;
 #[cfg(feature = "tool")]
 pub mod recipe;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub mod remote;
 #[cfg(feature = "tool")]
+pub mod report;
+#[cfg(feature = "tool")]
 pub mod sandbox;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
+pub mod slots;
+#[cfg(feature = "agent")]
 pub mod store;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub mod trust;
+#[cfg(feature = "tool")]
+pub mod verify;
+#[cfg(feature = "tool")]
+pub mod view;

@@ -111,6 +111,14 @@ pub fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a directory with all that is in it; one that is not there is no error.
+pub fn remove_tree(path: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(FileError::at("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a file's bytes and size durable. A failure is final: after it the kernel may have dropped the
 /// pages, so that trying again could only succeed falsely.
 pub fn sync(file: &File, path: &Path) -> Result<()> {

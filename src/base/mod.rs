@@ -17,6 +17,7 @@
 pub mod base64;
 pub mod capability;
 pub mod clock;
+pub mod endpoint;
 pub mod event;
 pub mod fs;
 pub mod heartbeat;
@@ -32,6 +33,7 @@ pub mod publish;
 pub mod units;
 
 pub use clock::Stopwatch;
+pub use endpoint::{Endpoint, Scheme};
 pub use event::{Event, Reporter};
 pub use fs::FileError;
 pub use heartbeat::Heartbeat;

@@ -92,6 +92,20 @@ impl fmt::Display for Bytes {
     }
 }
 
+/// Reads a length of time: a whole number and `s`, `m`, `h` or `d`, as in "10m"; at most a year. In seconds.
+pub fn parse_duration(text: &str) -> Option<u32> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let seconds = match &text[digits..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let count: u32 = text[..digits].parse().ok()?;
+    count.checked_mul(seconds).filter(|seconds| *seconds <= 366 * 86_400)
+}
+
 /// Prints a length for people: two or three figures and a binary unit, such as "14.2 MiB".
 pub fn approximate(bytes: Bytes) -> String {
     for (shift, unit) in [(40u32, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {

@@ -9,6 +9,8 @@
 //!   hex (`-` for no salt), number of data blocks, and block of the slot where the tree begins; blocks of
 //!   4096 bytes. PID 1 takes the partition whose tree has this root, so no word names a slot or a disk.
 //! - `mkimage.env.NAME=VALUE`: a variable for the app; it goes before the recipe's.
+//! - `mkimage.metadata=ADDRESS`, `mkimage.log=ADDRESS`: where metadata is asked for, and where logs go
+//!   ([`super::environment`]).
 //! - `mkimage.wait=SECONDS`: how long PID 1 waits for the slot's disk, 1 to 600; 10 without the word.
 //!
 //! Of `mkimage.verity` and `mkimage.wait` the first of its kind counts: what a loader or a person adds
@@ -16,6 +18,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+
+use super::environment::{LOG_ADDRESS, METADATA_ADDRESS};
 
 /// Bytes of a data or hash block. Changing it is a format break.
 pub const VERITY_BLOCK_BYTES: usize = 4096;
@@ -30,6 +34,7 @@ pub const DEFAULT_WAIT_SECONDS: u32 = 10;
 const VERITY_KEY: &str = "mkimage.verity";
 const WAIT_KEY: &str = "mkimage.wait";
 const ENVIRONMENT_PREFIX: &str = "mkimage.env.";
+const ADDRESSES: [&str; 2] = [METADATA_ADDRESS, LOG_ADDRESS];
 const WAIT_MAX_SECONDS: u32 = 600;
 
 /// Words that every image begins with. A dead kernel reboots, which counts a try of the slot (`panic`,
@@ -101,6 +106,8 @@ pub struct CommandLine {
     pub wait_seconds: u32,
     /// Variables for the app, in the order of the line, names as written.
     pub environment: Vec<(String, String)>,
+    /// Addresses that the machine is told, in the order of the line.
+    pub addresses: Vec<(&'static str, String)>,
 }
 
 /// Writes the command line of a UKI: the consoles (the last one becomes `/dev/console`), our words, the
@@ -129,7 +136,7 @@ pub fn encode(
 
 /// Reads a command line as the kernel hands it on (`/proc/cmdline`).
 pub fn parse(line: &str) -> Result<CommandLine, CommandLineError> {
-    let (mut verity, mut wait, mut environment) = (None, None, Vec::new());
+    let (mut verity, mut wait, mut environment, mut addresses) = (None, None, Vec::new(), Vec::new());
     for word in split(line) {
         let Some((key, value)) = word.split_once('=') else { continue };
         if key == VERITY_KEY && verity.is_none() {
@@ -138,10 +145,20 @@ pub fn parse(line: &str) -> Result<CommandLine, CommandLineError> {
             wait = Some(parse_wait(value)?);
         } else if let Some(name) = key.strip_prefix(ENVIRONMENT_PREFIX) {
             environment.push((name.to_owned(), value.to_owned()));
+        } else if let Some(address) = ADDRESSES.into_iter().find(|address| *address == key) {
+            addresses.push((address, value.to_owned()));
         }
     }
     let verity = verity.ok_or(CommandLineError::NoVerity)?;
-    Ok(CommandLine { verity, wait_seconds: wait.unwrap_or(DEFAULT_WAIT_SECONDS), environment })
+    Ok(CommandLine { verity, wait_seconds: wait.unwrap_or(DEFAULT_WAIT_SECONDS), environment, addresses })
+}
+
+/// Returns the words behind ours, which the recipe gave: [`encode`] of them is the line again.
+pub fn further_words(line: &str) -> Vec<String> {
+    let is_last_of_ours = |word: &String| word.split_once('=').is_some_and(|(key, _)| key == VERITY_KEY);
+    let words = split(line);
+    let behind = words.iter().position(is_last_of_ours).map_or(words.len(), |at| at + 1);
+    words[behind..].to_vec()
 }
 
 fn parse_wait(value: &str) -> Result<u32, CommandLineError> {
@@ -248,6 +265,12 @@ mod tests {
     fn what_the_builder_writes_is_what_pid_1_reads() {
         let words = ["mkimage.env.GREETING=good day, moon".to_owned(), "audit=0".to_owned()];
         let line = encode(&["tty0", "ttyS0"], &root(), &words).expect("encodes");
+        let told = parse(&format!("{line} mkimage.log=tcp://a:1 mkimage.logs=x mkimage.log=tcp://b:2"))
+            .expect("parses");
+        assert_eq!(
+            told.addresses,
+            [("mkimage.log", "tcp://a:1".to_owned()), ("mkimage.log", "tcp://b:2".to_owned())]
+        );
         assert!(
             line.starts_with("console=tty0 console=ttyS0 quiet panic=-1 oops=panic gpt mkimage.verity=a5a5")
         );

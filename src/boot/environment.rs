@@ -1,14 +1,23 @@
 //! The app's environment: who may say what, and who has the last word.
 //!
 //! Sources, each of which goes before the one above it:
-//! 1. what every app gets: `PATH`, `HOME`, `STATE_DIRECTORY` (its directory on the data partition);
+//! 1. what every app gets: `PATH`, `HOME`, `STATE_DIRECTORY` (its directory on the data partition),
+//!    `CREDENTIALS_DIRECTORY` where the recipe names credentials, `INSTANCE_ID` where metadata told one;
 //! 2. the recipe;
 //! 3. the kernel's command line: `mkimage.env.NAME=VALUE`;
-//! 4. credentials of the hypervisor, as systemd names them: SMBIOS strings of type 11
+//! 4. cloud metadata, where the recipe names a source of it: tags `mkimage.env.NAME`, then user data
+//!    ([`crate::boot::user_data`]);
+//! 5. credentials of the hypervisor, as systemd names them: SMBIOS strings of type 11
 //!    (`io.systemd.credential:mkimage.env.NAME=VALUE`, or `io.systemd.credential.binary:…` with the value in
 //!    base64), then files of QEMU's fw_cfg (`opt/io.systemd.credentials/mkimage.env.NAME`).
 //!
-//! Names are `[A-Za-z_][A-Za-z0-9_]*`, at most 128 bytes. From outside the image (3 and 4) names are
+//! The nearer a source is to this one machine, the later it comes: an image is for many, a command line is
+//! of the image, metadata is of a machine or a group of them, and the hypervisor can replace all of these
+//! anyway. Files follow the same order: metadata, then SMBIOS, then fw_cfg. A machine is told two more things
+//! by the command line (`mkimage.metadata=ADDRESS`, `mkimage.log=ADDRESS`), by user data (`log` alone) and by
+//! credentials of these names, in the same order.
+//!
+//! Names are `[A-Za-z_][A-Za-z0-9_]*`, at most 128 bytes. From outside the image (3 to 5) names are
 //! refused that make a dynamic loader run other code: the root is verified, and a variable must not be the
 //! way around that. Values are UTF-8 without NUL. They may be secrets: no error here holds one.
 
@@ -24,7 +33,13 @@ const SMBIOS_TEXT: &str = "io.systemd.credential:";
 /// The same with the value in base64.
 const SMBIOS_BINARY: &str = "io.systemd.credential.binary:";
 
+/// Credential, and word of the kernel's command line, with the address of the metadata service.
+pub const METADATA_ADDRESS: &str = "mkimage.metadata";
+/// The same with the address that logs are sent to; `none` for nowhere.
+pub const LOG_ADDRESS: &str = "mkimage.log";
+
 const NAME_MAX_BYTES: usize = 128;
+const CREDENTIAL_NAME_MAX_BYTES: usize = 255;
 const VALUE_MAX_BYTES: usize = 128 * 1024 - NAME_MAX_BYTES - 2;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Names (and beginnings of names) that steer a dynamic loader, C library or shell before `main`.
@@ -36,6 +51,7 @@ const LOADER_PREFIX: &str = "LD_";
 pub enum Source {
     Recipe,
     CommandLine,
+    Metadata,
     Credential,
 }
 
@@ -44,6 +60,7 @@ impl fmt::Display for Source {
         f.write_str(match self {
             Source::Recipe => "the recipe",
             Source::CommandLine => "the kernel command line",
+            Source::Metadata => "the metadata",
             Source::Credential => "the hypervisor's credentials",
         })
     }
@@ -69,6 +86,7 @@ pub enum Refusal {
 pub struct Sources {
     pub recipe: BTreeMap<String, String>,
     pub command_line: Vec<(String, String)>,
+    pub metadata: Vec<(String, Vec<u8>)>,
     pub credentials: Vec<(String, Vec<u8>)>,
 }
 
@@ -79,33 +97,73 @@ pub fn resolve(state_directory: &str, sources: Sources) -> (BTreeMap<String, Str
         ("HOME".to_owned(), state_directory.to_owned()),
         ("STATE_DIRECTORY".to_owned(), state_directory.to_owned()),
     ]);
+    let refused = overlay(&mut variables, sources);
+    (variables, refused)
+}
+
+/// Lays what the sources say over variables, and returns what was refused.
+pub fn overlay(variables: &mut BTreeMap<String, String>, sources: Sources) -> Vec<Refusal> {
     let bytes = |(name, value): (String, String)| (name, value.into_bytes());
     let recipe = sources.recipe.into_iter().map(bytes).map(|pair| (Source::Recipe, pair));
     let command_line = sources.command_line.into_iter().map(bytes).map(|pair| (Source::CommandLine, pair));
+    let metadata = sources.metadata.into_iter().map(|pair| (Source::Metadata, pair));
     let credentials = sources.credentials.into_iter().map(|pair| (Source::Credential, pair));
     let mut refused = Vec::new();
-    for (origin, (name, value)) in recipe.chain(command_line).chain(credentials) {
+    for (origin, (name, value)) in recipe.chain(command_line).chain(metadata).chain(credentials) {
         match check(origin, name, value) {
             Ok((name, value)) => drop(variables.insert(name, value)),
             Err(refusal) => refused.push(refusal),
         }
     }
-    (variables, refused)
+    refused
 }
 
-/// Reads an SMBIOS string. `None`: it is no variable of ours.
+/// Writes variables as a file that systemd's `EnvironmentFile=` reads back as they are (systemd.exec(5)).
+pub fn file(variables: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
+    for (name, value) in variables {
+        text.push_str(name);
+        text.push_str("=\"");
+        for character in value.chars() {
+            if matches!(character, '"' | '\\' | '$' | '`') {
+                text.push('\\');
+            }
+            text.push(character);
+        }
+        text.push_str("\"\n");
+    }
+    text
+}
+
+/// Reads an SMBIOS string. `None`: it is no credential. Names are as written: a variable's have their prefix.
 pub fn smbios_credential(text: &str) -> Option<Result<(String, Vec<u8>), Refusal>> {
     let (binary, rest) = match text.strip_prefix(SMBIOS_TEXT) {
         Some(rest) => (false, rest),
         None => (true, text.strip_prefix(SMBIOS_BINARY)?),
     };
-    let (name, value) = rest.strip_prefix(CREDENTIAL_PREFIX)?.split_once('=')?;
+    let (name, value) = rest.split_once('=')?;
     let name = name.to_owned();
-    Some(match (binary, base64::decode(value.as_bytes())) {
-        (false, _) => Ok((name, value.as_bytes().to_vec())),
-        (true, Some(value)) => Ok((name, value)),
-        (true, None) => Err(Refusal::Encoding { name }),
-    })
+    if !binary {
+        return Some(Ok((name, value.as_bytes().to_vec())));
+    }
+    Some(
+        base64::decode(value.as_bytes()).map(|value| (name.clone(), value)).ok_or(Refusal::Encoding { name }),
+    )
+}
+
+/// Takes the variables out of credentials, without their prefix.
+pub fn variables(credentials: &[(String, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
+    let variable = |(name, value): &(String, Vec<u8>)| {
+        name.strip_prefix(CREDENTIAL_PREFIX).map(|name| (name.to_owned(), value.clone()))
+    };
+    credentials.iter().filter_map(variable).collect()
+}
+
+/// Tells whether a name may be a credential's, and so a file's: 1 to 255 letters, digits, dots, dashes and
+/// underscores, without a dot at the beginning.
+pub fn is_credential_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=CREDENTIAL_NAME_MAX_BYTES).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(fits)
 }
 
 /// Tells whether a name may be a variable's.
@@ -149,13 +207,24 @@ mod tests {
             "/data/hello",
             Sources {
                 recipe: BTreeMap::from([pair("A", "recipe"), pair("B", "recipe"), pair("C", "recipe")]),
-                command_line: vec![pair("B", "line"), pair("C", "line"), pair("B", "line again")],
+                command_line: vec![
+                    pair("B", "line"),
+                    pair("C", "line"),
+                    pair("B", "line again"),
+                    pair("D", "line"),
+                ],
+                metadata: vec![
+                    credential("C", b"tag"),
+                    credential("D", b"tag"),
+                    credential("D", b"user data"),
+                ],
                 credentials: vec![credential("C", b"smbios"), credential("C", b"fw_cfg")],
             },
         );
         assert_eq!(refused, []);
         let of = |name: &str| variables[name].as_str();
         assert_eq!((of("A"), of("B"), of("C")), ("recipe", "line again", "fw_cfg"));
+        assert_eq!(of("D"), "user data");
         assert_eq!((of("HOME"), of("STATE_DIRECTORY")), ("/data/hello", "/data/hello"));
         assert_eq!(of("PATH"), DEFAULT_PATH);
     }
@@ -166,10 +235,11 @@ mod tests {
         for name in all {
             let recipe = BTreeMap::from([pair(name, "ours")]);
             let command_line = vec![pair(name, "line")];
+            let metadata = vec![credential(name, b"user data")];
             let credentials = vec![credential(name, b"smbios")];
-            let (variables, refused) = resolve("/", Sources { recipe, command_line, credentials });
+            let (variables, refused) = resolve("/", Sources { recipe, command_line, metadata, credentials });
             assert_eq!(variables[name], "ours");
-            assert_eq!(refused.len(), 2, "{name}");
+            assert_eq!(refused.len(), 3, "{name}");
         }
     }
 
@@ -195,18 +265,42 @@ mod tests {
         let read = |text: &str| smbios_credential(text).map(|it| it.expect("is sound"));
         assert_eq!(
             read("io.systemd.credential:mkimage.env.A=b=c d"),
-            Some(credential("A", b"b=c d")),
+            Some(credential("mkimage.env.A", b"b=c d")),
             "only the first = divides"
         );
         assert_eq!(
             read("io.systemd.credential.binary:mkimage.env.A=aGVsbG8="),
-            Some(credential("A", b"hello"))
+            Some(credential("mkimage.env.A", b"hello"))
         );
-        assert_eq!(read("io.systemd.credential:mkimage.env.A="), Some(credential("A", b"")));
-        assert_eq!(read("io.systemd.credential:passwd.root=x"), None);
+        assert_eq!(read("io.systemd.credential:mkimage.env.A="), Some(credential("mkimage.env.A", b"")));
+        assert_eq!(read("io.systemd.credential:tls.key=x"), Some(credential("tls.key", b"x")));
         assert_eq!(read("mkimage.env.A=b"), None);
+        assert_eq!(read("io.systemd.credential:alone"), None);
         let broken = smbios_credential("io.systemd.credential.binary:mkimage.env.A=a*b");
-        assert_eq!(broken, Some(Err(Refusal::Encoding { name: "A".to_owned() })));
+        assert_eq!(broken, Some(Err(Refusal::Encoding { name: "mkimage.env.A".to_owned() })));
+    }
+
+    #[test]
+    fn variables_are_told_from_files_by_their_prefix() {
+        let all =
+            [credential("mkimage.env.A", b"1"), credential("tls.key", b"2"), credential("mkimage.log", b"3")];
+        assert_eq!(variables(&all), [credential("A", b"1")]);
+        for name in ["tls.key", "A", "a-b_c.d"] {
+            assert!(is_credential_name(name), "{name}");
+        }
+        for name in ["", ".", "..", ".hidden", "a/b", "a b", "\u{fc}", &"a".repeat(256)] {
+            assert!(!is_credential_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn systemd_reads_values_back_as_they_were() {
+        let variables =
+            BTreeMap::from([pair("A", "plain"), pair("B", "a \"b\" $c `d` \\e 'f' #g\nnext; line")]);
+        assert_eq!(
+            file(&variables),
+            "A=\"plain\"\nB=\"a \\\"b\\\" \\$c \\`d\\` \\\\e 'f' #g\nnext; line\"\n"
+        );
     }
 
     #[test]

@@ -7,12 +7,21 @@ pub enum BootError {
     /// Bytes that should be a PE image are none, or are damaged.
     #[error("reading a PE image: {problem} (at byte {offset})")]
     Pe { offset: u64, problem: String },
+    /// Bytes that should be an ELF program for the loader are none.
+    #[error("making a PE image of an ELF program: {problem} (at byte {offset})")]
+    Elf { offset: usize, problem: String },
+    /// This build of the tool has no boot loader of its own.
+    #[error("this mkimage was built without a boot loader: it has one where it was built for x86-64")]
+    NoLoader,
     /// A sound PE image that sections can't be added to.
     #[error("adding the section {section} to a PE image: {problem}")]
     Section { section: String, problem: String },
     /// A sound PE image that is no unified kernel image of ours.
     #[error("the PE image has no section {section}: it is no unified kernel image of mkimage")]
     NotOurs { section: &'static str },
+    /// The section that says where an image came from can't be read.
+    #[error("reading where the image came from (.origin): {problem} (at byte {offset})")]
+    Origin { offset: usize, problem: String },
     /// Text that firmware, stub or kernel would misread.
     #[error("the {what} of a unified kernel image {problem}")]
     Text { what: &'static str, problem: String },

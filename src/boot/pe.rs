@@ -131,6 +131,11 @@ impl<'a> PeImage<'a> {
         self.bytes.get(start..).and_then(|rest| rest.get(..length)).unwrap_or_default()
     }
 
+    /// Returns the headers: what stands in front of the first section.
+    pub fn headers(&self) -> &'a [u8] {
+        &self.bytes[..self.size_of_headers as usize]
+    }
+
     /// Names the machine for people.
     pub fn machine_name(&self) -> &'static str {
         match self.machine {

@@ -1,7 +1,8 @@
-//! Which slot boots: the one directory sector of the ESP that says so, and what may be done to it.
+//! Which slot boots: the sector of the ESP that says so, and what may be done to it.
 //!
-//! In: the sector of `EFI/Linux` and the map of the ESP. Out: a [`SlotSector`], its changes, the sector
-//! to write. On disk (layout 1): "." and "..", then for each slot a long name and a short entry:
+//! In: the sectors of the table and the map of the ESP. Out: a [`SlotTable`], its changes, the sector to
+//! write. On disk, layout 2 (our own loader): two record sectors, see [`record`]. Layout 1 (systemd-boot): the
+//! directory sector of `EFI/Linux`: "." and "..", then for each slot a long name and a short entry:
 //!
 //! | name | the slot |
 //! |---|---|
@@ -17,18 +18,30 @@
 //!   (what the entry points to) and after.
 //! - The UKIs' `.osrel` has only NAME and PRETTY_NAME, so that systemd-boot sorts by file name alone and
 //!   a redeployed older app is the newest by its generation.
+//! - Of two records the newer sound one counts, and a change goes over the older one.
 //!
 //! Not here: the FAT volume around the sector (`disk/esp`), who writes and when (`device/`, PID 1).
 //! Shared with PID 1: names only `base`, and nothing of it needs more than the standard library.
 
 mod choose;
+#[cfg(feature = "tool")]
+mod dump;
 mod map;
 mod name;
+#[cfg(feature = "tool")]
+mod place;
+pub mod record;
 mod sector;
+mod table;
 
 pub use choose::{Choice, Reason};
+#[cfg(feature = "tool")]
+pub use dump::dump_records;
 pub use map::{SlotExtent, SlotMap, map_offset};
 pub use name::{EntryName, MOST_GENERATION};
+#[cfg(feature = "tool")]
+pub use place::write_uki;
+pub use table::{Measured, SlotRecord, SlotTable};
 
 /// Most tries that a trial may have: a sector of 16 entries holds five renames by firmware, and a sixth
 /// would make it enlarge the directory, which is no longer one sector.
@@ -122,6 +135,8 @@ pub enum SlotError {
     Damaged { entry: usize, problem: String },
     #[error("the map of the slots is damaged: {problem}")]
     Map { problem: String },
+    #[error("the slot records are damaged: {problem}")]
+    Records { problem: String },
     #[error("{slot} can't be {wanted} now: {reason}")]
     Refused { slot: Slot, wanted: &'static str, reason: &'static str },
     #[error("a UKI of {size_bytes} bytes does not fit {slot}, which has {room} bytes")]

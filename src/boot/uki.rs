@@ -3,7 +3,7 @@
 //!
 //! Layout 1 has these sections behind the stub's own, in this order, each on a page of its own:
 //! `.osrel`, `.cmdline`, `.uname`, `.mkimage` (the encoded commit that the image was made from),
-//! `.initrd`, `.linux`. The kernel is last, so that nothing lies where a kernel that is started in place
+//! `.origin` (what a rebuild takes, see [`super::origin`]), `.initrd`, `.linux`. The kernel is last, so that nothing lies where a kernel that is started in place
 //! would unfold. Another order or alignment is a format break.
 
 use super::error::BootError;
@@ -13,6 +13,7 @@ const OS_RELEASE: &str = ".osrel";
 const COMMAND_LINE: &str = ".cmdline";
 const UNAME: &str = ".uname";
 const COMMIT: &str = ".mkimage";
+const ORIGIN: &str = ".origin";
 const INITRD: &str = ".initrd";
 const KERNEL: &str = ".linux";
 
@@ -40,6 +41,8 @@ pub struct UkiParts<'a> {
     pub kernel: &'a [u8],
     /// The encoded commit.
     pub commit: &'a [u8],
+    /// What a rebuild takes: an encoded [`super::origin::Origin`].
+    pub origin: &'a [u8],
 }
 
 /// What a unified kernel image says of itself.
@@ -49,6 +52,7 @@ pub struct UkiSections<'a> {
     pub uname: &'a str,
     pub command_line: &'a str,
     pub commit: &'a [u8],
+    pub origin: &'a [u8],
     pub initrd: &'a [u8],
     /// With the padding of the file behind it: fewer zeros than the stub's file alignment.
     pub kernel: &'a [u8],
@@ -92,6 +96,7 @@ pub fn build(parts: &UkiParts<'_>) -> Result<Vec<u8>, BootError> {
             data(COMMAND_LINE, parts.command_line.as_bytes()),
             data(UNAME, parts.uname.as_bytes()),
             data(COMMIT, parts.commit),
+            data(ORIGIN, parts.origin),
             data(INITRD, parts.initrd),
             kernel,
         ],
@@ -116,6 +121,7 @@ pub fn read(image: &[u8]) -> Result<UkiSections<'_>, BootError> {
         uname: text(UNAME, "kernel version")?,
         command_line: text(COMMAND_LINE, "command line")?,
         commit,
+        origin: bytes(ORIGIN)?,
         initrd: bytes(INITRD)?,
         kernel: bytes(KERNEL)?,
     })

@@ -51,6 +51,9 @@ pub struct Global {
     /// Write events as JSON lines to a file, or to an open file descriptor by its number
     #[arg(long, global = true, value_name = "FILE|FD", value_parser = NonEmptyStringValueParser::new())]
     pub events: Option<String>,
+    /// Write a timeline of the work in the Chrome trace format: who did what, when, for how long
+    #[arg(long, global = true, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
     /// Colour of messages
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
@@ -71,27 +74,43 @@ pub enum Command {
     Compose(Compose),
     /// Check a recipe, and report all that is wrong with it
     Check(Check),
+    /// Show what a build would do: steps, what is cached, sizes, partitions; nothing is written
+    Plan(super::commands::plan::PlanArgs),
+    /// Say which input changed since the last build, or between the last two
+    WhyRebuilt(super::commands::why_rebuilt::WhyRebuilt),
+    /// Check a recipe's tests: on its tree, then on the booted image
+    Test(super::commands::test::Test),
     /// Format recipes
     Fmt(Format),
     /// Pin the packages of a recipe: version, size and SHA-256
     Lock(Lock),
-    /// Say why a package is in the lock of a recipe
-    Why(Why),
+    /// Say where a path or package comes from: which line of the recipe, which package, pulled in by whom
+    Why(super::commands::why::Why),
     /// Gather the locked packages of a recipe in a folder, for builders without a network
     Vendor(Vendor),
     /// Print the reference of the recipe language, in Markdown
     Reference,
     /// Boot an image in a virtual machine, with the app's ports forwarded
-    Run(Run),
+    Run(super::commands::run::Run),
     /// Show what an image holds: partitions, slots, filesystems, hashes
     Inspect(Inspect),
+    /// Show what the slots of a disk hold, which one boots next, and why
+    Status(super::commands::status::StatusArgs),
+    /// Write a commit into the slot of a disk that does not run, and try it at the next boot
+    Update(super::commands::update::Update),
+    /// Have the slot from before boot next
+    Rollback(super::commands::turn::Rollback),
+    /// Have a slot boot next
+    Switch(super::commands::turn::Switch),
+    /// Confirm the slot that is on trial
+    Confirm(super::commands::turn::Confirm),
     /// List the refs of the store, or remove some
     Refs(Refs),
     /// Show the moves of a ref, and what changed at each
     Log(Log),
     /// Show a commit
     Show(Show),
-    /// Show what differs between two commits: files, packages, settings
+    /// Show what differs between two commits or images: files, packages, settings
     Diff(Diff),
     /// Give a commit a name that never moves
     Tag(Tag),
@@ -110,12 +129,20 @@ pub enum Command {
     /// Make a store, or say how it is shared
     #[command(subcommand)]
     Store(super::commands::store::StoreCommand),
-    /// List a directory of a commit
-    Ls(List),
-    /// Print a file of a commit
-    Cat(Cat),
-    /// Write the tree of a commit into a new directory of this machine
-    Checkout(Checkout),
+    /// List a directory of a commit or image
+    Ls(super::commands::look::List),
+    /// Print a file of a commit or image
+    Cat(super::commands::look::Cat),
+    /// Copy a file or directory out of a commit or image
+    Cp(super::commands::cp::Copy),
+    /// Draw the tree of a commit or image
+    Tree(super::commands::tree::Tree),
+    /// Say what takes the space of a commit or image, the largest first
+    Du(super::commands::du::Usage),
+    /// Mount a commit or image, read-only
+    Mount(super::commands::mount::Mount),
+    /// Write the tree of a commit or image into a new directory of this machine
+    Checkout(super::commands::look::Checkout),
     /// Print a completion script for a shell
     Completion(Completion),
     #[command(hide = true)]
@@ -134,8 +161,18 @@ pub enum Command {
     Mirror(super::commands::Mirror),
     /// Name other stores and sites, and ask them for their refs
     Remote(super::commands::RemoteVerbs),
+    /// List what an image is made of, in a form that other tools read: packages, licences, files with their hashes
+    Sbom(super::commands::sbom::Sbom),
+    /// Draw one page about an image: its disk, what takes the space, what changed, where the time went
+    Report(super::commands::report::Report),
     /// Check all that the store holds, name what a damage touches, and repair it
     Fsck(super::commands::Fsck),
+    /// Check an image against itself, against another, or against what others state of it
+    Verify(super::commands::Verify),
+    /// Prove that two images hold the same commit, whatever file, size or container they came in
+    Same(super::commands::Same),
+    /// Build an image again from what it says of itself, and compare
+    Rebuild(super::commands::Rebuild),
     /// Exchange commits with OSTree repositories
     Ostree(super::commands::ostree::Ostree),
 }
@@ -236,16 +273,6 @@ pub struct Lock {
 }
 
 #[derive(Args, Debug)]
-pub struct Why {
-    /// Recipe, beside which the lock lies
-    #[arg(value_name = "RECIPE")]
-    pub recipe: PathBuf,
-    /// Name of the package
-    #[arg(value_name = "PACKAGE")]
-    pub package: String,
-}
-
-#[derive(Args, Debug)]
 pub struct Vendor {
     #[command(flatten)]
     pub recipe: RecipeArgs,
@@ -254,47 +281,6 @@ pub struct Vendor {
     pub output: PathBuf,
     #[command(flatten)]
     pub packages: PackageArgs,
-}
-
-#[derive(Args, Debug)]
-pub struct Run {
-    /// Disk image
-    #[arg(value_name = "IMAGE")]
-    pub image: PathBuf,
-    /// Forward a port: HOST:GUEST, or GUEST for a free port of this machine [default: the app's ports]
-    #[arg(long, short, value_name = "[HOST:]GUEST")]
-    pub port: Vec<String>,
-    /// Give the app an environment variable
-    #[arg(long, short, value_name = "NAME=VALUE")]
-    pub env: Vec<String>,
-    /// Memory of the machine
-    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
-    pub memory: String,
-    /// Processors of the machine
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub cpus: u32,
-    /// How the processor is run; `auto` tries KVM with a time limit and falls back to TCG
-    #[arg(long, value_name = "WHICH", default_value = "auto")]
-    pub accel: Accelerator,
-    /// Leave the image as it is: what the machine writes is dropped at the end
-    #[arg(long)]
-    pub snapshot: bool,
-    /// Get this path from the first forwarded port, print the answer, and power the machine off
-    #[arg(long, value_name = "PATH")]
-    pub fetch: Option<String>,
-    /// Power the machine off once its console says this
-    #[arg(long, value_name = "TEXT")]
-    pub until: Option<String>,
-    /// Give up when `--fetch` and `--until` have not come true in this time
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
-    pub timeout: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Accelerator {
-    Auto,
-    Kvm,
-    Tcg,
 }
 
 #[derive(Args, Debug)]
@@ -308,37 +294,4 @@ pub struct Inspect {
     /// Print every field of the partition table, the ESP and the slot sector, with its offset
     #[arg(long)]
     pub dump: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct List {
-    /// Ref, REF~N, id of a commit or tree; with :PATH what stands there
-    #[arg(value_name = "COMMIT")]
-    pub commit: String,
-    /// Path inside the tree [default: /]
-    #[arg(value_name = "PATH")]
-    pub path: Option<String>,
-    /// List what lies below, too
-    #[arg(long, short)]
-    pub recursive: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct Cat {
-    /// Ref, REF~N or id, with :PATH or PATH behind it; or the id of a file
-    #[arg(value_name = "COMMIT")]
-    pub commit: String,
-    /// Path inside the tree
-    #[arg(value_name = "PATH")]
-    pub path: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub struct Checkout {
-    /// Ref, REF~N or id; with :PATH only what lies there
-    #[arg(value_name = "COMMIT")]
-    pub commit: String,
-    /// Directory to make
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
 }

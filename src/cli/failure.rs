@@ -8,6 +8,7 @@ use crate::base::{FileError, whole};
 use crate::compose::{ComposeError, Problem};
 use crate::packages::{FetchProblem, PackagesError};
 use crate::pipeline::PipelineError;
+use crate::report::ReportError;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
@@ -172,6 +173,20 @@ impl From<FileError> for Failure {
     }
 }
 
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Store(error) => error.into(),
+            ReportError::Content(error) => StoreError::from(error).into(),
+            ReportError::Image(error) => error.into(),
+            error @ (ReportError::Timeline { .. } | ReportError::TooMany { .. }) => {
+                Failure::of(Kind::Input, &error)
+            }
+            error => Failure::of(Kind::Failed, &error),
+        }
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let failure = Failure::of(store_kind(&error), &error);
@@ -291,6 +306,7 @@ impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         match error {
             PipelineError::Store(error) => error.into(),
+            PipelineError::View(error) => error.into(),
             PipelineError::File(error) => error.into(),
             error => {
                 let kind = pipeline_kind(&error);
@@ -311,6 +327,7 @@ impl From<PipelineError> for Failure {
 fn pipeline_kind(error: &PipelineError) -> Kind {
     match error {
         PipelineError::Recipe(_)
+        | PipelineError::Budget(_)
         | PipelineError::Tree(_)
         | PipelineError::Lay(_)
         | PipelineError::Finalize(_)
@@ -328,6 +345,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Archive(_)
         | PipelineError::Boot(_)
         | PipelineError::BootFile { .. }
+        | PipelineError::UpdateKey { .. }
         | PipelineError::Init { .. }
         | PipelineError::InputChanged { .. }
         | PipelineError::Lock { .. } => Kind::Input,
@@ -339,13 +357,18 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
             Kind::Usage
         }
+        PipelineError::NoInit { .. }
+        | PipelineError::NoAgent { .. }
+        | PipelineError::NoLock { .. }
+        | PipelineError::NoLockOfCommit { .. } => Kind::NotFound,
+        PipelineError::NotRebuildable { .. } => Kind::Input,
+        PipelineError::MissingInputs { .. } => Kind::NotFound,
         PipelineError::Depfile { .. } => Kind::Input,
         PipelineError::NotReproduced { .. } => Kind::Failed,
-        PipelineError::NoInit { .. } | PipelineError::NoLock { .. } => Kind::NotFound,
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),
         PipelineError::Cancelled(_) => Kind::Interrupted,
-        PipelineError::Store(_) | PipelineError::File(_) => Kind::Failed,
+        PipelineError::Store(_) | PipelineError::View(_) | PipelineError::File(_) => Kind::Failed,
     }
 }
 
@@ -403,6 +426,12 @@ fn hint(error: &PipelineError) -> Option<&'static str> {
     match error {
         PipelineError::NoInit { .. } | PipelineError::Init { .. } => {
             Some("`make all` puts mkimage-init beside mkimage; --init FILE or MKIMAGE_INIT names another")
+        }
+        PipelineError::NoAgent { .. } => {
+            Some("`make all` puts mkimage-agent beside mkimage; MKIMAGE_AGENT names another")
+        }
+        PipelineError::UpdateKey { .. } => {
+            Some("`mkimage key generate` makes a key; its public half goes in here")
         }
         PipelineError::Packages(PackagesError::Fetch { problem: FetchProblem::Offline, .. }) => {
             Some("run once without --offline; `mkimage lock` does no more than pin the versions")

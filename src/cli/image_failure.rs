@@ -40,6 +40,7 @@ pub(super) fn kind(error: &ImageError) -> Kind {
         | ImageError::NoPartition { .. }
         | ImageError::NotBootable { .. }
         | ImageError::Slots(_)
+        | ImageError::UkiDigest { .. }
         | ImageError::Commit(_)
         | ImageError::Ext4Read(_)
         | ImageError::Verity(_)

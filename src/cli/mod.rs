@@ -15,12 +15,15 @@
 
 mod args;
 mod commands;
+mod confined;
 mod failure;
 mod image_failure;
 mod printer;
 mod progress;
 mod remote_failure;
+mod slots_failure;
 mod text;
+mod view_failure;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -32,7 +35,9 @@ use crate::base::clock::unix_nanoseconds;
 use crate::base::event::{self, Event, Reporter};
 use crate::base::jobserver::Jobserver;
 use crate::base::parallel::Workers;
+use crate::base::publish::publish_bytes;
 use crate::base::{Job, Stopwatch};
+use crate::report::Timeline;
 use failure::{Failure, Kind};
 use printer::Printer;
 
@@ -41,6 +46,7 @@ struct Context {
     global: args::Global,
     printer: Printer,
     job: Job,
+    timeline: progress::SharedTimeline,
 }
 
 /// Runs the command line of this process and returns its exit code.
@@ -48,6 +54,9 @@ pub fn main() -> ExitCode {
     // Before anything that starts a thread: the stage leaves this machine's namespaces.
     if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::sandbox::STAGE_VERB) {
         return crate::sandbox::stage();
+    }
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::verify::CHILD_VERB) {
+        return confined::child();
     }
     let parsed = args::Cli::command().try_get_matches().and_then(|matches| {
         let verb = matches.subcommand_name().unwrap_or_default().to_owned();
@@ -66,7 +75,8 @@ pub fn main() -> ExitCode {
             context.job.check().map_or_else(|stop| Failure::of(Kind::Interrupted, &stop), |()| failure)
         });
         context.end(&done, started);
-        done
+        let traced = context.trace();
+        done.and_then(|code| traced.map(|()| code))
     });
     match done {
         Ok(code) => code,
@@ -108,7 +118,8 @@ fn context(global: args::Global, printer: &Printer, verb: String) -> Result<Cont
         }
     };
     ctrlc::set_handler(on_signal).map_err(|error| Failure::of(Kind::Failed, &error))?;
-    let progress = progress::Progress::new(&global, printer).map_err(|error| {
+    let timeline = progress::SharedTimeline::default();
+    let progress = progress::Progress::new(&global, printer, &timeline).map_err(|error| {
         let file = global.events.clone().unwrap_or_default();
         let place = match file.bytes().all(|byte| byte.is_ascii_digit()) {
             true => format!("file descriptor {file}"),
@@ -136,7 +147,7 @@ fn context(global: args::Global, printer: &Printer, verb: String) -> Result<Cont
         workers: workers.count(),
         jobserver,
     });
-    Ok(Context { printer: printer.clone(), job: Job::new(workers, progress, cancelled), global })
+    Ok(Context { printer: printer.clone(), job: Job::new(workers, progress, cancelled), timeline, global })
 }
 
 impl Context {
@@ -155,6 +166,19 @@ impl Context {
         self.job.report(Event::Result { value: value.clone() });
         self.printer.say(text);
         Ok(())
+    }
+
+    /// Returns the timeline up to now.
+    fn timeline(&self) -> Timeline {
+        self.timeline.lock().map(|timeline| timeline.clone()).unwrap_or_default()
+    }
+
+    /// Writes the timeline where the command line wants it.
+    fn trace(&self) -> Result<(), Failure> {
+        match &self.global.trace {
+            Some(path) => Ok(publish_bytes(path, &self.timeline().to_trace())?),
+            None => Ok(()),
+        }
     }
 
     /// Writes the end of the event stream.

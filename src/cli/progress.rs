@@ -1,5 +1,5 @@
-//! Readers of the event stream: bars on a terminal, plain lines elsewhere, JSON lines on request. All of them
-//! see the same lines; a further reader is one more in the list of [`Progress::new`].
+//! Readers of the event stream: bars on a terminal, plain lines elsewhere, JSON lines and a timeline on request. All
+//! of them see the same lines; a further reader is one more in the list of [`Progress::new`].
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,6 +13,7 @@ use super::args::Global;
 use super::printer::Printer;
 use crate::base::event::{Line, Unit, thread_number};
 use crate::base::{Event, Reporter, Stopwatch};
+use crate::report::Timeline;
 
 /// Work that is done sooner than this shows no bar: a screen that flickers tells nobody anything.
 const QUIET_START: Duration = Duration::from_millis(250);
@@ -32,14 +33,15 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Makes the readers that the command line asks for. Fails where the event file can't be written.
-    pub fn new(global: &Global, printer: &Printer) -> std::io::Result<Arc<Self>> {
+    /// Makes the readers that the command line asks for, and one that notes the steps in a timeline. Fails where the
+    /// event file can't be written.
+    pub fn new(global: &Global, printer: &Printer, timeline: &SharedTimeline) -> std::io::Result<Arc<Self>> {
         let person: Box<dyn Reader> = match () {
             () if printer.is_quiet() || printer.wants_json() => Box::new(Warnings(printer.clone())),
             () if std::io::stderr().is_terminal() => Box::new(Bars::new()),
             () => Box::new(Lines(printer.clone())),
         };
-        let mut readers = vec![person];
+        let mut readers = vec![person, Box::new(Steps(timeline.clone()))];
         if let Some(place) = &global.events {
             readers.push(Box::new(JsonLines(Mutex::new(event_file(place)?))));
         }
@@ -75,6 +77,20 @@ impl Reader for JsonLines {
         if let (Ok(mut file), Ok(mut text)) = (self.0.lock(), serde_json::to_vec(line)) {
             text.push(b'\n');
             let _ = file.write_all(&text);
+        }
+    }
+}
+
+/// The timeline of this process, which its readers share.
+pub type SharedTimeline = Arc<Mutex<Timeline>>;
+
+/// The steps, for pictures of where the time went.
+struct Steps(SharedTimeline);
+
+impl Reader for Steps {
+    fn read(&self, line: &Line) {
+        if let Ok(mut timeline) = self.0.lock() {
+            timeline.note(line);
         }
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::RwLock;
 
+use super::direct::DirectReader;
+
 /// A range of bytes that can be read and written at any offset, from many threads at once. Writers of
 /// different ranges never disturb each other.
 pub trait BlockDevice: Sync {
@@ -19,6 +21,33 @@ pub trait BlockDevice: Sync {
 
     /// Makes all that was written durable.
     fn flush(&self) -> io::Result<()>;
+
+    /// Fills `buffer` from `offset` on with what the medium answers, past the system's caches where there
+    /// are some: what a machine finds there after its power was gone, if it was flushed before.
+    fn read_back_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.read_at(offset, buffer)
+    }
+
+    /// Makes a range read as zero. Where the device can have holes, it becomes one.
+    fn erase_at(&self, offset: u64, length: u64) -> io::Result<()> {
+        write_zeros(self, offset, length)
+    }
+
+    /// Returns the first place from `offset` on where something other than zero may stand: what lies before it
+    /// reads as zero, and need not be read to know that. The length of the device where nothing does.
+    fn next_data(&self, offset: u64) -> u64 {
+        offset
+    }
+}
+
+/// Writes zeros to a range, a piece at a time.
+fn write_zeros(device: &(impl BlockDevice + ?Sized), offset: u64, length: u64) -> io::Result<()> {
+    static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+    for at in (0..length).step_by(ZEROS.len()) {
+        let piece = (length - at).min(ZEROS.len() as u64) as usize;
+        device.write_at(offset + at, &ZEROS[..piece])?;
+    }
+    Ok(())
 }
 
 /// Is shown what a writer wrote, while it is hot. Blocks that are never shown are zero.
@@ -32,12 +61,13 @@ pub trait BlockObserver: Sync {
 pub struct FileDevice {
     file: File,
     size: u64,
+    direct: DirectReader,
 }
 
 impl FileDevice {
     /// Takes an open file that has its final length.
     pub fn new(file: File, size: u64) -> Self {
-        FileDevice { file, size }
+        FileDevice { file, size, direct: DirectReader::default() }
     }
 }
 
@@ -68,6 +98,28 @@ impl BlockDevice for FileDevice {
 
     fn flush(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+
+    fn read_back_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        check_range(self.size, offset, buffer.len())?;
+        self.direct.read(&self.file, offset, buffer)
+    }
+
+    fn erase_at(&self, offset: u64, length: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        check_range(self.size, offset, 0)?;
+        check_range(self.size - offset, length, 0)?;
+        let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // What can't have holes gets zeros.
+        fallocate(&self.file, hole, offset, length).or_else(|_| write_zeros(self, offset, length))
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(place) => place.clamp(offset, self.size.max(offset)),
+            Err(rustix::io::Errno::NXIO) => self.size.max(offset),
+            Err(_) => offset,
+        }
     }
 }
 
@@ -152,11 +204,60 @@ impl BlockDevice for Window<'_> {
     fn flush(&self) -> io::Result<()> {
         self.device.flush()
     }
+
+    fn read_back_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        check_range(self.size, offset, buffer.len())?;
+        self.device.read_back_at(self.start + offset, buffer)
+    }
+
+    fn erase_at(&self, offset: u64, length: u64) -> io::Result<()> {
+        check_range(self.size, offset, 0)?;
+        check_range(self.size - offset, length, 0)?;
+        self.device.erase_at(self.start + offset, length)
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        let place = self.device.next_data(self.start.saturating_add(offset));
+        place.saturating_sub(self.start).clamp(offset, self.size.max(offset))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn erased_ranges_read_as_zero_and_nothing_else_does() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("disk");
+        std::fs::write(&path, vec![7; 300_000]).expect("written");
+        let file = File::options().read(true).write(true).open(&path).expect("opened");
+        let device = FileDevice::new(file, 300_000);
+        let window = Window::new(&device, 1000, 250_000).expect("inside");
+        window.erase_at(96, 200_000).expect("erased");
+        assert!(window.erase_at(250_000, 1).is_err());
+        assert!(window.erase_at(u64::MAX, 2).is_err());
+        device.flush().expect("flushed");
+        let mut back = vec![1; 300_000];
+        device.read_back_at(0, &mut back).expect("read");
+        let zeros = 1096..201_096;
+        assert!(back.iter().enumerate().all(|(at, &byte)| byte == if zeros.contains(&at) { 0 } else { 7 }));
+    }
+
+    #[test]
+    fn what_is_read_past_the_cache_is_what_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("disk");
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        std::fs::write(&path, &bytes).expect("written");
+        let device = FileDevice::new(File::open(&path).expect("opened"), bytes.len() as u64);
+        for (offset, length) in [(0, 1), (511, 2), (4096, 4096), (1, 2_999_999), (2_999_000, 1000), (5, 0)] {
+            let mut back = vec![0; length];
+            device.read_back_at(offset as u64, &mut back).expect("read");
+            assert!(back == bytes[offset..offset + length], "{length} bytes at {offset}");
+        }
+        assert!(device.read_back_at(2_999_999, &mut [0; 2]).is_err());
+    }
 
     #[test]
     fn a_window_keeps_to_its_range() {

@@ -1,29 +1,34 @@
-//! The EFI system partition of layout 1: loader, map, and two UKI extents behind one directory sector.
+//! The EFI system partition: loader, map, and two UKI extents behind the sectors that switch between them.
 //!
-//! In: sizes, then loader, UKI and slot sector. On disk, FAT32 with 512-byte clusters:
+//! In: sizes, then loader, UKI and the sectors of the slots' state. On disk, FAT32 with 512-byte clusters:
 //!
 //! ```text
-//! cluster 2 …    directories: /, EFI, EFI/BOOT, EFI/Linux, EFI/mkimage, loader
+//! sector 8, 32   layout 2: the seals of slot 0 and slot 1
+//! sector 16, 24  layout 2: the slot records
+//! cluster 2 …    directories: /, EFI, EFI/BOOT, EFI/Linux, EFI/mkimage; layout 1: loader
 //! cluster 130    EFI/mkimage/layout: the map, one sector of JSON
-//!                loader/loader.conf, EFI/BOOT/BOOTX64.EFI
+//!                layout 1: loader/loader.conf
+//!                EFI/BOOT/BOOTX64.EFI
 //! then           slot 0's extent, slot 1's extent: whole FAT sectors (128 clusters) each
 //! ```
 //!
 //! Always true
-//! - `EFI/Linux` is one cluster of one sector: writing that sector is the switch between slots. EDK2
-//!   writes 64 KiB from cluster 2 on when it renames there, so files keep behind cluster 130.
+//! - Layout 1: `EFI/Linux` is one cluster of one sector, and writing that sector is the switch between
+//!   slots. EDK2 writes 64 KiB from cluster 2 on when it renames there, so files keep behind cluster 130.
+//! - Layout 2: the switch is a record sector, in front of the FATs. `EFI/Linux` names what stands in the
+//!   extents, `slot-a.efi` and `slot-b.efi`, for FAT's sake and people's; the loader reads none of it.
 //! - No FAT sector serves two slots. The chain of a slot is as long as its UKI needs; what lies behind
 //!   it in the extent is free for FAT, and ours by layout.
 //! - Finished states are clean for `fsck.fat -n`. Nobody mounts this volume read-write.
 //!
-//! Not here: what the slot sector says (`boot/slots`).
+//! Not here: what the slot sector, the records and the seals say (`boot/slots`).
 
 use serde::{Deserialize, Serialize};
 
 use super::fat::{
     self, CLUSTERS_PER_FAT_SECTOR, Extent, FatError, Geometry, Item, Stamp, Tree, Volume, count_free,
 };
-use super::layout::{Architecture, SLOT_NAMES};
+use super::layout::{Architecture, SLOT_NAMES, VERSION, VERSION_RECORDS};
 use super::sparse::write_fresh;
 use crate::base::units::SECTOR_BYTES;
 use crate::base::{Bytes, Digest};
@@ -37,14 +42,21 @@ pub const MAP_PATH: &str = "EFI/mkimage/layout";
 pub const SLOT_DIRECTORY: &str = "EFI/Linux";
 /// Bytes of the map: one cluster.
 const MAP_BYTES: usize = 512;
+/// Where the slot records of layout 2 are in the partition, in bytes: between the boot sector's copy and the
+/// first FAT, each in 4096 bytes of its own. Format constants, the loader's too (`boot/slots/record.rs`).
+const RECORD_OFFSETS: [u64; 2] = [16 * SECTOR_BYTES, 24 * SECTOR_BYTES];
+/// Short names of the UKIs of layout 2.
+const UKI_NAMES: [[u8; 11]; 2] = [*b"SLOT-A  EFI", *b"SLOT-B  EFI"];
 const LOADER_CONFIGURATION: &str = "timeout 0\neditor no\n";
 const LABEL: [u8; 11] = *b"MKIMAGE ESP";
 
 /// Asks for an ESP.
 #[derive(Clone, Debug)]
 pub struct EspRequest {
+    /// The layout version: 1 for systemd-boot, 2 for our own loader.
+    pub version: u32,
     pub architecture: Architecture,
-    /// Bytes of systemd-boot.
+    /// Bytes of the loader.
     pub loader_size: u64,
     /// Room for each slot's UKI; rounded up to 64 KiB.
     pub uki_room: Bytes,
@@ -70,7 +82,7 @@ pub struct EspLayout {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EspMap {
-    /// The layout version: 1.
+    /// The layout version: 1 with systemd-boot, 2 with our own loader.
     pub layout: u32,
     /// Where cluster 2 begins in the partition, in bytes; clusters have 512 bytes.
     pub data_offset: u64,
@@ -83,6 +95,9 @@ pub struct EspMap {
     pub date: u16,
     pub time: u16,
     pub slots: [EspSlot; 2],
+    /// Where the slot records are in the partition, in bytes. Layout 1 has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<[u64; 2]>,
 }
 
 /// The extent of one slot's UKI, and the partition that the slot boots.
@@ -124,7 +139,7 @@ impl EspRequest {
             stamp,
             hidden_sectors: self.first_sector,
         };
-        let map = map(&volume, first, room as u32);
+        let map = map(self.version, &volume, first, room as u32);
         let map_text = map.text();
         Ok(EspLayout { volume, map, map_text })
     }
@@ -132,16 +147,23 @@ impl EspRequest {
     fn items(&self) -> Vec<Item> {
         let directory = |path: &str| Item::Directory { path: path.to_owned() };
         let file = |path: String, size_bytes: u64| Item::File { path, size_bytes };
-        vec![
+        let mut items = vec![
             directory("EFI"),
             directory("EFI/BOOT"),
             Item::OwnDirectory { path: SLOT_DIRECTORY.to_owned() },
             directory("EFI/mkimage"),
-            directory("loader"),
-            file(MAP_PATH.to_owned(), MAP_BYTES as u64),
-            file("loader/loader.conf".to_owned(), LOADER_CONFIGURATION.len() as u64),
-            file(format!("EFI/BOOT/{}", self.architecture.loader_name()), self.loader_size),
-        ]
+        ];
+        let map = file(MAP_PATH.to_owned(), MAP_BYTES as u64);
+        match self.version {
+            VERSION => items.extend([
+                directory("loader"),
+                map,
+                file("loader/loader.conf".to_owned(), LOADER_CONFIGURATION.len() as u64),
+            ]),
+            _ => items.push(map),
+        }
+        items.push(file(format!("EFI/BOOT/{}", self.architecture.loader_name()), self.loader_size));
+        items
     }
 }
 
@@ -150,7 +172,7 @@ fn volume_id(seed: &Digest) -> u32 {
     u32::from_be_bytes([uuid[0], uuid[1], uuid[2], uuid[3]])
 }
 
-fn map(volume: &Volume, first: u32, room: u32) -> EspMap {
+fn map(layout: u32, volume: &Volume, first: u32, room: u32) -> EspMap {
     let (directory, parent) =
         volume.tree.directory(SLOT_DIRECTORY).expect("because the items have this directory");
     let slot = |index: u32| EspSlot {
@@ -159,7 +181,7 @@ fn map(volume: &Volume, first: u32, room: u32) -> EspMap {
         clusters: room,
     };
     EspMap {
-        layout: super::layout::VERSION,
+        layout,
         data_offset: volume.geometry.cluster_offset(fat::FIRST_CLUSTER),
         directory_offset: volume.geometry.cluster_offset(directory.start_cluster),
         directory_cluster: directory.start_cluster,
@@ -167,7 +189,12 @@ fn map(volume: &Volume, first: u32, room: u32) -> EspMap {
         date: volume.stamp.date,
         time: volume.stamp.time,
         slots: [slot(0), slot(1)],
+        records: records(layout),
     }
+}
+
+fn records(layout: u32) -> Option<[u64; 2]> {
+    (layout != VERSION).then_some(RECORD_OFFSETS)
 }
 
 impl EspLayout {
@@ -186,24 +213,31 @@ impl EspLayout {
         &self.map_text
     }
 
-    /// Writes the ESP with a UKI in slot 0 to a device that reads as zero. `slot_sector` is the sector
-    /// of `EFI/Linux`. Fails before the first byte where a length isn't the one that was placed.
+    /// Writes the ESP with a UKI in slot 0 to a device that reads as zero. `state` are the sectors that say
+    /// so, each with its place in bytes (`boot::slots::SlotTable::encode_new`). Fails before the first byte
+    /// where a length isn't the one that was placed.
     pub fn write(
         &self,
         device: &dyn BlockDevice,
         loader: &[u8],
         uki: &[u8],
-        slot_sector: &[u8; 512],
+        state: &[(u64, [u8; 512])],
     ) -> Result<(), FatError> {
         let clusters = self.map.check_room(0, uki.len() as u64)?;
-        self.volume.write(device, &[&self.map_text, LOADER_CONFIGURATION.as_bytes(), loader])?;
+        let configuration = LOADER_CONFIGURATION.as_bytes();
+        match self.map.layout {
+            VERSION => self.volume.write(device, &[&self.map_text, configuration, loader])?,
+            _ => self.volume.write(device, &[&self.map_text, loader])?,
+        }
         let geometry = &self.volume.geometry;
         let extent = self.map.slots[0].extent();
         let at = geometry.cluster_offset(extent.start_cluster);
         write_fresh(device, at, uki).map_err(FatError::device("write"))?;
         fat::write_chain(device, geometry, extent, clusters)?;
-        let written = device.write_at(self.map.directory_offset, slot_sector);
-        written.map_err(FatError::device("write"))?;
+        self.map.write_entry(device, 0, uki.len() as u32)?;
+        for (offset, sector) in state {
+            device.write_at(*offset, sector).map_err(FatError::device("write"))?;
+        }
         count_free(device, geometry).map(|_| ())
     }
 
@@ -241,12 +275,8 @@ impl EspMap {
 
     fn check(&self, geometry: &Geometry) -> Result<(), FatError> {
         let damaged = |problem: String| Err(FatError::Damaged { problem });
-        if self.layout != super::layout::VERSION {
-            return damaged(format!(
-                "{MAP_PATH} is of layout {}, not {}",
-                self.layout,
-                super::layout::VERSION
-            ));
+        if ![VERSION, VERSION_RECORDS].contains(&self.layout) || self.records != records(self.layout) {
+            return damaged(format!("{MAP_PATH} is of layout {}, which is not known so", self.layout));
         }
         let clusters = fat::FIRST_CLUSTER..geometry.cluster_end();
         if !clusters.contains(&self.directory_cluster) || !clusters.contains(&self.parent_cluster) {
@@ -278,10 +308,11 @@ impl EspMap {
         }
     }
 
-    /// Overwrites the UKI of a slot: its bytes, then its chain in both FATs and the free count.
+    /// Overwrites the UKI of a slot: its bytes, then its chain in both FATs and the free count; in layout 2
+    /// its directory entry too.
     ///
-    /// The slot must not be selectable meanwhile, and the caller flushes before he makes it so: the
-    /// directory sector is not touched here.
+    /// The slot must not be selectable meanwhile, and the caller flushes before he makes it so: the sectors
+    /// that say so are not touched here. `boot::slots::write_uki` writes the seal of layout 2 as well.
     pub fn write_uki(&self, device: &dyn BlockDevice, slot: usize, uki: &[u8]) -> Result<(), FatError> {
         let clusters = self.check_room(slot, uki.len() as u64)?;
         let mut boot = [0; 512];
@@ -292,7 +323,24 @@ impl EspMap {
         let at = geometry.cluster_offset(extent.start_cluster);
         write_padded(device, at, uki).map_err(FatError::device("write"))?;
         fat::write_chain(device, &geometry, extent, clusters)?;
+        self.write_entry(device, slot, uki.len() as u32)?;
         count_free(device, &geometry).map(|_| ())
+    }
+
+    /// Writes the directory entry of a slot's UKI. In layout 1 the entries are the switch: not ours here.
+    fn write_entry(&self, device: &dyn BlockDevice, slot: usize, size_bytes: u32) -> Result<(), FatError> {
+        if self.layout == VERSION {
+            return Ok(());
+        }
+        let mut sector = [0; SECTOR_BYTES as usize];
+        device.read_at(self.directory_offset, &mut sector).map_err(FatError::device("read"))?;
+        let stamp = Stamp { date: self.date, time: self.time };
+        let dots = fat::dot_entries(self.directory_cluster, self.parent_cluster, stamp);
+        let start = self.slots[slot].start_cluster;
+        let entry = fat::file_entry(&UKI_NAMES[slot], start, size_bytes, stamp);
+        sector[..dots.len()].copy_from_slice(&dots);
+        sector[dots.len() + slot * entry.len()..][..entry.len()].copy_from_slice(&entry);
+        device.write_at(self.directory_offset, &sector).map_err(FatError::device("write"))
     }
 }
 

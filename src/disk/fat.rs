@@ -24,7 +24,7 @@ pub use place::{Item, Tree};
 pub use read::{Listed, Listing, read, read_file};
 pub use write::{Volume, count_free, write_chain};
 
-pub(in crate::disk) use entry::{ENTRY_BYTES, dump_entry};
+pub(in crate::disk) use entry::{ENTRY_BYTES, dot_entries, dump_entry, file_entry};
 pub(in crate::disk) use geometry::dump_boot_sector;
 
 use std::io;

@@ -1,4 +1,4 @@
-//! Which partitions a disk has and where: layout version 1.
+//! Which partitions a disk has and where: layout versions 1 and 2, which differ on the ESP only ([`super::esp`]).
 //!
 //! In: a [`DiskRequest`] of sizes. Out: a [`DiskLayout`], valid by construction. On disk:
 //!
@@ -26,8 +26,11 @@ use crate::base::units::SECTOR_BYTES;
 use crate::base::{Bytes, Digest};
 use crate::disk::{BlockDevice, Window};
 
-/// The layout that this module writes. Once released, a version is written for ever as it is.
+/// The layout of systemd-boot, whose slot state is a directory sector. Once released, a version is written for
+/// ever as it is.
 pub const VERSION: u32 = 1;
+/// The layout of our own loader, whose slot state is two record sectors.
+pub const VERSION_RECORDS: u32 = 2;
 /// Names of the slots' partitions.
 pub const SLOT_NAMES: [&str; 2] = ["slot-a", "slot-b"];
 /// Partitions begin and end on multiples of this.
@@ -68,14 +71,14 @@ impl Architecture {
 /// Asks for a disk.
 #[derive(Clone, Debug)]
 pub struct DiskRequest {
-    /// The layout version: 1 is the only one so far.
+    /// The layout version: 1 for systemd-boot, 2 for our own loader.
     pub version: u32,
     pub architecture: Architecture,
     /// What all GUIDs and the FAT volume id derive from.
     pub seed: Digest,
     /// The time of everything on the ESP, in seconds since 1970.
     pub epoch_seconds: u64,
-    /// Bytes of systemd-boot.
+    /// Bytes of the loader.
     pub loader_size: u64,
     /// Bytes of the UKI in slot 0.
     pub uki_size: u64,
@@ -91,7 +94,7 @@ pub struct DiskRequest {
 /// Says why no such disk can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
-    #[error("layout {found} is not known, {VERSION} is")]
+    #[error("layout {found} is not known, {VERSION} and {VERSION_RECORDS} are")]
     Version { found: u32 },
     #[error("the {what} needs {need}, but has {given}; {hint}")]
     TooSmall { what: &'static str, need: Bytes, given: Bytes, hint: &'static str },
@@ -105,7 +108,7 @@ pub enum LayoutError {
     Table(#[from] GptError),
 }
 
-/// The partitions of layout 1.
+/// The partitions of every layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Esp,
@@ -143,7 +146,7 @@ pub fn slot_room_for(content: Bytes) -> Bytes {
 
 /// Decides where everything goes. Writes nothing; what doesn't fit is an error with the numbers.
 pub fn place(request: &DiskRequest) -> Result<DiskLayout, LayoutError> {
-    if request.version != VERSION {
+    if ![VERSION, VERSION_RECORDS].contains(&request.version) {
         return Err(LayoutError::Version { found: request.version });
     }
     let slot_size = request.slot_size.unwrap_or_else(|| slot_room_for(request.slot_content)).max(ALIGNMENT);
@@ -161,7 +164,7 @@ pub fn place(request: &DiskRequest) -> Result<DiskLayout, LayoutError> {
     let disk = Guid(request.seed.uuid("disk"));
     let table = PartitionTable { disk, disk_sectors: size.sectors().0, partitions };
     table.check()?;
-    Ok(DiskLayout { version: VERSION, size, table, esp })
+    Ok(DiskLayout { version: request.version, size, table, esp })
 }
 
 fn check_size(what: &'static str, given: Bytes, need: Bytes, hint: &'static str) -> Result<(), LayoutError> {
@@ -185,6 +188,7 @@ fn place_esp(request: &DiskRequest) -> Result<EspLayout, LayoutError> {
         return Err(LayoutError::TooSmall { what, need, given: uki_room, hint });
     }
     let esp = EspRequest {
+        version: request.version,
         architecture: request.architecture,
         loader_size: request.loader_size,
         uki_room,
@@ -308,8 +312,8 @@ mod tests {
         let room = DiskRequest { uki_room: Some(Bytes(u64::MAX)), ..request() };
         assert!(matches!(place(&room), Err(LayoutError::Esp(FatError::ClusterCount { .. }))));
         assert!(matches!(
-            place(&DiskRequest { version: 2, ..request() }),
-            Err(LayoutError::Version { found: 2 })
+            place(&DiskRequest { version: 3, ..request() }),
+            Err(LayoutError::Version { found: 3 })
         ));
     }
 }

@@ -19,10 +19,12 @@
 #![forbid(unsafe_code)]
 
 mod device;
+mod direct;
 pub mod dump;
 pub mod esp;
 pub mod ext4;
 pub mod fat;
+pub mod field;
 pub mod gpt;
 pub mod layout;
 mod sparse;

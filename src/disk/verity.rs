@@ -20,6 +20,7 @@ use super::device::{BlockDevice, BlockObserver};
 use crate::base::id::hex;
 use crate::base::units::BLOCK_BYTES;
 use crate::base::{Cancelled, Job};
+use crate::tree::content::is_zero;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 const DIGEST: usize = 32;
@@ -201,6 +202,101 @@ impl VerityTree {
     }
 }
 
+/// A tree whose blocks were all found to hash to the root hash; the data below it was not looked at.
+pub struct CheckedTree<'a> {
+    verifier: Verifier<'a>,
+    data_blocks: u64,
+    /// Where the digests of the data blocks begin on the device.
+    leaves_at: u64,
+    root_hash: [u8; DIGEST],
+    zero: [u8; DIGEST],
+}
+
+/// Checks the tree at `hash_offset` against the root hash, piece by piece: takes a mebibyte a worker, however
+/// large the tree is. The error names the first block that is wrong, from the top down.
+pub fn check_tree<'a>(
+    device: &'a dyn BlockDevice,
+    data_blocks: u64,
+    hash_offset: u64,
+    salt: &[u8],
+    root_hash: &[u8; DIGEST],
+    job: &Job,
+) -> Result<CheckedTree<'a>, VerityError> {
+    check_room(device, data_blocks, hash_offset)?;
+    let verifier = Verifier { device, hasher: Hasher::new(salt) };
+    let (mut above, mut offset, mut first) = (None, hash_offset, 0);
+    for width in levels(data_blocks) {
+        let pieces: Vec<u64> = (0..width).step_by(READ_BLOCKS as usize).collect();
+        let checked = job.workers.map(pieces, |piece| {
+            job.check()?;
+            let count = READ_BLOCKS.min(width - piece);
+            let at = offset + piece * BLOCK_BYTES;
+            let blocks = verifier.read(at, (count * BLOCK_BYTES) as usize)?;
+            let expected = match above {
+                None => root_hash.to_vec(),
+                Some(above) => verifier.read(above + piece * DIGEST as u64, count as usize * DIGEST)?,
+            };
+            let fault = verifier.first_fault(&blocks, &expected);
+            fault.map_or(Ok(()), |(block, expected, found)| {
+                Err(match first + piece + block {
+                    0 => VerityError::Root { expected, found },
+                    number => {
+                        let offset = at + block * BLOCK_BYTES;
+                        VerityError::Tree { block: number, offset, expected, found }
+                    }
+                })
+            })
+        });
+        checked.into_iter().collect::<Result<(), VerityError>>()?;
+        above = Some(offset);
+        offset += width * BLOCK_BYTES;
+        first += width;
+    }
+    let zero = verifier.hasher.hash(&[0; BLOCK]);
+    let leaves_at = above.unwrap_or(hash_offset);
+    Ok(CheckedTree { verifier, data_blocks, leaves_at, root_hash: *root_hash, zero })
+}
+
+impl CheckedTree<'_> {
+    /// Holds data blocks, read from block `first` on, against their digests, and returns the first that is wrong:
+    /// its number, the digest expected, the one found.
+    pub fn first_fault(
+        &self,
+        first: u64,
+        blocks: &[u8],
+    ) -> Result<Option<(u64, String, String)>, VerityError> {
+        let count = blocks.len() / BLOCK;
+        let expected = match self.data_blocks {
+            1 => self.root_hash.to_vec(),
+            _ => self.verifier.read(self.leaves_at + first * DIGEST as u64, count * DIGEST)?,
+        };
+        for ((block, expected), number) in
+            blocks.chunks_exact(BLOCK).zip(expected.chunks_exact(DIGEST)).zip(first..)
+        {
+            let found = match is_zero(block) {
+                true => self.zero,
+                false => self.verifier.hasher.hash(block),
+            };
+            if found != expected {
+                return Ok(Some((number, hex(expected), hex(&found))));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn check_room(device: &dyn BlockDevice, data_blocks: u64, hash_offset: u64) -> Result<(), VerityError> {
+    if data_blocks == 0 {
+        return Err(VerityError::Empty);
+    }
+    let size = device.size();
+    let room = size.saturating_sub(hash_offset);
+    if data_blocks > size / BLOCK_BYTES || tree_bytes(data_blocks) > room {
+        return Err(VerityError::TooShort { data_blocks, hash_offset, size });
+    }
+    Ok(())
+}
+
 /// Checks all data blocks from the start of a device against the tree at `hash_offset`, and the tree
 /// against the root hash. The error names the first block that is wrong, from the top down.
 pub fn verify(
@@ -211,14 +307,7 @@ pub fn verify(
     root_hash: &[u8; 32],
     job: &Job,
 ) -> Result<(), VerityError> {
-    if data_blocks == 0 {
-        return Err(VerityError::Empty);
-    }
-    let size = device.size();
-    let room = size.saturating_sub(hash_offset);
-    if data_blocks > size / BLOCK_BYTES || tree_bytes(data_blocks) > room {
-        return Err(VerityError::TooShort { data_blocks, hash_offset, size });
-    }
+    check_room(device, data_blocks, hash_offset)?;
     let verifier = Verifier { device, hasher: Hasher::new(salt) };
     let mut expected = root_hash.to_vec();
     let mut offset = hash_offset;

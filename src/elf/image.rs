@@ -163,7 +163,7 @@ fn damaged(what: &'static str) -> impl Fn() -> ElfError {
     move || ElfError::damaged(format!("{what} passes the end of the file"))
 }
 
-fn read_header(bytes: &(impl Bytes + ?Sized)) -> Result<FileHeader<AnyEndian>, ElfError> {
+pub(super) fn read_header(bytes: &(impl Bytes + ?Sized)) -> Result<FileHeader<AnyEndian>, ElfError> {
     let ident = bytes.range(0, abi::EI_NIDENT as u64).ok_or(ElfError::NotElf)?;
     if !ident.starts_with(&abi::ELFMAGIC) {
         return Err(ElfError::NotElf);

@@ -27,6 +27,7 @@ mod machine;
 pub mod module;
 mod packed;
 mod pattern;
+mod section;
 
 pub use bytes::{Bytes, ContentBytes};
 pub use closure::closure;
@@ -37,3 +38,4 @@ pub use library::{HostLibrary, Library, TreeLibrary};
 pub use machine::Machine;
 pub use module::Module;
 pub use packed::unpack;
+pub use section::section;

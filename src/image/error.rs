@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::base::{Cancelled, FileError};
+use crate::base::{Cancelled, Digest, FileError};
 use crate::boot::BootError;
 use crate::boot::command_line::CommandLineError;
-use crate::boot::slots::SlotError;
+use crate::boot::slots::{Slot, SlotError};
 use crate::disk::dump::DumpError;
 use crate::disk::ext4::{Ext4Error, Ext4ReadError};
 use crate::disk::fat::FatError;
@@ -34,8 +34,12 @@ pub enum ImageError {
     Device { doing: &'static str, source: std::io::Error },
     #[error("the root's tree has {} {}", .0.len(), if .0.len() == 1 { "fault" } else { "faults" })]
     Tree(Vec<TreeError>),
-    #[error("the slot sector")]
+    #[error("the state of the slots")]
     Slots(#[from] SlotError),
+    #[error(
+        "the UKI of {slot} has the digest {found}, its record says {expected}: the loader does not start it"
+    )]
+    UkiDigest { slot: Slot, expected: Digest, found: Digest },
     #[error("the commit in the UKI of a slot")]
     Commit(#[from] Malformed),
     #[error(transparent)]

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use super::error::{ImageError, Result};
-use super::opened::{OpenImage, open};
-use crate::base::{CommitId, Job, whole};
+use super::opened::{OpenImage, open, partition, read_map};
+use crate::base::{CommitId, Digest, Job, whole};
 use crate::boot::command_line;
-use crate::boot::slots::{Slot, SlotSector, SlotState};
+use crate::boot::slots::{Slot, SlotState, SlotTable, dump_records};
 use crate::boot::uki;
 use crate::disk::ext4::Ext4Reader;
-use crate::disk::gpt::Partition;
+use crate::disk::gpt::{self, Partition};
 use crate::disk::verity;
 use crate::disk::{self, BlockDevice, FileDevice};
 use crate::store::Commit;
@@ -60,6 +60,8 @@ pub struct SlotFacts {
     pub generation: Option<u32>,
     pub tries_left: Option<u32>,
     pub uki_bytes: Option<u64>,
+    /// BLAKE3 that the loader demands of the UKI; absent where it demands none.
+    pub uki_digest: Option<String>,
     /// What the UKI can't be read for, where it can't.
     pub problem: Option<String>,
     pub commit: Option<CommitId>,
@@ -105,8 +107,8 @@ fn inspect_disk(device: &FileDevice, check: bool, job: &Job) -> Result<Inspectio
     let image = OpenImage::open(device)?;
     let mut slots = Vec::new();
     for slot in Slot::BOTH {
-        let mut facts = state_facts(image.sector(), slot);
-        if image.sector().state(slot).size_bytes() > 0
+        let mut facts = state_facts(image.slots(), slot);
+        if image.slots().state(slot).size_bytes() > 0
             && let Err(error) = describe(&image, slot, check, &mut facts, job)
         {
             if let ImageError::Cancelled(_) = error {
@@ -116,7 +118,7 @@ fn inspect_disk(device: &FileDevice, check: bool, job: &Job) -> Result<Inspectio
         }
         slots.push(facts);
     }
-    let next = image.sector().choose().map(|choice| Next {
+    let next = image.slots().choose().map(|choice| Next {
         slot: choice.slot.to_string(),
         trial: choice.is_trial,
         why: choice.reason.to_string(),
@@ -126,35 +128,46 @@ fn inspect_disk(device: &FileDevice, check: bool, job: &Job) -> Result<Inspectio
         size_bytes: device.size(),
         disk: image.table().disk.to_string(),
         layout: image.map().layout,
-        partitions: image.table().partitions.iter().map(partition_facts).collect(),
+        partitions: image.table().partitions.iter().map(PartitionFacts::from).collect(),
         slots,
         next,
         data,
     })
 }
 
-/// Returns every field of the partition table, the ESP and the slot sector as text, each with its offset.
+/// Returns every field of the partition table, the ESP and the slot state as text, each with its offset.
 pub fn dump(path: &Path) -> Result<String> {
     let device = open(path)?;
     let problem =
         |error| ImageError::NotAnImage { path: path.to_owned(), problem: whole(&ImageError::Dump(error)) };
-    disk::dump::disk(&device).map_err(problem)
+    let text = disk::dump::disk(&device).map_err(problem)?;
+    Ok(text + &dump_slot_records(&device)?)
 }
 
-fn partition_facts(partition: &Partition) -> PartitionFacts {
-    PartitionFacts {
-        number: partition.number,
-        name: partition.name.clone(),
-        kind: partition.kind.to_string(),
-        guid: partition.id.to_string(),
-        attributes: partition.attributes,
-        start_bytes: partition.offset(),
-        size_bytes: partition.size().0,
+fn dump_slot_records(device: &FileDevice) -> Result<String> {
+    let table = gpt::read(device)?;
+    let esp = partition(device, &table, "esp")?;
+    let base = table.named("esp").map_or(0, Partition::offset);
+    let failed = |source| ImageError::Device { doing: "read the slot records", source };
+    dump_records(&esp, &read_map(&esp)?, base).map_err(failed)
+}
+
+impl From<&Partition> for PartitionFacts {
+    fn from(partition: &Partition) -> Self {
+        PartitionFacts {
+            number: partition.number,
+            name: partition.name.clone(),
+            kind: partition.kind.to_string(),
+            guid: partition.id.to_string(),
+            attributes: partition.attributes,
+            start_bytes: partition.offset(),
+            size_bytes: partition.size().0,
+        }
     }
 }
 
-fn state_facts(sector: &SlotSector, slot: Slot) -> SlotFacts {
-    let state = sector.state(slot);
+fn state_facts(slots: &SlotTable, slot: Slot) -> SlotFacts {
+    let state = slots.state(slot);
     let (name, tries_left) = match state {
         SlotState::Empty => ("empty", None),
         SlotState::Inactive { .. } => ("inactive", None),
@@ -164,7 +177,7 @@ fn state_facts(sector: &SlotSector, slot: Slot) -> SlotFacts {
     SlotFacts {
         slot: slot.to_string(),
         state: name,
-        file: sector.file_name(slot),
+        file: slots.file_name(slot),
         generation: state.generation(),
         tries_left,
         ..SlotFacts::default()
@@ -175,7 +188,31 @@ fn state_facts(sector: &SlotSector, slot: Slot) -> SlotFacts {
 fn describe(disk: &OpenImage<'_>, slot: Slot, check: bool, facts: &mut SlotFacts, job: &Job) -> Result<()> {
     let image = disk.uki(slot)?;
     facts.uki_bytes = Some(image.len() as u64);
-    let sections = uki::read(&image)?;
+    let expected = disk.slots().digest(slot);
+    facts.uki_digest = expected.map(|digest| digest.to_string());
+    let described = describe_content(disk, slot, &image, check, facts, job);
+    let found = Digest::of(&image);
+    match expected.filter(|expected| *expected != found) {
+        // What a loader refuses to start matters more than what can be read of it.
+        Some(expected) => {
+            facts.verified = check.then_some(false);
+            described
+                .or_else(|error| if let ImageError::Cancelled(_) = error { Err(error) } else { Ok(()) })?;
+            Err(ImageError::UkiDigest { slot, expected, found })
+        }
+        None => described,
+    }
+}
+
+fn describe_content(
+    disk: &OpenImage<'_>,
+    slot: Slot,
+    image: &[u8],
+    check: bool,
+    facts: &mut SlotFacts,
+    job: &Job,
+) -> Result<()> {
+    let sections = uki::read(image)?;
     facts.kernel = Some(sections.uname.to_owned());
     facts.command_line = Some(sections.command_line.to_owned());
     if let Ok(commit) = Commit::decode(sections.commit) {

@@ -1,4 +1,4 @@
-//! A disk whose partition table, ESP map and slot sector were read.
+//! A disk whose partition table, ESP map and slot table were read.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::error::{ImageError, Result};
 use crate::base::{FileError, fs};
 use crate::boot::command_line::{self, VerityRoot};
-use crate::boot::slots::{Slot, SlotMap, SlotSector, map_offset};
+use crate::boot::slots::{Slot, SlotMap, SlotTable, map_offset};
 use crate::boot::uki;
 use crate::disk::gpt::{self, PartitionTable};
 use crate::disk::{BlockDevice, FileDevice, Window};
@@ -31,19 +31,21 @@ pub struct OpenImage<'a> {
     device: &'a dyn BlockDevice,
     table: PartitionTable,
     map: SlotMap,
-    sector: SlotSector,
+    slots: SlotTable,
 }
 
 impl<'a> OpenImage<'a> {
-    /// Reads partition table, map and slot sector: some kilobytes.
+    /// Reads partition table, map and slot table: some kilobytes.
     pub fn open(device: &'a dyn BlockDevice) -> Result<Self> {
         let table = gpt::read(device)?;
         let esp = partition(device, &table, "esp")?;
         let map = read_map(&esp)?;
-        let mut bytes = [0; 512];
-        read(&esp, map.directory_offset, &mut bytes)?;
-        let sector = SlotSector::decode(&bytes, &map)?;
-        Ok(OpenImage { device, table, map, sector })
+        let slots = SlotTable::read(&map, |offset| -> Result<[u8; 512]> {
+            let mut sector = [0; 512];
+            read(&esp, offset, &mut sector)?;
+            Ok(sector)
+        })?;
+        Ok(OpenImage { device, table, map, slots })
     }
 
     pub fn device(&self) -> &'a dyn BlockDevice {
@@ -58,8 +60,9 @@ impl<'a> OpenImage<'a> {
         &self.map
     }
 
-    pub fn sector(&self) -> &SlotSector {
-        &self.sector
+    /// Returns the state of both slots.
+    pub fn slots(&self) -> &SlotTable {
+        &self.slots
     }
 
     /// Returns a partition by its name: `esp`, `slot-a`, `slot-b`, `data`.
@@ -75,7 +78,7 @@ impl<'a> OpenImage<'a> {
     /// Reads the UKI of a slot, whose size must lie inside the ESP before anything is allocated for it.
     pub fn uki(&self, slot: Slot) -> Result<Vec<u8>> {
         let esp = self.partition("esp")?;
-        let size = self.sector.state(slot).size_bytes();
+        let size = self.slots.state(slot).size_bytes();
         let offset = self.map.uki_offset(slot);
         let failed = |source| ImageError::Device { doing: "read the UKI of a slot", source };
         Window::new(&esp, offset, u64::from(size)).map_err(failed)?;
@@ -95,7 +98,11 @@ impl<'a> OpenImage<'a> {
     }
 }
 
-fn partition<'a>(device: &'a dyn BlockDevice, table: &PartitionTable, name: &str) -> Result<Window<'a>> {
+pub(super) fn partition<'a>(
+    device: &'a dyn BlockDevice,
+    table: &PartitionTable,
+    name: &str,
+) -> Result<Window<'a>> {
     let partition = table.named(name).ok_or_else(|| ImageError::NoPartition { name: name.to_owned() })?;
     let failed = |source| ImageError::Device { doing: "open a partition", source };
     Window::new(device, partition.offset(), partition.size().0).map_err(failed)
@@ -105,7 +112,7 @@ fn read(device: &dyn BlockDevice, offset: u64, buffer: &mut [u8]) -> Result<()> 
     device.read_at(offset, buffer).map_err(|source| ImageError::Device { doing: "read the disk", source })
 }
 
-fn read_map(esp: &dyn BlockDevice) -> Result<SlotMap> {
+pub(super) fn read_map(esp: &dyn BlockDevice) -> Result<SlotMap> {
     let mut sector = [0; 512];
     read(esp, 0, &mut sector)?;
     let offset = map_offset(&sector)?;

@@ -6,23 +6,27 @@ use super::error::{ImageError, Result};
 use crate::base::job::Unit;
 use crate::base::{Bytes, CommitId, Digest, Job};
 use crate::boot::command_line::{self, VerityRoot};
-use crate::boot::slots::{SlotMap, SlotSector};
+use crate::boot::origin::Origin;
+use crate::boot::pe::PeImage;
+use crate::boot::slots::{Measured, SlotMap, SlotTable};
 use crate::boot::uki::{self, UkiParts};
 use crate::disk::BlockDevice;
 use crate::disk::ext4::{self, Ext4Error, Ext4Layout, Ext4Options};
 use crate::disk::layout::{self, Architecture, DiskLayout, DiskRequest, Role};
 use crate::disk::verity::{self, VerityBuilder};
 use crate::store::{self, Commit, Objects};
-use crate::tree::{Directory, SealedTree};
+use crate::tree::{ContentSource, Directory, SealedTree};
 
 /// Consoles of every image; the last one becomes `/dev/console`.
 const CONSOLES: [&str; 2] = ["tty0", "ttyS0"];
 
 /// Everything that the bytes of an image follow from, at hand.
 pub struct Image<'a> {
-    objects: &'a dyn Objects,
+    contents: &'a dyn ContentSource,
     commit: Commit,
     encoded: Vec<u8>,
+    /// What the UKI carries so that the image can be built again.
+    origin: Vec<u8>,
     /// What all identifiers derive from.
     seed: Digest,
     root: SealedTree,
@@ -53,9 +57,22 @@ impl<'a> Image<'a> {
         let boot = BootFiles::read(objects, boot)?;
         let root = objects.read_tree(job, &commit.tree)?;
         let root = root.seal().map_err(ImageError::Tree)?;
+        let origin = origin(objects, &commit, &boot)?.encode();
         drop(step);
+        Ok(Image::assemble(objects, commit, root, boot, origin))
+    }
+
+    /// Takes the parts of an image that come from elsewhere than a store, such as from an image. `contents` has
+    /// the files of the root; `origin` is an encoded [`Origin`]. Whether the parts belong together is the caller's.
+    pub fn assemble(
+        contents: &'a dyn ContentSource,
+        commit: Commit,
+        root: SealedTree,
+        boot: BootFiles,
+        origin: Vec<u8>,
+    ) -> Self {
         let (seed, encoded) = (commit.identity(), commit.encode());
-        Ok(Image { objects, commit, encoded, seed, root, boot })
+        Image { contents, commit, encoded, origin, seed, root, boot }
     }
 
     pub fn commit(&self) -> &Commit {
@@ -87,13 +104,14 @@ impl<'a> Image<'a> {
             slot_size: self.commit.disk.slot_size.map(Bytes),
             data_size: Bytes(self.commit.disk.data_size),
         })?;
-        let data = ext4::plan(empty_tree(), self.objects, &self.data_options(&disk), job).map_err(in_data)?;
+        let data =
+            ext4::plan(empty_tree(), self.contents, &self.data_options(&disk), job).map_err(in_data)?;
         Ok(Placed { root, data, disk })
     }
 
     /// Decides where everything goes inside a slot: what a slot holds does not depend on the disk.
     pub fn place_root(&self, job: &Job) -> Result<Ext4Layout<'_>> {
-        ext4::plan(&self.root, self.objects, &self.root_options(), job).map_err(in_slot)
+        ext4::plan(&self.root, self.contents, &self.root_options(), job).map_err(in_slot)
     }
 
     /// Returns the size of the UKI that boots a slot of this layout, in bytes. The root hash is not known
@@ -106,14 +124,24 @@ impl<'a> Image<'a> {
     pub fn write(&self, plan: &Placed<'_>, device: &dyn BlockDevice, job: &Job) -> Result<()> {
         let slot = plan.disk.window(device, Role::SlotA).map_err(no_window)?;
         let content = self.write_slot(&plan.root, &slot, job)?;
-        let map = SlotMap::parse(plan.disk.esp.map_text())?;
-        let sector = SlotSector::first(map, content.uki.len() as u64)?;
-        let esp = plan.disk.window(device, Role::Esp).map_err(no_window)?;
-        plan.disk.esp.write(&esp, &self.boot.loader, &content.uki, &sector.encode())?;
-        let data = plan.disk.window(device, Role::Data).map_err(no_window)?;
-        plan.data.write(&data, self.objects, None, job).map_err(in_data)?;
+        self.write_esp(plan, &content.uki, &plan.disk.window(device, Role::Esp).map_err(no_window)?)?;
+        self.write_data(plan, &plan.disk.window(device, Role::Data).map_err(no_window)?, job)?;
         plan.disk.write_table(device)?;
         Ok(())
+    }
+
+    /// Writes the EFI system partition of a fresh disk, which reads as zero so far.
+    pub fn write_esp(&self, plan: &Placed<'_>, uki: &[u8], esp: &dyn BlockDevice) -> Result<()> {
+        let map = SlotMap::parse(plan.disk.esp.map_text())?;
+        let measured = Measured::of(uki);
+        let state = SlotTable::first(map, measured)?.encode_new(measured);
+        plan.disk.esp.write(esp, &self.boot.loader, uki, &state)?;
+        Ok(())
+    }
+
+    /// Writes the data partition of a fresh disk, which reads as zero so far.
+    pub fn write_data(&self, plan: &Placed<'_>, data: &dyn BlockDevice, job: &Job) -> Result<()> {
+        plan.data.write(data, self.contents, None, job).map_err(in_data)
     }
 
     /// Writes root file system and verity tree into a slot, [`slot_bytes`] from its begin, and returns what
@@ -127,7 +155,7 @@ impl<'a> Image<'a> {
     ) -> Result<SlotContent> {
         let salt = self.salt();
         let builder = VerityBuilder::new(root.blocks().0, &salt);
-        root.write(slot, self.objects, Some(&builder), job).map_err(in_slot)?;
+        root.write(slot, self.contents, Some(&builder), job).map_err(in_slot)?;
         let tree = builder.finish(job)?;
         tree.write(slot, root.size().0)?;
         let verity = self.verity_root(root, tree.root_hash);
@@ -183,8 +211,22 @@ impl<'a> Image<'a> {
             initrd: &self.boot.initrd,
             kernel: &self.boot.kernel,
             commit: &self.encoded,
+            origin: &self.origin,
         })?)
     }
+}
+
+/// Gathers what an image says of where it came from.
+fn origin(objects: &dyn Objects, commit: &Commit, boot: &BootFiles) -> Result<Origin> {
+    let tree = commit.boot.as_ref().ok_or(ImageError::NoKernel)?;
+    let texts = commit.recipe.iter().map(|(_, text)| objects.read_all(text));
+    Ok(Origin {
+        commit: *commit.id().as_bytes(),
+        boot_tree: objects.read_directory(tree)?.encode(),
+        stub_headers: PeImage::parse(&boot.stub)?.headers().to_vec(),
+        recipe: texts.collect::<std::result::Result<_, _>>()?,
+        lock: commit.lock.as_ref().map(|lock| objects.read_all(lock)).transpose()?,
+    })
 }
 
 /// Returns what file system and verity tree take in a slot, in bytes.

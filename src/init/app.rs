@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -32,6 +33,8 @@ pub struct Runner {
     pub environment: BTreeMap<String, String>,
     /// As bits.
     pub capabilities: u64,
+    /// Where its output goes; `None`: to the console, which PID 1's own output is.
+    pub output: Option<OwnedFd>,
 }
 
 impl Runner {
@@ -118,9 +121,13 @@ impl Runner {
     fn execute(&self, command: &[String]) -> Result<Infallible> {
         let (program, arguments) = command.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
         let null = File::open("/dev/null").doing("open", "/dev/null")?;
-        let error =
-            Command::new(program).args(arguments).env_clear().envs(&self.environment).stdin(null).exec();
-        Err(error).doing("execute", program)
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().envs(&self.environment).stdin(null);
+        if let Some(output) = &self.output {
+            let clone = || output.try_clone().doing("hand on", "the output");
+            command.stdout(clone()?).stderr(clone()?);
+        }
+        Err(command.exec()).doing("execute", program)
     }
 }
 

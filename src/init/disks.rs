@@ -32,6 +32,24 @@ pub fn partitions() -> Vec<Partition> {
     found
 }
 
+/// A block device, whole or a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub name: String,
+    /// Kernel name of the whole: its own, where it is one.
+    pub disk: String,
+}
+
+/// Returns all block devices, sorted by name.
+pub fn devices() -> Vec<Device> {
+    let names = fs::list(Path::new(BLOCK_CLASS)).unwrap_or_default();
+    let device = |name: &str| {
+        let disk = partition(name).map_or_else(|| name.to_owned(), |partition| partition.disk);
+        Device { name: name.to_owned(), disk }
+    };
+    names.iter().filter_map(|name| name.to_str()).map(device).collect()
+}
+
 /// Finds a partition of a disk by its number.
 pub fn find(disk: &str, number: u32) -> Option<Partition> {
     partitions().into_iter().find(|partition| partition.disk == disk && partition.number == number)

@@ -25,6 +25,8 @@ pub enum Error {
     NoSlot { root_hash: String, seconds: u32, seen: String },
     #[error("the kernel answered the device mapper request without a device number")]
     NoDeviceNumber,
+    #[error("the recipe requires metadata from {sources}, and none came that could be read")]
+    NoMetadata { sources: String },
     #[error("the image names neither an app nor an init")]
     NothingToRun,
 }

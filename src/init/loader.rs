@@ -1,19 +1,20 @@
 //! How this boot came about: the loader's entry, whether it counts tries, and how the slot is blessed.
 //!
-//! The loader says in EFI variables which entry it chose, from which ESP, and, where it counts tries, the
-//! entry's name after it counted. The ESP's slot sector (`mkimage::boot::slots`) says whose entry that is.
+//! systemd-boot says in EFI variables which entry it chose, from which ESP, and, where it counts tries, the
+//! entry's name after it counted. Our own loader says slot and count in a variable of its own. The ESP's slot
+//! table (`mkimage::boot::slots`) says whose entry that is.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use mkimage::base::fs;
-use mkimage::boot::slots::{Slot, SlotMap, SlotSector, SlotState, map_offset};
+use mkimage::boot::slots::{Slot, SlotMap, SlotState, SlotTable, map_offset};
 
 use crate::disks::{self, Partition};
-use crate::error::{Doing, Result, chain};
+use crate::error::{Doing, Error, Result, chain};
 use crate::logic::gpt::ESP_TYPE;
-use crate::logic::loader::{LOADER_GUID, file_name, guid, text};
+use crate::logic::loader::{LOADER_GUID, REPORT_VARIABLE, Report, file_name, guid, text};
 use crate::report::say;
 
 const VARIABLES: &str = "/sys/firmware/efi/efivars";
@@ -26,6 +27,8 @@ pub struct Loader {
     counted: Option<String>,
     /// Name of the entry that was chosen, as it was then.
     selected: Option<String>,
+    /// What our own loader did, where it was ours.
+    report: Option<Report>,
     /// The EFI system partition that the loader came from.
     system_partition: Option<[u8; 16]>,
 }
@@ -33,11 +36,17 @@ pub struct Loader {
 impl Loader {
     /// Reads the loader's variables; without UEFI there are none.
     pub fn read() -> Loader {
-        let name = |variable| value(variable).map(|path| file_name(&path).to_owned());
+        let of_loader = |variable: &str| value(&format!("{variable}-{LOADER_GUID}"));
+        let name = |variable| of_loader(variable).map(|path| file_name(&path).to_owned());
+        let report = value(REPORT_VARIABLE).as_deref().and_then(Report::parse);
+        for note in report.iter().flat_map(|report| &report.notes) {
+            say!("the loader: {note}");
+        }
         Loader {
+            report,
             counted: name("LoaderBootCountPath"),
             selected: name("LoaderEntrySelected"),
-            system_partition: value("LoaderDevicePartUUID").and_then(|text| guid(&text)),
+            system_partition: of_loader("LoaderDevicePartUUID").and_then(|text| guid(&text)),
         }
     }
 
@@ -60,8 +69,9 @@ impl Loader {
                 return Trial(None);
             }
         };
-        let on_trial = matches!(entry.sector.state(entry.slot), SlotState::Trial { .. });
-        let trouble = match (on_trial, self.counted.is_some(), entry.boots(slot)) {
+        let on_trial = matches!(entry.table.state(entry.slot), SlotState::Trial { .. });
+        let is_counted = self.report.as_ref().map_or(self.counted.is_some(), |report| report.is_counted);
+        let trouble = match (on_trial, is_counted, entry.boots(slot)) {
             (false, ..) => None,
             (true, false, _) => Some("the loader could not count this try: the ESP seems to be read-only"),
             (true, true, false) => Some("the root does not come from the partition of the loader's entry"),
@@ -75,11 +85,7 @@ impl Loader {
 
     /// Finds the loader's entry, if the loader came from this disk.
     fn entry(&self, disk: &str) -> Result<Option<Entry>> {
-        let (Some(name), Some(wanted)) =
-            (self.counted.as_ref().or(self.selected.as_ref()), self.system_partition)
-        else {
-            return Ok(None);
-        };
+        let Some(wanted) = self.system_partition else { return Ok(None) };
         let table = disks::table(disk).doing("read the partition table of", disk)?;
         let partitions = table.map(|table| table.partitions()).unwrap_or_default();
         let Some(esp) = partitions.iter().find(|it| it.guid == wanted && it.type_guid == ESP_TYPE) else {
@@ -89,11 +95,19 @@ impl Loader {
         let node = disks::node(&seen.name);
         let device = File::open(&node).doing("open", &node)?;
         let map = SlotMap::parse(&read_sector(&device, map_offset(&read_sector(&device, 0)?)?)?)?;
-        let sector = SlotSector::decode(&read_sector(&device, map.directory_offset)?, &map)?;
-        let Some(slot) = sector.slot_named(name) else { return Ok(None) };
+        let table = read_table(&device, &map)?;
+        let Some(slot) = self.slot(&table) else { return Ok(None) };
         let own = &map.slots[slot.index()].partition;
         let own = partitions.iter().find(|it| it.name == *own).map(|it| it.number);
-        Ok(Some(Entry { node, sector, slot, disk: disk.to_owned(), partition: own }))
+        Ok(Some(Entry { node, table, slot, disk: disk.to_owned(), partition: own }))
+    }
+
+    /// Returns the slot that the loader started.
+    fn slot(&self, table: &SlotTable) -> Option<Slot> {
+        match (table, &self.report) {
+            (SlotTable::Records(_), Some(report)) => Some(report.slot),
+            _ => table.slot_named(self.counted.as_ref().or(self.selected.as_ref())?),
+        }
     }
 }
 
@@ -102,7 +116,7 @@ impl Loader {
 struct Entry {
     /// The ESP's device.
     node: String,
-    sector: SlotSector,
+    table: SlotTable,
     slot: Slot,
     disk: String,
     /// Number of the slot's own partition.
@@ -114,13 +128,12 @@ impl Entry {
         slot.disk == self.disk && Some(slot.number) == self.partition
     }
 
-    /// Writes the sector that ends the trial, read anew, and flushes it.
+    /// Writes the sector that ends the trial, after the state was read anew, and flushes it.
     fn bless(&self) -> Result<()> {
         let device = File::options().read(true).write(true).open(&self.node).doing("open", &self.node)?;
-        let map = self.sector.map();
-        let now = SlotSector::decode(&read_sector(&device, map.directory_offset)?, map)?;
-        let blessed = now.bless(self.slot)?.encode();
-        device.write_all_at(&blessed, map.directory_offset).doing("write the slot sector of", &self.node)?;
+        let now = read_table(&device, self.table.map())?;
+        let (offset, blessed) = now.bless(self.slot)?.encode();
+        device.write_all_at(&blessed, offset).doing("write the slot state of", &self.node)?;
         device.sync_all().doing("flush", &self.node)
     }
 }
@@ -151,7 +164,12 @@ fn read_sector(device: &File, offset: u64) -> Result<[u8; 512]> {
     Ok(sector)
 }
 
+fn read_table(device: &File, map: &SlotMap) -> Result<SlotTable> {
+    SlotTable::read::<Error>(map, |offset| read_sector(device, offset))
+}
+
+/// Reads a variable by its name in efivarfs.
 fn value(variable: &str) -> Option<String> {
-    let path = Path::new(VARIABLES).join(format!("{variable}-{LOADER_GUID}"));
+    let path = Path::new(VARIABLES).join(variable);
     text(&fs::read_at_most(&path, VARIABLE_MAX_BYTES).ok()?)
 }

@@ -6,12 +6,14 @@
 //! its own user and looks after it to the end.
 //!
 //! In: `/service.json` and `/modules` of the initrd, the kernel's command line, the loader's variables,
-//! credentials of the hypervisor. Out: a running app; `mkimage: …` lines on the console; at most two things
+//! credentials of the hypervisor, metadata of a cloud where the recipe names one. Out: a running app; `mkimage: …` lines on the console; at most two things
 //! on the disk outside of the data partition: the grown partition table, and the one sector that blesses a
 //! slot.
 //!
 //! Always true
-//! - One thread. What reads the network is a process of its own with few rights.
+//! - One thread. What reads the network, a foreign disk or the app's output is a process of its own with few
+//!   rights.
+//! - No value of a variable or credential is in a message, or on the disk.
 //! - A failure before the app runs, and a panic at any time, reboots: that counts a try of the slot.
 //! - What the system calls see is in `sys` where it is unsafe; what is decided is in `logic`, without a
 //!   system call, and tested off the machine.
@@ -22,9 +24,14 @@
 //! Read first: this file, `supervisor`, `logic::policy`.
 #![deny(unsafe_code)]
 
+mod agent;
 mod app;
 mod bless;
 mod button;
+mod collector;
+mod confine;
+mod courier;
+mod credentials;
 mod data;
 mod disks;
 mod error;
@@ -32,6 +39,7 @@ mod facts;
 mod loader;
 mod logic;
 mod machine_id;
+mod metadata;
 mod modules;
 mod mounts;
 mod network;
@@ -41,23 +49,29 @@ mod seed;
 mod supervisor;
 mod sys;
 mod watchdog;
+mod web;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use mkimage::boot::command_line;
+use mkimage::boot::command_line::{self, CommandLine};
 use mkimage::boot::service::{SERVICE_PATH, Service};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::app::Runner;
+use crate::courier::Courier;
 use crate::disks::Partition;
 use crate::error::{Doing, Error, Result, chain};
+use crate::facts::Told;
 use crate::loader::Loader;
 use crate::logic::ending::Ending;
 use crate::logic::names::capability_set;
+use crate::logic::nocloud;
+use crate::logic::syslog::Identity;
 use crate::report::{now, say, seconds};
 use crate::supervisor::Machine;
 use crate::watchdog::Watchdog;
@@ -101,8 +115,8 @@ fn boot() -> Result<Ending> {
     mounts::enter_new_root()?;
 
     match service.init.clone() {
-        Some(init) => match become_init(&service, &slot, &loader, &init)? {},
-        None => run_app(service, command_line.environment, &slot, &loader, watchdog),
+        Some(init) => match become_init(&service, command_line, &slot, &loader, &init)? {},
+        None => run_app(service, command_line, &slot, &loader, watchdog),
     }
 }
 
@@ -116,8 +130,17 @@ fn initrd_path() -> String {
     format!("/{SERVICE_PATH}")
 }
 
-fn become_init(service: &Service, slot: &Partition, loader: &Loader, init: &str) -> Result<Infallible> {
+fn become_init(
+    service: &Service,
+    command_line: CommandLine,
+    slot: &Partition,
+    loader: &Loader,
+    init: &str,
+) -> Result<Infallible> {
     mounts::for_systems();
+    if let Err(error) = Told::read(command_line).write_environment_file() {
+        say!("{}", chain(&error));
+    }
     if data::mount(slot, &service.data_path) {
         machine_id::give(&service.data_path);
     }
@@ -128,10 +151,10 @@ fn become_init(service: &Service, slot: &Partition, loader: &Loader, init: &str)
 
 fn run_app(
     service: Service,
-    variables: Vec<(String, String)>,
+    command_line: CommandLine,
     slot: &Partition,
     loader: &Loader,
-    watchdog: Option<Watchdog>,
+    mut watchdog: Option<Watchdog>,
 ) -> Result<Ending> {
     let app = service.app.clone().ok_or(Error::NothingToRun)?;
     let capabilities = capability_set(&app.capabilities)
@@ -142,6 +165,12 @@ fn run_app(
     rustix::system::sethostname(service.name.as_bytes()).doing("set the host name", &service.name)?;
     network::bring_up_loopback();
     let (network, lease) = network::start(&service.name)?;
+    let root_hash = command_line.verity.root_hash_hex();
+    let told = Told::read(command_line);
+    let search = match &app.configuration {
+        Some(configuration) => metadata::search(configuration, told.metadata_service().as_ref(), &slot.disk)?,
+        None => None,
+    };
     let has_data = data::mount(slot, &service.data_path);
     let state_directory = format!("{}/{}", service.data_path.trim_end_matches('/'), app.name);
     if has_data {
@@ -149,20 +178,53 @@ fn run_app(
         data::make_state_directory(&state_directory, app.uid, app.gid);
     }
     app::own_console(app.uid, app.gid);
-    let environment = facts::environment(&app, &state_directory, variables);
     if !network::wait(&lease, NETWORK_PATIENCE) {
         say!("no network yet: the app starts without");
     }
     drop(lease);
-    let runner = Runner { app, environment, capabilities };
+    let found = search.map(|search| search.wait(&mut watchdog)).transpose()?.unwrap_or_default();
+    let mut given = told.give(&app, &state_directory, found);
+    let mut secrets = Vec::new();
+    if let Some((folder, files)) = credentials::give(&app, &given.files)? {
+        given.environment.insert("CREDENTIALS_DIRECTORY".to_owned(), folder);
+        secrets = files;
+    }
+    let courier = match &app.log {
+        Some(log) => {
+            let identity = identity(&service, &app.name, &given.environment);
+            Some(Courier::new(log, identity, given.log, &secrets, (app.uid, app.gid))?)
+        }
+        None => None,
+    };
+    let output = courier.as_ref().map(Courier::output).transpose()?;
+    let runner = Runner { app, environment: given.environment, capabilities, output };
     let data_path = service.data_path.clone();
-    let machine = Machine::new(service, runner, loader.trial(slot), watchdog, Some(network))?;
+    let trial = loader.trial(slot);
+    let agent = if has_data { start_agent(&service, slot, trial.is_counted()) } else { None };
+    let mut machine = Machine::new(service, runner, trial, watchdog, Some(network), courier)?;
+    (machine.agent, machine.root_hash) = (agent, has_data.then_some(root_hash));
     let ending = machine.run();
     if has_data {
         rustix::fs::sync();
         mounts::close(&data_path);
     }
     Ok(ending)
+}
+
+/// Makes the agent ready. A machine that can't update runs on.
+fn start_agent(service: &Service, slot: &Partition, on_trial: bool) -> Option<agent::Task> {
+    let prepared = agent::Task::prepare(service.agent.clone()?, slot, on_trial);
+    prepared.inspect_err(|error| say!("no updates: {}", chain(error))).ok()
+}
+
+/// Says whose lines a collector gets: machines of one image differ by their instance's id, where they have one.
+fn identity(service: &Service, app: &str, environment: &BTreeMap<String, String>) -> Identity {
+    let instance = environment.get("INSTANCE_ID").and_then(|id| nocloud::id(id));
+    Identity {
+        host: instance.unwrap_or_else(|| service.name.clone()),
+        app: app.to_owned(),
+        version: service.version.clone().unwrap_or_default(),
+    }
 }
 
 /// Ends the machine. There is nothing behind it.

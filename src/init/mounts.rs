@@ -98,6 +98,18 @@ pub fn data(device: &str, path: &str) -> Result<()> {
         .doing("mount the data partition on", path)
 }
 
+/// Mounts a file system in memory that only root may enter so far.
+pub fn private(path: &str, bytes: usize) -> Result<()> {
+    let options = std::ffi::CString::new(format!("mode=500,size={bytes},nr_inodes=4096"))
+        .expect("because numbers have no NUL");
+    mount("tmpfs", path, "tmpfs", CLOSED, options.as_c_str()).doing("mount", path)
+}
+
+/// Makes it read-only for good.
+pub fn close_private(path: &str) -> Result<()> {
+    mount_remount(path, CLOSED | MountFlags::RDONLY, c"").doing("make read-only", path)
+}
+
 /// Mounts a file or directory at a second place, too.
 pub fn bind(from: &Path, to: &Path) -> Result<()> {
     mount_bind(from, to).doing("mount a second time at", to.display())

@@ -22,7 +22,8 @@ use crate::report::{now, say};
 use crate::sys::{self, Fork, Request};
 
 const CLASS: &str = "/sys/class/net";
-const RESOLV_CONF: &str = "/run/resolv.conf";
+/// Where the name servers of the lease stand.
+pub const RESOLV_CONF: &str = "/run/resolv.conf";
 const RESOLV_CONF_NEW: &str = "/run/resolv.conf.new";
 const CLIENT_PORT: u16 = 68;
 const SERVER_PORT: u16 = 67;
@@ -326,6 +327,6 @@ fn write_resolv_conf(lease: &Lease) -> Result<()> {
 
 /// Returns a number for a question. `/dev/urandom` would wait for entropy that a young machine does not
 /// have; the seed of a hash map does not, and a transaction needs no secret.
-fn random() -> u32 {
+pub fn random() -> u32 {
     std::hash::RandomState::new().build_hasher().finish() as u32
 }

@@ -9,8 +9,10 @@ use mkimage::boot::service::Service;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
+use crate::agent;
 use crate::app::{self, Runner};
 use crate::button;
+use crate::courier::Courier;
 use crate::error::{Doing, Result, chain};
 use crate::loader::Trial;
 use crate::logic::ending::{self, Alive, Ending, Shutdown};
@@ -34,6 +36,11 @@ pub struct Machine {
     pub trial: Trial,
     pub watchdog: Option<Watchdog>,
     pub network: Option<Pid>,
+    pub courier: Option<Courier>,
+    /// What updates the machine.
+    pub agent: Option<agent::Task>,
+    /// What was booted, where there is a data partition to leave a word on.
+    pub root_hash: Option<String>,
     signals: OwnedFd,
     buttons: Vec<File>,
     app: Option<Pid>,
@@ -55,6 +62,7 @@ impl Machine {
         trial: Trial,
         watchdog: Option<Watchdog>,
         network: Option<Pid>,
+        courier: Option<Courier>,
     ) -> Result<Machine> {
         Ok(Machine {
             service,
@@ -62,6 +70,9 @@ impl Machine {
             trial,
             watchdog,
             network,
+            courier,
+            agent: None,
+            root_hash: None,
             signals: sys::signal_descriptor(&SIGNALS).doing("listen to", "signals")?,
             buttons: button::open_all(),
             app: None,
@@ -101,11 +112,18 @@ impl Machine {
     /// Does what is due. Returns the end when that is due.
     fn act(&mut self, supervision: &mut Supervision) -> Option<Ending> {
         self.restart_network();
+        if let Some(courier) = &mut self.courier {
+            courier.start();
+        }
+        self.agent.iter_mut().for_each(agent::Task::start);
         while let Some(act) = supervision.next(now()) {
             match act {
                 Act::Start => self.start_app(supervision),
                 Act::Check => self.start_check(supervision),
-                Act::Ready(at) => self.tell_ready(at),
+                Act::Ready(at) => {
+                    self.tell_ready(at);
+                    self.agent.iter_mut().for_each(agent::Task::allow);
+                }
                 Act::Bless => self.trial.bless(),
                 Act::PowerOff => {
                     say!("the app is done: powering off");
@@ -113,11 +131,18 @@ impl Machine {
                 }
                 Act::Reboot(reason) => {
                     say!("giving this slot up ({}): rebooting", why(reason));
+                    self.leave_word(why(reason));
                     return Some(Ending::Reboot);
                 }
             }
         }
         None
+    }
+
+    fn leave_word(&self, why: &str) {
+        if let Some(root_hash) = self.root_hash.as_ref().filter(|_| self.trial.is_counted()) {
+            agent::leave_word(&self.service.data_path, root_hash, why);
+        }
     }
 
     fn tell_ready(&self, at: Duration) {
@@ -174,7 +199,9 @@ impl Machine {
     fn wake_at(&self, supervision: &Supervision) -> Duration {
         let watchdog = self.watchdog.as_ref().filter(|_| supervision.is_alive(now())).map(Watchdog::next);
         let check = self.check.as_ref().map(|check| check.deadline);
-        let due = [supervision.wake_at(), watchdog, check, self.network_due];
+        let courier = self.courier.as_ref().and_then(|courier| courier.due);
+        let agent = self.agent.as_ref().and_then(agent::Task::due);
+        let due = [supervision.wake_at(), watchdog, check, self.network_due, courier, agent];
         due.into_iter().flatten().min().unwrap_or(Duration::MAX).min(now() + LONGEST_SLEEP)
     }
 
@@ -231,6 +258,13 @@ impl Machine {
             supervision.exited(now(), status.exit_status() == Some(0));
         } else if self.check.as_ref().is_some_and(|check| check.pid == pid) {
             self.end_check(supervision, status.exit_status() == Some(0));
+        } else if let Some(courier) = self.courier.as_mut().filter(|courier| courier.pid == Some(pid)) {
+            courier.ended();
+        } else if let Some(agent) = self.agent.as_mut().filter(|agent| agent.pid() == Some(pid)) {
+            if agent.ended(status) == agent::Ended::WantsReboot {
+                say!("the agent wants to try the other slot: rebooting");
+                self.request = Some(Ending::Reboot);
+            }
         } else if self.network == Some(pid) {
             self.network = None;
             // Status 0: there is no interface to look after.

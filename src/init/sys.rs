@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::process::Pid;
 
@@ -172,6 +172,21 @@ fn unblock_signals() {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&mut set);
         libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Closes every file of this process but its standard streams and those named. Whoever owns one of the others
+/// must not use it any more.
+pub fn close_others(keep: &[BorrowedFd<'_>]) {
+    let mut first = 3;
+    loop {
+        let kept = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).filter(|&fd| fd >= first).min();
+        if kept != Some(first) {
+            // SAFETY: `close_range` takes numbers only; the caller gives the files up.
+            unsafe { libc::syscall(libc::SYS_close_range, first, kept.map_or(u32::MAX, |fd| fd - 1), 0) };
+        }
+        let Some(kept) = kept else { return };
+        first = kept + 1;
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::MachineError;
 use super::options::{Accelerator, MachineOptions};
+use crate::base::base64;
 
 /// What is decided about a machine before it starts.
 pub struct Decided<'a> {
@@ -13,6 +14,10 @@ pub struct Decided<'a> {
     pub firmware_code: &'a Path,
     /// The private copy.
     pub firmware_variables: &'a Path,
+    /// Files that hold one SMBIOS string each.
+    pub strings: &'a [PathBuf],
+    /// Files of the firmware's configuration device, by name.
+    pub firmware_files: &'a [(String, PathBuf)],
 }
 
 /// Descriptor in the emulator that is the control connection: its standard input.
@@ -25,8 +30,12 @@ const TEXT_CREDENTIAL: &str = "io.systemd.credential";
 const BINARY_CREDENTIAL: &str = "io.systemd.credential.binary";
 /// Beginning of the names of credentials that PID 1 takes as the app's environment.
 const ENVIRONMENT_PREFIX: &str = "mkimage.env.";
+/// Where credentials are on the firmware's configuration device, and how long a name there may be, less that.
+const FIRMWARE_FOLDER: &str = "opt/io.systemd.credentials/";
+const FIRMWARE_NAME_BYTES_MAX: usize = 55 - FIRMWARE_FOLDER.len();
 /// Longest name of a variable, in bytes: PID 1 takes no longer ones.
 const NAME_BYTES_MAX: usize = 128;
+const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 
 /// Returns the arguments. Ports are as they stand in the options: none may be 0 any more.
 pub fn arguments(options: &MachineOptions, decided: &Decided<'_>) -> Result<Vec<OsString>, MachineError> {
@@ -51,8 +60,15 @@ pub fn arguments(options: &MachineOptions, decided: &Decided<'_>) -> Result<Vec<
     // No option ROM: the firmware need not look for a network to boot from.
     line.pair("-device", "virtio-net-pci,netdev=network,romfile=");
     line.pair("-device", "virtio-rng-pci");
-    for (name, value) in &options.environment {
-        line.pair("-smbios", format!("type=11,value={}", escape(&credential(name, value))));
+    for (index, disk) in options.disks.iter().enumerate() {
+        line.file("-drive", &format!("if=none,id=further{index},format=raw,readonly=on,file="), disk);
+        line.pair("-device", format!("virtio-blk-pci,drive=further{index}"));
+    }
+    for file in decided.strings {
+        line.file("-smbios", "type=11,path=", file);
+    }
+    for (name, file) in decided.firmware_files {
+        line.file("-fw_cfg", &format!("name={},file=", escape(name)), file);
     }
     if options.end_at_reboot {
         line.words(&["-no-reboot"]);
@@ -60,28 +76,29 @@ pub fn arguments(options: &MachineOptions, decided: &Decided<'_>) -> Result<Vec<
     Ok(line.0)
 }
 
-/// Returns the SMBIOS string that hands a variable on. Text with line ends goes as base64.
-fn credential(name: &str, value: &str) -> String {
-    match value.chars().any(char::is_control) {
-        false => format!("{TEXT_CREDENTIAL}:{ENVIRONMENT_PREFIX}{name}={value}"),
-        true => format!("{BINARY_CREDENTIAL}:{ENVIRONMENT_PREFIX}{name}={}", base64(value.as_bytes())),
-    }
+/// Returns the SMBIOS strings that hand variables on, and credentials whose names the firmware's configuration
+/// device can't take.
+pub fn strings(options: &MachineOptions) -> Vec<String> {
+    let variables = options
+        .environment
+        .iter()
+        .map(|(name, value)| credential(&format!("{ENVIRONMENT_PREFIX}{name}"), value.as_bytes()));
+    let long = options.credentials.iter().filter(|(name, _)| name.len() > FIRMWARE_NAME_BYTES_MAX);
+    variables.chain(long.map(|(name, value)| credential(name, value))).collect()
 }
 
-/// Writes bytes in base64 with padding (RFC 4648 §4).
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let mut three = [0; 3];
-        three[..chunk.len()].copy_from_slice(chunk);
-        let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
-        for digit in 0..4 {
-            let value = bits >> (18 - 6 * digit) & 0x3f;
-            text.push(if digit <= chunk.len() { char::from(DIGITS[value as usize]) } else { '=' });
-        }
+/// Returns what goes as files of the firmware's configuration device (QEMU's fw_cfg): names and contents.
+pub fn firmware_files(options: &MachineOptions) -> impl Iterator<Item = (String, &[u8])> {
+    let short = options.credentials.iter().filter(|(name, _)| name.len() <= FIRMWARE_NAME_BYTES_MAX);
+    short.map(|(name, value)| (format!("{FIRMWARE_FOLDER}{name}"), value.as_slice()))
+}
+
+/// Returns the SMBIOS string that hands a credential on. What is not plain text goes as base64.
+fn credential(name: &str, value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.chars().any(char::is_control) => format!("{TEXT_CREDENTIAL}:{name}={text}"),
+        _ => format!("{BINARY_CREDENTIAL}:{name}={}", base64::encode(value)),
     }
-    text
 }
 
 /// Emulated, it is the least one of x86-64-v2, which newer distributions are built for: that costs no
@@ -120,6 +137,13 @@ fn check(options: &MachineOptions) -> Result<(), MachineError> {
         }
         if value.contains('\0') {
             return refuse(&format!("environment {name}"), "a value can't hold a NUL byte");
+        }
+    }
+    for name in options.credentials.keys() {
+        let letters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        if !letters || name.is_empty() || name.starts_with('.') || name.len() > CREDENTIAL_NAME_BYTES_MAX {
+            let problem = "a name is 1 to 255 letters, digits, dots, dashes and _, and begins with no dot";
+            return refuse(&format!("credential {name:?}"), problem);
         }
     }
     Ok(())
@@ -165,6 +189,8 @@ mod tests {
             accelerator,
             firmware_code: Path::new("/fw/code.fd"),
             firmware_variables: Path::new("/tmp/v,1.fd"),
+            strings: &[PathBuf::from("/proc/self/fd/7")],
+            firmware_files: &[("opt/a".to_owned(), PathBuf::from("/proc/self/fd/8"))],
         };
         let arguments = arguments(options, &decided)?;
         Ok(arguments.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" "))
@@ -176,7 +202,7 @@ mod tests {
         assert!(line.contains("-machine q35,accel=tcg -cpu Nehalem -m 256M -smp 1"), "{line}");
         assert!(line.contains("snapshot=off,file=/d/disk.img"), "{line}");
         assert!(line.contains("readonly=on,file=/fw/code.fd"), "{line}");
-        assert!(!line.contains("-no-reboot") && !line.contains("smbios"), "{line}");
+        assert!(!line.contains("-no-reboot") && !line.contains("further"), "{line}");
     }
 
     #[test]
@@ -186,6 +212,7 @@ mod tests {
         options.end_at_reboot = true;
         options.memory = Bytes::gib(1);
         options.forwards = vec![Forward { host: 18080, guest: 8080 }, Forward { host: 2222, guest: 22 }];
+        options.disks.push("/d/s,eed".into());
         options.environment.insert("GREETING".into(), "Hello, you=all".into());
         let line = line(&options, Accelerator::Kvm).expect("arguments");
         for expected in [
@@ -193,11 +220,32 @@ mod tests {
             "snapshot=on,file=/d/a,,b.img",
             "unit=1,file=/tmp/v,,1.fd",
             "hostfwd=tcp:127.0.0.1:18080-:8080,hostfwd=tcp:127.0.0.1:2222-:22",
-            "type=11,value=io.systemd.credential:mkimage.env.GREETING=Hello,, you=all",
+            "-smbios type=11,path=/proc/self/fd/7 -fw_cfg name=opt/a,file=/proc/self/fd/8",
+            "if=none,id=further0,format=raw,readonly=on,file=/d/s,,eed -device virtio-blk-pci,drive=further0",
             "-no-reboot",
         ] {
             assert!(line.contains(expected), "{expected} in {line}");
         }
+        assert!(!line.contains("Hello"), "values may be secrets: {line}");
+    }
+
+    #[test]
+    fn variables_and_credentials_go_as_systemd_names_them() {
+        let mut options = MachineOptions::new("/d");
+        options.environment.insert("GREETING".into(), "Hello, you=all".into());
+        options.environment.insert("LINES".into(), "a\nb".into());
+        options.credentials.insert("token".into(), b"\xff\0".to_vec());
+        options.credentials.insert("a-name-of-more-than-28-letters".into(), b"x".to_vec());
+        assert_eq!(
+            strings(&options),
+            [
+                "io.systemd.credential:mkimage.env.GREETING=Hello, you=all",
+                "io.systemd.credential.binary:mkimage.env.LINES=YQpi",
+                "io.systemd.credential:a-name-of-more-than-28-letters=x",
+            ]
+        );
+        let files: Vec<_> = firmware_files(&options).collect();
+        assert_eq!(files, [("opt/io.systemd.credentials/token".to_owned(), &b"\xff\0"[..])]);
     }
 
     #[test]
@@ -211,5 +259,6 @@ mod tests {
         assert!(with(|o| o.processors = 0).contains("processors"));
         assert!(with(|o| drop(o.environment.insert("A=B".into(), "".into()))).contains("A=B"));
         assert!(with(|o| drop(o.environment.insert("A".into(), "x\0".into()))).contains("NUL"));
+        assert!(with(|o| drop(o.credentials.insert("a/b".into(), Vec::new()))).contains("a/b"));
     }
 }

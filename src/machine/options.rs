@@ -23,6 +23,10 @@ pub struct MachineOptions {
     pub forwards: Vec<Forward>,
     /// Handed to the app through SMBIOS credentials: `mkimage.env.NAME`.
     pub environment: BTreeMap<String, String>,
+    /// Handed over as credentials of the hypervisor, by name.
+    pub credentials: BTreeMap<String, Vec<u8>>,
+    /// Further raw disk images, which the machine can't write to.
+    pub disks: Vec<PathBuf>,
     /// Ends the machine where the guest reboots: one start is then one boot.
     pub end_at_reboot: bool,
     pub acceleration: Acceleration,
@@ -45,6 +49,8 @@ impl MachineOptions {
             processors: 1,
             forwards: Vec::new(),
             environment: BTreeMap::new(),
+            credentials: BTreeMap::new(),
+            disks: Vec::new(),
             end_at_reboot: false,
             acceleration: Acceleration::Auto,
             firmware: None,

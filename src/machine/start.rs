@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::arguments::{Decided, arguments};
+use super::arguments::{self, Decided, arguments};
 use super::console::Console;
 use super::control::Control;
 use super::error::MachineError;
 use super::firmware::{Firmware, find_emulator, find_firmware};
+use super::memory::MemoryFile;
 use super::options::{Acceleration, Accelerator, Forward, MachineOptions};
 use super::probe;
 use super::running::{Folder, Running};
@@ -123,7 +124,14 @@ pub(super) fn spawn<'a>(
     let options = MachineOptions { forwards, ..options.clone() };
     let folder = private_folder(&host.firmware)?;
     let variables = folder.variables();
-    let decided = Decided { accelerator, firmware_code: &host.firmware.code, firmware_variables: &variables };
+    let secrets = Secrets::of(&options)?;
+    let decided = Decided {
+        accelerator,
+        firmware_code: &host.firmware.code,
+        firmware_variables: &variables,
+        strings: &secrets.strings,
+        firmware_files: &secrets.firmware_files,
+    };
     let arguments = arguments(&options, &decided)?;
     let messages = folder.messages();
     let errors = std::fs::File::create(&messages).map_err(FileError::at("create", &messages))?;
@@ -154,6 +162,33 @@ pub(super) fn spawn<'a>(
     match running.control.negotiate() {
         Ok(()) => Ok(running),
         Err(error) => Err(running.explain(error)),
+    }
+}
+
+/// What must be on no command line, in files that the emulator inherits.
+struct Secrets {
+    strings: Vec<PathBuf>,
+    firmware_files: Vec<(String, PathBuf)>,
+    /// Open until the emulator runs.
+    _files: Vec<MemoryFile>,
+}
+
+impl Secrets {
+    fn of(options: &MachineOptions) -> Result<Self, MachineError> {
+        let mut files = Vec::new();
+        let mut keep = |bytes: &[u8]| {
+            let file = MemoryFile::with(bytes)?;
+            let path = file.path();
+            files.push(file);
+            Ok::<PathBuf, std::io::Error>(path)
+        };
+        let strings = arguments::strings(options);
+        let strings = strings.iter().map(|string| keep(string.as_bytes())).collect::<Result<_, _>>()?;
+        let mut firmware_files = Vec::new();
+        for (name, bytes) in arguments::firmware_files(options) {
+            firmware_files.push((name, keep(bytes)?));
+        }
+        Ok(Secrets { strings, firmware_files, _files: files })
     }
 }
 
@@ -299,6 +334,8 @@ mod tests {
         options.snapshot = true;
         options.forwards = vec![Forward { host: 0, guest: 8080 }];
         options.environment = [("A", "1,2"), ("B", "two\nlines")].map(|(k, v)| (k.into(), v.into())).into();
+        options.credentials.insert("token".into(), b"\0\xff".to_vec());
+        options.disks.push(disk.path().to_owned());
         let started = Machine::new(options).start(&Job::quiet(1), |_| {});
         let mut machine = started.unwrap_or_else(|error| panic!("{error}"));
         let status = machine.control("query-status", serde_json::json!({})).expect("answered");

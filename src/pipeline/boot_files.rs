@@ -4,7 +4,7 @@
 //! /kernel          the kernel image as it came
 //! /kernel_version  what `uname -r` prints
 //! /initrd          PID 1, its service description and modules, packed
-//! /stub /loader    systemd's UEFI stub and systemd-boot
+//! /stub /loader    systemd's UEFI stub; systemd-boot or our own loader
 //! /command_line    the recipe's own words, one a line
 //! /service.json    what PID 1 runs, for people: the initrd holds the same
 //! ```
@@ -18,10 +18,12 @@ use crate::archive::{Digesting, Input, InputKind, Inputs, Limits, scan};
 use crate::base::job::Unit;
 use crate::base::{Digest, FileError, ImagePath, Job, StepKey, fs};
 use crate::boot::initrd::{self, InitrdParts};
-use crate::boot::modules;
 use crate::boot::pe::PeImage;
 use crate::boot::service::Service;
-use crate::recipe::plan::{BarePackagePlan, KernelPlan, KernelSource, LoaderSource, Origin, Plan};
+use crate::boot::{loader, modules};
+use crate::recipe::plan::{
+    BarePackagePlan, KernelPlan, KernelSource, LoaderProgram, LoaderSource, Origin, Plan,
+};
 use crate::store::{Transaction, TreeRef};
 use crate::tree::{Content, ContentSink, ContentSource, Directory, File, Metadata, Node};
 
@@ -36,6 +38,8 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 pub struct Request<'a> {
     pub kernel: &'a KernelPlan,
     pub loader: &'a LoaderSource,
+    /// Our own loader, where the plan has it and no file of its own for it.
+    pub own_loader: Option<&'a [u8]>,
     /// The `boot` block, where there is one.
     pub boot_origin: Option<&'a Origin>,
     pub command_line: &'a [String],
@@ -71,7 +75,8 @@ pub fn make(
 /// Where the parts come from, with what names their content.
 struct Sources {
     kernel: Option<Vec<u8>>,
-    loader: Option<[Vec<u8>; 2]>,
+    loader: Option<Vec<u8>>,
+    stub: Option<Vec<u8>>,
     modules: Option<PathBuf>,
     keys: Vec<StepKey>,
 }
@@ -88,17 +93,19 @@ impl Sources {
                 (Some(read(image, Some(&request.kernel.origin))?), modules.clone())
             }
         };
-        let loader = match request.loader {
+        let (loader, stub) = match request.loader {
             LoaderSource::Package(plan) => {
                 keys.push(packages.key(plan)?);
-                None
+                (None, None)
             }
             LoaderSource::Host { loader, stub } => {
-                Some([read(loader, request.boot_origin)?, read(stub, request.boot_origin)?])
+                let read = |path: &PathBuf| read(path, request.boot_origin);
+                (loader.as_ref().map(read).transpose()?, Some(read(stub)?))
             }
             LoaderSource::None => return Err(PipelineError::NoKernel),
         };
-        Ok(Sources { kernel, loader, modules, keys })
+        let loader = loader.or_else(|| request.own_loader.map(<[u8]>::to_vec));
+        Ok(Sources { kernel, loader, stub, modules, keys })
     }
 
     fn key(&self, request: &Request<'_>, job: &Job) -> Result<StepKey> {
@@ -107,7 +114,7 @@ impl Sources {
         if let Some(bytes) = &self.kernel {
             key.bytes("kernel", bytes);
         }
-        for bytes in self.loader.iter().flatten() {
+        for bytes in self.loader.iter().chain(&self.stub) {
             key.bytes("loader", bytes);
         }
         for source in &self.keys {
@@ -197,23 +204,36 @@ impl Sources {
         transaction: &Transaction<'_>,
         job: &Job,
     ) -> Result<[Vec<u8>; 2]> {
-        let plan = match (&self.loader, request.loader) {
-            (Some(files), _) => return Ok(files.clone()),
-            (None, LoaderSource::Package(plan)) => plan,
-            (None, _) => return Err(PipelineError::NoKernel),
+        let plan = match (&self.loader, &self.stub, request.loader) {
+            (Some(loader), Some(stub), _) => return Ok([loader.clone(), stub.clone()]),
+            (_, _, LoaderSource::Package(plan)) => plan,
+            _ => return Err(PipelineError::NoKernel),
         };
         let root = packages.tree(plan, transaction, job)?;
         let suffix = request.uefi_suffix;
         let file = |name: String| read_file(&root, &format!("{LOADER_FOLDER}/{name}"), plan, transaction);
-        Ok([file(format!("systemd-boot{suffix}.efi"))?, file(format!("linux{suffix}.efi.stub"))?])
+        let loader = match &self.loader {
+            Some(loader) => loader.clone(),
+            None => file(format!("systemd-boot{suffix}.efi"))?,
+        };
+        Ok([loader, file(format!("linux{suffix}.efi.stub"))?])
     }
+}
+
+/// Returns our own boot loader, where a plan boots by it and names no file for it.
+pub fn own_loader(plan: &Plan) -> Result<Option<Vec<u8>>> {
+    let is_named = matches!(plan.boot.loader, LoaderSource::Host { loader: Some(_), .. });
+    if plan.kernel.is_none() || is_named || plan.boot.program != LoaderProgram::Mkimage {
+        return Ok(None);
+    }
+    Ok(Some(loader::image()?))
 }
 
 /// Reads and digests what boots and comes from the host, where the plan names such.
 pub fn host_inputs(plan: &Plan, job: &Job) -> Result<Vec<Inputs>> {
     let mut all = Vec::new();
     if let LoaderSource::Host { loader, stub } = &plan.boot.loader {
-        for path in [loader, stub] {
+        for path in loader.iter().chain([stub]) {
             all.push(program_inputs(path, &read(path, plan.boot.origin.as_ref())?));
         }
     }
@@ -267,8 +287,17 @@ fn read_file_of_host(path: &Path) -> Result<Vec<u8>> {
 
 /// Reads the binary of PID 1.
 pub fn read_init(path: &Path) -> Result<Vec<u8>> {
+    read_program(path, |path| PipelineError::NoInit { path })
+}
+
+/// Reads the binary of the agent that updates machines.
+pub fn read_agent(path: &Path) -> Result<Vec<u8>> {
+    read_program(path, |path| PipelineError::NoAgent { path })
+}
+
+fn read_program(path: &Path, missing: fn(PathBuf) -> PipelineError) -> Result<Vec<u8>> {
     let bytes = read_file_of_host(path).map_err(|error| match error {
-        PipelineError::File(error) if error.is_missing() => PipelineError::NoInit { path: path.to_owned() },
+        PipelineError::File(error) if error.is_missing() => missing(path.to_owned()),
         error => error,
     })?;
     if !bytes.starts_with(b"\x7fELF") {

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use super::error::{PipelineError, Result};
 use crate::base::{FileError, fs};
-use crate::recipe::{self, LoadError, Loaded, Loader, Settings, TEXT_BYTES_MAX};
+use crate::recipe::{self, LoadError, Loaded, Loader, MemoryLoader, Plan, Settings, TEXT_BYTES_MAX};
+use crate::store::{Commit, Store};
+use crate::tree::ContentSource;
 
 /// Reads recipes from files of the host, and variables from the environment where a recipe names them.
 pub struct HostLoader;
@@ -35,5 +37,21 @@ pub fn load(recipe: &Path, settings: &Settings) -> Result<Loaded> {
     }
     let name = recipe.to_string_lossy();
     recipe::load(&name, &HostLoader, settings)
+        .map_err(|diagnostics| PipelineError::Recipe(Box::new(diagnostics)))
+}
+
+/// Reads the recipe that a commit was made from, with the values that its variables had then. `None` where the commit
+/// holds no recipe. Relative paths are relative to the recipe's folder, wherever that was.
+pub fn plan_of_commit(store: &Store, commit: &Commit) -> Result<Option<Plan>> {
+    let Some((name, _)) = commit.recipe.first() else { return Ok(None) };
+    let mut loader = MemoryLoader::default();
+    for (name, content) in &commit.recipe {
+        let text = store.read_all(content).map_err(crate::store::StoreError::from)?;
+        loader.texts.insert(name.clone(), String::from_utf8_lossy(&text).into_owned());
+    }
+    let set = commit.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let settings = Settings { set, ..Settings::default() };
+    recipe::load(name, &loader, &settings)
+        .map(|loaded| Some(loaded.plan))
         .map_err(|diagnostics| PipelineError::Recipe(Box::new(diagnostics)))
 }

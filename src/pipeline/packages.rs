@@ -207,6 +207,7 @@ impl Unpacking<'_> {
     ) -> Result<TreeRef> {
         let key = key(package);
         if let Some(tree) = self.memo.tree(&key) {
+            job.cached(format!("unpack {package}"));
             return Ok(tree);
         }
         let step = job.step(format!("unpack {package}"), Some(package.size_bytes), Unit::Bytes);
@@ -264,7 +265,8 @@ impl Unpacking<'_> {
     }
 }
 
-fn key(package: &LockedPackage) -> StepKey {
+/// Returns the key of unpacking a package.
+pub fn key(package: &LockedPackage) -> StepKey {
     match package.distribution == rpm::DISTRIBUTION {
         true => rpm::unpack_key(&package.sha256),
         false => unpack_key(&package.sha256),

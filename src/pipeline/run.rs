@@ -39,6 +39,7 @@ impl Steps<'_> {
         let before = transaction.put_tree(job, &sealed)?;
         let key = self.key(plan, inputs, &before);
         if let Some(tree) = self.memo.tree(&key) {
+            job.cached(format!("run {:?}", plan.name));
             return Ok(transaction.read_tree(job, &tree)?);
         }
         let made = self.make(plan, inputs, tree, transaction, job)?;

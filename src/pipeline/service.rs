@@ -1,8 +1,9 @@
 //! What PID 1 is told: the plan's app, with names as numbers.
 
-use crate::boot::service::{App, Check, Health, Restart, Service};
+use super::update;
+use crate::boot::service::{App, Check, Configuration, Health, Log, MetadataSource, Restart, Service};
 use crate::compose::Identities;
-use crate::recipe::plan::{self, AppPlan, HealthCheck, HealthPlan, Part, Plan};
+use crate::recipe::plan::{self, AppPlan, ConfigurationPlan, HealthCheck, HealthPlan, LogPlan, Part, Plan};
 
 /// Describes the machine that a plan makes.
 pub fn describe(plan: &Plan, identities: &Identities) -> Service {
@@ -17,6 +18,7 @@ pub fn describe(plan: &Plan, identities: &Identities) -> Service {
         app,
         data_path: plan.disk.data_path.to_string(),
         watchdog_seconds: plan.boot.watchdog_seconds,
+        agent: plan.update.as_ref().filter(|_| plan.image.init.is_none()).map(|_| update::agent(plan)),
     }
 }
 
@@ -39,7 +41,27 @@ fn describe_app(app: &AppPlan, identities: &Identities) -> App {
         stop_signal: app.stop_signal.clone(),
         stop_timeout_seconds: app.stop_timeout_seconds,
         health: app.health.as_ref().map(describe_health),
+        configuration: app.configuration.as_ref().map(describe_configuration),
+        log: app.log.as_ref().map(describe_log),
     }
+}
+
+fn describe_configuration(configuration: &ConfigurationPlan) -> Configuration {
+    let source = |source: &plan::MetadataSource| match source {
+        plan::MetadataSource::Ec2 => MetadataSource::Ec2,
+        plan::MetadataSource::Nocloud => MetadataSource::Nocloud,
+        plan::MetadataSource::ConfigDrive => MetadataSource::ConfigDrive,
+    };
+    Configuration {
+        metadata: configuration.metadata.iter().map(source).collect(),
+        wait_seconds: configuration.wait_seconds,
+        required: configuration.required,
+        credentials: configuration.credentials.clone(),
+    }
+}
+
+fn describe_log(log: &LogPlan) -> Log {
+    Log { address: log.address.clone(), buffer_bytes: log.buffer.0 }
 }
 
 fn describe_health(health: &HealthPlan) -> Health {

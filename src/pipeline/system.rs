@@ -37,6 +37,7 @@ impl System<'_> {
     pub fn tree(&self, transaction: &Transaction<'_>, job: &Job) -> Result<Directory> {
         let key = self.key();
         if let Some(tree) = self.unpacking.memo.tree(&key) {
+            job.cached(format!("packages of {}", self.request.distribution));
             return Ok(transaction.read_tree(job, &tree)?);
         }
         let made = self.make(transaction, job)?;

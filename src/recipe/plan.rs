@@ -1,7 +1,11 @@
 //! What a recipe asks for, checked and with every default filled in. No text is parsed after this.
 
+mod checks;
+
 use std::collections::BTreeMap;
 use std::fmt;
+
+pub use checks::{BudgetPlan, FileTest, HttpTest, TestPlan};
 
 use crate::base::{Bytes, ImagePath};
 
@@ -22,6 +26,10 @@ pub struct Plan {
     pub kernel: Option<KernelPlan>,
     pub boot: BootPlan,
     pub disk: DiskPlan,
+    pub budget: Option<BudgetPlan>,
+    pub tests: Vec<TestPlan>,
+    /// How machines of this image update themselves. Absent: they don't.
+    pub update: Option<UpdatePlan>,
     /// Every variable with the value it got, for provenance: sorted by name, as recipe text.
     pub variables: BTreeMap<String, String>,
     /// Every recipe text that was read: name as shown in messages, and the text. The main one first.
@@ -147,6 +155,8 @@ pub struct AppPlan {
     pub stop_signal: String,
     pub stop_timeout_seconds: u32,
     pub health: Option<HealthPlan>,
+    pub configuration: Option<ConfigurationPlan>,
+    pub log: Option<LogPlan>,
     /// What of the libraries comes along that the app needs.
     pub closure: Option<Closure>,
     pub origin: Origin,
@@ -190,6 +200,36 @@ pub enum HealthCheck {
     Tcp { port: u16 },
     /// This command returns 0.
     Command(Vec<String>),
+}
+
+/// `configuration { … }` in an app: what it is told at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigurationPlan {
+    /// In the order in which they are asked.
+    pub metadata: Vec<MetadataSource>,
+    /// How long the app waits for metadata.
+    pub wait_seconds: u32,
+    /// Whether the app is not started without metadata.
+    pub required: bool,
+    /// Names of credentials that the app gets as files.
+    pub credentials: Vec<String>,
+}
+
+/// A place of cloud metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataSource {
+    Ec2,
+    Nocloud,
+    ConfigDrive,
+}
+
+/// `log { … }` in an app: where its output goes besides the console.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    /// `tcp://HOST:PORT` for syslog, `http://…` for a collector. `None`: only where the machine is told one.
+    pub address: Option<String>,
+    /// Most bytes of lines that wait for the collector.
+    pub buffer: Bytes,
 }
 
 /// `tree "NAME" { … }`: a directory or archive laid into the image.
@@ -447,6 +487,7 @@ pub const DEFAULT_MODULES: [&str; 10] = [
 /// `boot { … }`
 #[derive(Clone, Debug, PartialEq)]
 pub struct BootPlan {
+    pub program: LoaderProgram,
     pub loader: LoaderSource,
     /// Boot attempts that a trial slot has, 1 to 5: more would not fit the one sector that holds them.
     pub tries: u8,
@@ -457,15 +498,32 @@ pub struct BootPlan {
     pub origin: Option<Origin>,
 }
 
-/// Where systemd-boot and its stub come from.
+/// Which boot loader chooses the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoaderProgram {
+    /// mkimage's own, with the slot records of disk layout 2.
+    Mkimage,
+    /// systemd-boot, with the directory sector of disk layout 1.
+    SystemdBoot,
+}
+
+impl LoaderProgram {
+    /// Returns the version of the disk layout that it reads.
+    pub fn layout(self) -> u32 {
+        match self {
+            LoaderProgram::SystemdBoot => 1,
+            LoaderProgram::Mkimage => 2,
+        }
+    }
+}
+
+/// Where the stub of unified kernel images comes from, and systemd-boot where that is the loader.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LoaderSource {
     /// A package with `usr/lib/systemd/boot/efi/…` (`systemd-boot-efi`).
     Package(BarePackagePlan),
-    Host {
-        loader: std::path::PathBuf,
-        stub: std::path::PathBuf,
-    },
+    /// Files of the host. Without a loader it is the one that mkimage brings.
+    Host { loader: Option<std::path::PathBuf>, stub: std::path::PathBuf },
     /// A recipe without a kernel.
     None,
 }
@@ -473,7 +531,7 @@ pub enum LoaderSource {
 /// `disk { … }`
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiskPlan {
-    /// The layout version; 1 is the only one so far.
+    /// The layout version: the one that the loader reads.
     pub layout: u32,
     pub filesystem: Filesystem,
     /// Size of each slot partition. `None`: from the content, with room to grow.
@@ -490,4 +548,32 @@ pub struct DiskPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filesystem {
     Ext4,
+}
+
+/// `update { … }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdatePlan {
+    /// Address of the site.
+    pub from: String,
+    /// The ref there.
+    pub reference: String,
+    /// Host file with the keys that may sign, one a line.
+    pub key: std::path::PathBuf,
+    pub threshold: u32,
+    pub interval_seconds: u32,
+    pub jitter_seconds: u32,
+    /// `HH:MM-HH:MM`, UTC.
+    pub window: Option<String>,
+    /// `N%` or `N% after 1h`, the first ones first.
+    pub rings: Vec<String>,
+    pub reboot: UpdateReboot,
+    pub origin: Origin,
+}
+
+/// When a machine reboots into an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpdateReboot {
+    WhenTold,
+    Window,
+    AtOnce,
 }

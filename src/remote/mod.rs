@@ -25,6 +25,7 @@
 
 mod address;
 mod agent;
+mod ask;
 mod between;
 mod closure;
 mod directory;
@@ -45,6 +46,7 @@ mod transport;
 
 pub use address::Address;
 pub use agent::Patience;
+pub use ask::{Answer, ask};
 pub use directory::DirectorySite;
 pub use error::{RemoteError, Result, TransferProblem};
 pub use far::Far;

@@ -204,7 +204,9 @@ impl Fetch<'_> {
         let ids = self.table.ids_range();
         let body = self.entry.size - self.entry.table_bytes;
         let is_cheap = (ids.end - ids.start).saturating_mul(IDS_SHARE) <= body;
-        let is_worth_it = is_cheap && self.entry.bases.is_empty() && !self.store.refs()?.is_empty();
+        let is_worth_it = is_cheap
+            && self.entry.bases.is_empty()
+            && (self.store.borrows() || !self.store.refs()?.is_empty());
         let known = if is_worth_it { Some(read_range(self.transport, path, ids)?) } else { None };
         let plan = self.table.plan(self.transaction, known.as_deref(), &self.line.job);
         plan.map_err(|error| refused(self.remote, path, error))

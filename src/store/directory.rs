@@ -43,7 +43,8 @@ pub struct TreeRef {
 }
 
 impl TreeRef {
-    pub(super) fn of(encoding: &[u8]) -> Self {
+    /// Names an encoding that is at hand.
+    pub fn of(encoding: &[u8]) -> Self {
         TreeRef { id: TreeId(Digest::derive(CONTEXT, encoding)), size: encoding.len() as u64 }
     }
 }

@@ -6,6 +6,7 @@ use super::directory::{DIRECTORY_BYTES_MAX, StoredDirectory, TreeRef};
 use super::error::{Kind, Result, StoreError};
 use super::find::{self, Found};
 use super::index::Problem;
+use super::lender::Lender;
 use super::packs::{ChunkSource, read_range};
 use super::record::Record;
 use super::trees;
@@ -19,6 +20,16 @@ pub(super) trait Lookup {
         id: &Digest,
         read: impl FnMut(&dyn ChunkSource, &Record) -> std::result::Result<T, Problem>,
     ) -> std::result::Result<T, ContentError>;
+
+    /// Returns whoever lends contents.
+    fn lender(&self) -> Option<&dyn Lender> {
+        None
+    }
+}
+
+/// Returns whoever lends a content.
+fn lent<'l, L: Lookup>(objects: &'l L, content: &Content) -> Option<&'l dyn Lender> {
+    objects.lender().filter(|lender| lender.has(&content.id.0))
 }
 
 /// Gives objects of every kind, checked against their ids. Readers on any thread, at once.
@@ -55,6 +66,9 @@ pub(super) fn data_map<L: Lookup>(
     objects: &L,
     content: &Content,
 ) -> std::result::Result<DataMap, ContentError> {
+    if let Some(lender) = lent(objects, content) {
+        return lender.data_map(content);
+    }
     objects.with(&content.id.0, |source, record| {
         expect(source, record, Kind::Blob, content.size)?;
         Ok(record.data_map())
@@ -71,6 +85,9 @@ pub(super) fn read_content<L: Lookup>(
         let problem = format!("{} bytes at {offset} were asked for, it has {}", buffer.len(), content.size);
         return Err(ContentError::Damaged { id: content.id, problem });
     }
+    if let Some(lender) = lent(objects, content) {
+        return lender.read_at(content, offset, buffer);
+    }
     let whole = buffer.len() as u64 == content.size;
     objects.with(&content.id.0, |source, record| {
         expect(source, record, Kind::Blob, content.size)?;
@@ -86,6 +103,9 @@ pub(super) fn read_all<L: Lookup>(
     objects: &L,
     content: &Content,
 ) -> std::result::Result<Vec<u8>, ContentError> {
+    if let Some(lender) = lent(objects, content) {
+        return lender.read_all(content);
+    }
     objects.with(&content.id.0, |source, record| {
         expect(source, record, Kind::Blob, content.size)?;
         let bytes = read_whole(source, record)?;

@@ -10,6 +10,7 @@ use super::error::{Result, StoreError};
 use super::format::{self, Access, Layout};
 use super::index::Problem;
 use super::lease;
+use super::lender::Lender;
 use super::lock::Lock;
 use super::media::{Media, Watcher};
 use super::objects::{self, Lookup, Objects};
@@ -27,6 +28,7 @@ pub struct Store {
     /// How long the leases of this store last.
     pub(super) ttl: Duration,
     shared: OnceLock<bool>,
+    lender: Option<Arc<dyn Lender>>,
 }
 
 impl Store {
@@ -49,7 +51,7 @@ impl Store {
 
     fn of(layout: Layout, media: Media) -> Store {
         let packs = Packs::new(layout.clone(), media.clone());
-        Store { packs, layout, media, ttl: lease::TTL, shared: OnceLock::new() }
+        Store { packs, layout, media, ttl: lease::TTL, shared: OnceLock::new(), lender: None }
     }
 
     fn with_media(root: PathBuf, media: Media) -> Result<Store> {
@@ -60,6 +62,23 @@ impl Store {
             store.finish_moves();
         }
         Ok(store)
+    }
+
+    /// Makes the store borrow contents: what is lent counts as there, is read from where it lies, and is not put
+    /// again. So commits that are put may be incomplete for whoever opens the store without the lender.
+    pub fn borrowing(mut self, lender: Arc<dyn Lender>) -> Store {
+        self.lender = Some(lender);
+        self
+    }
+
+    /// Tells whether contents are lent to this store.
+    pub fn borrows(&self) -> bool {
+        self.lender.is_some()
+    }
+
+    /// Tells whether the store itself has an object, in a pack of its own.
+    pub(super) fn owns(&self, id: &Digest) -> bool {
+        self.packs.has(id)
     }
 
     /// Returns where the store lies.
@@ -149,6 +168,10 @@ impl Lookup for Store {
     ) -> std::result::Result<T, ContentError> {
         self.packs.with(id, |pack, record| read(pack, record))
     }
+
+    fn lender(&self) -> Option<&dyn Lender> {
+        self.lender.as_deref()
+    }
 }
 
 impl ContentSource for Store {
@@ -172,7 +195,7 @@ impl ContentSource for Store {
 
 impl Objects for Store {
     fn has(&self, id: &Digest) -> bool {
-        self.packs.has(id)
+        self.owns(id) || self.lender().is_some_and(|lender| lender.has(id))
     }
 
     fn read_directory(&self, tree: &TreeRef) -> Result<StoredDirectory> {

@@ -10,6 +10,7 @@ use super::commit::{COMMIT_BYTES_MAX, Commit};
 use super::directory::{StoredDirectory, TreeRef};
 use super::error::{Kind, Result, StoreError};
 use super::index::Problem;
+use super::lender::Lender;
 use super::objects::{self, Lookup, Objects};
 use super::packs::ChunkSource;
 use super::record::Record;
@@ -110,11 +111,12 @@ impl<'a> Transaction<'a> {
     /// Tells whether the store has an object that is to be relied on, and notes it.
     fn rely(&self, id: &Digest) -> bool {
         self.generation();
-        let there = self.store.has(id);
-        if there {
+        if self.store.owns(id) {
             self.relied.lock().expect("because nothing panics while it notes an object").insert(*id);
+            return true;
         }
-        there
+        // No collector takes what is lent.
+        self.lender().is_some_and(|lender| lender.has(id))
     }
 
     /// Returns the generation from which on the store is relied on: it is read before the first look.
@@ -418,6 +420,10 @@ impl Lookup for Transaction<'_> {
             (Some(record), Some(staging)) => read(staging, &record).map_err(|problem| problem.of(id)),
             _ => self.store.with(id, read),
         }
+    }
+
+    fn lender(&self) -> Option<&dyn Lender> {
+        self.store.lender()
     }
 }
 

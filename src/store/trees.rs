@@ -25,48 +25,71 @@ struct Place<'a> {
     children: Vec<usize>,
 }
 
+/// Handles every directory of a tree, the deepest first, each with the names of those below it; returns the
+/// name of the root.
+fn from_below(
+    tree: &SealedTree,
+    job: &Job,
+    handle: impl Fn(&Directory, &[TreeRef]) -> Result<TreeRef> + Sync,
+) -> Result<TreeRef> {
+    let places = places(tree)?;
+    let mut refs: Vec<Option<TreeRef>> = vec![None; places.len()];
+    let deepest = places.iter().map(|place| place.depth).max().unwrap_or(0);
+    let mut levels: Vec<Vec<usize>> = vec![Vec::new(); deepest + 1];
+    places.iter().enumerate().for_each(|(index, place)| levels[place.depth].push(index));
+    for level in levels.into_iter().rev() {
+        let handled = job.workers.try_map(level.clone(), |index| {
+            let child = |&child: &usize| refs[child].expect("because deeper levels were handled before");
+            let children: Vec<TreeRef> = places[index].children.iter().map(child).collect();
+            handle(places[index].directory, &children)
+        });
+        for (index, tree) in level.into_iter().zip(handled.map_err(first)?) {
+            refs[index] = Some(tree);
+        }
+    }
+    Ok(refs[0].expect("because the root is the last that was handled"))
+}
+
+/// Names a tree without storing it: what [`Transaction::put_tree`] would return.
+pub fn tree_ref(tree: &SealedTree, job: &Job) -> Result<TreeRef> {
+    from_below(tree, job, |directory, children| encode_one(directory, children).map(|(tree, _)| tree))
+}
+
+/// Encodes a directory, within the limits of what is read again.
+fn encode_one(directory: &Directory, children: &[TreeRef]) -> Result<(TreeRef, Vec<u8>)> {
+    for (name, node) in &directory.entries {
+        if let Node::HardLink(target) = node
+            && target.as_bytes().len() > PATH_BYTES_MAX
+        {
+            let problem = format!("a hard link leads at most {PATH_BYTES_MAX} bytes deep");
+            return Err(StoreError::Path { path: ImagePath::root().join(name), problem });
+        }
+    }
+    let encoding = directory::encode(directory, children);
+    if encoding.len() as u64 > DIRECTORY_BYTES_MAX {
+        return Err(StoreError::TooLarge { what: "bytes a directory", limit: DIRECTORY_BYTES_MAX });
+    }
+    Ok((TreeRef::of(&encoding), encoding))
+}
+
 impl Transaction<'_> {
     /// Stores a tree, one object a directory. Every file's content must have been put before, here or in
     /// the store; a directory that is there already costs its encoding and a look.
     pub fn put_tree(&self, job: &Job, tree: &SealedTree) -> Result<TreeRef> {
-        let places = places(tree)?;
-        let mut refs: Vec<Option<TreeRef>> = vec![None; places.len()];
-        let deepest = places.iter().map(|place| place.depth).max().unwrap_or(0);
-        for depth in (0..=deepest).rev() {
-            let level: Vec<usize> = (0..places.len()).filter(|&index| places[index].depth == depth).collect();
-            let put = job.workers.try_map(level.clone(), |index| {
-                let child = |&child: &usize| refs[child].expect("because deeper levels were put before");
-                let children: Vec<TreeRef> = places[index].children.iter().map(child).collect();
-                self.put_one(places[index].directory, &children)
-            });
-            let put = put.map_err(first)?;
-            for (index, tree) in level.into_iter().zip(put) {
-                refs[index] = Some(tree);
-            }
-        }
-        Ok(refs[0].expect("because the root is the last that was put"))
+        from_below(tree, job, |directory, children| self.put_one(directory, children))
     }
 
     fn put_one(&self, directory: &Directory, children: &[TreeRef]) -> Result<TreeRef> {
         for (name, node) in &directory.entries {
-            match node {
-                Node::File(file) if !self.has(&file.content.id.0) => {
-                    let path = ImagePath::root().join(name);
-                    let (id, size) = (file.content.id.0, file.content.size);
-                    return Err(StoreError::Incomplete { path, id, size });
-                }
-                Node::HardLink(target) if target.as_bytes().len() > PATH_BYTES_MAX => {
-                    let problem = format!("a hard link leads at most {PATH_BYTES_MAX} bytes deep");
-                    return Err(StoreError::Path { path: ImagePath::root().join(name), problem });
-                }
-                _ => {}
+            if let Node::File(file) = node
+                && !self.has(&file.content.id.0)
+            {
+                let path = ImagePath::root().join(name);
+                let (id, size) = (file.content.id.0, file.content.size);
+                return Err(StoreError::Incomplete { path, id, size });
             }
         }
-        let encoding = directory::encode(directory, children);
-        if encoding.len() as u64 > DIRECTORY_BYTES_MAX {
-            return Err(StoreError::TooLarge { what: "bytes a directory", limit: DIRECTORY_BYTES_MAX });
-        }
-        let tree = TreeRef::of(&encoding);
+        let (tree, encoding) = encode_one(directory, children)?;
         self.put_object(Kind::Tree, &tree.id.0, &encoding)?;
         Ok(tree)
     }

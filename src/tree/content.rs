@@ -75,6 +75,15 @@ impl DataMap {
         }
     }
 
+    /// Adds a run of blocks with data behind all that were added.
+    pub fn push_run(&mut self, first: u64, count: u64) {
+        match self.runs.last_mut() {
+            _ if count == 0 => {}
+            Some((start, length)) if *start + *length == first => *length += count,
+            _ => self.runs.push((first, count)),
+        }
+    }
+
     /// Adds the blocks of `bytes`, which lie in the file from block `first` on.
     pub fn scan(&mut self, first: u64, bytes: &[u8]) {
         for (index, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {

@@ -114,7 +114,7 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
 }
 
 /// Makes the smallest PE32+ image that has a section.
-fn uefi_program() -> Vec<u8> {
+pub fn uefi_program() -> Vec<u8> {
     let mut image = vec![0; 0x600];
     let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, b"MZ");

@@ -60,6 +60,7 @@ fn example(commit: &[u8]) -> (Vec<u8>, Vec<u8>) {
         initrd: &[7; 5000],
         kernel: &kernel,
         commit,
+        origin: b"the origin",
     });
     (image.expect("built"), kernel)
 }
@@ -126,6 +127,7 @@ fn what_firmware_or_loader_would_misread_is_refused() {
         initrd: b"",
         kernel: &kernel,
         commit: b"",
+        origin: b"",
     };
     uki::build(&parts).expect("built");
     let refused = |parts: UkiParts<'_>| uki::build(&parts).expect_err("refused").to_string();

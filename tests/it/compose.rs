@@ -42,6 +42,7 @@ fn plan(parts: Vec<Part>) -> Plan {
         groups: Vec::new(),
         kernel: None,
         boot: BootPlan {
+            program: LoaderProgram::SystemdBoot,
             loader: LoaderSource::None,
             tries: 3,
             command_line: Vec::new(),
@@ -58,6 +59,8 @@ fn plan(parts: Vec<Part>) -> Plan {
             origin: None,
         },
         variables: BTreeMap::new(),
+        budget: None,
+        tests: Vec::new(),
         sources: Vec::new(),
     }
 }
@@ -93,6 +96,8 @@ fn app_part(source: SourcePlan, change: impl FnOnce(&mut AppPlan)) -> Part {
         stop_signal: "SIGTERM".into(),
         stop_timeout_seconds: 10,
         health: None,
+        configuration: None,
+        log: None,
         origin: origin("app \"hello\"", 3),
     };
     change(&mut app);

@@ -7,7 +7,9 @@ use std::process::Command;
 use std::sync::Mutex;
 
 use mkimage::base::{Bytes, Digest};
-use mkimage::boot::slots::{MOST_TRIES, Slot, SlotMap, SlotSector, SlotState, map_offset};
+use mkimage::boot::slots::{
+    MOST_TRIES, Measured, Slot, SlotMap, SlotSector, SlotState, SlotTable, map_offset,
+};
 use mkimage::disk::esp::{EspLayout, EspMap, EspRequest, FIRST_FILE_CLUSTER};
 use mkimage::disk::fat::{self, FatError, Geometry, Item, Stamp, Tree, Volume};
 use mkimage::disk::gpt::{self, GptError, PartitionTable};
@@ -93,12 +95,19 @@ fn request() -> DiskRequest {
 fn write_disk(layout: &DiskLayout, device: &dyn BlockDevice, loader: &[u8], uki: &[u8]) {
     layout.write_table(device).expect("write the table");
     let esp = layout.window(device, Role::Esp).expect("inside");
-    layout.esp.write(&esp, loader, uki, &first_sector(&layout.esp, uki).encode()).expect("write the ESP");
+    layout.esp.write(&esp, loader, uki, &first_state(&layout.esp, uki)).expect("write the ESP");
 }
 
 fn first_sector(esp: &EspLayout, uki: &[u8]) -> SlotSector {
     let map = SlotMap::parse(esp.map_text()).expect("a map");
     SlotSector::first(map, uki.len() as u64).expect("fits")
+}
+
+/// Returns the sectors of a new image's slot state, in the form of the layout.
+fn first_state(esp: &EspLayout, uki: &[u8]) -> Vec<(u64, [u8; 512])> {
+    let map = SlotMap::parse(esp.map_text()).expect("a map");
+    let measured = Measured::of(uki);
+    SlotTable::first(map, measured).expect("fits").encode_new(measured)
 }
 
 fn small_disk(path: &Path) -> (DiskLayout, FileDevice) {
@@ -937,6 +946,7 @@ mod esp {
     #[test]
     fn an_esp_for_arm_has_its_loader() {
         let request = EspRequest {
+            version: layout::VERSION,
             architecture: Architecture::Aarch64,
             loader_size: 5,
             uki_room: Bytes(1),
@@ -947,8 +957,7 @@ mod esp {
         };
         let layout = request.place().expect("places");
         let device = MemoryDevice::new(layout.size().0);
-        let sector = first_sector(&layout, b"uki").encode();
-        layout.write(&device, b"arm64", b"uki", &sector).expect("write");
+        layout.write(&device, b"arm64", b"uki", &first_state(&layout, b"uki")).expect("write");
         let listing = fat::read(&device).expect("reads");
         let read = fat::read_file(&device, &listing, "EFI/BOOT/BOOTAA64.EFI", 5).expect("there");
         assert_eq!(read, b"arm64");

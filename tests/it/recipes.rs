@@ -8,7 +8,7 @@ mod guest;
 mod hosts;
 mod nightly;
 mod readers;
-mod reference;
+pub mod reference;
 mod servers;
 
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 //! what becomes of them, `libsolv` says what fits together.
 
 mod adversary;
-mod kit;
+pub mod kit;
 mod repositories;
 mod solving;
 mod trees;

@@ -47,6 +47,8 @@ file "/etc/systemd/system/answer@.service" {
     [Service]
     StandardInput=socket
     StandardError=null
+    EnvironmentFile=-/run/mkimage/environment
+    LoadCredential=token
     ExecStart=-/usr/local/bin/answer
   EOT
 }
@@ -58,6 +60,8 @@ file "/usr/local/bin/answer" {
     state=$(systemctl is-system-running --wait)
     failed=$(systemctl --failed --plain --no-legend)
     printf 'HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nsystemd is up: %s\n%s\n' "$state" "$failed"
+    printf 'variable: %s\ncredential: %s\n' "$GREETING" "$(cat "$CREDENTIALS_DIRECTORY/token")"
+    printf 'seen by all: %s\n' "$(stat -c %a /run/mkimage/environment)"
   EOT
   mode    = "0755"
 }

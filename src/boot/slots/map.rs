@@ -2,18 +2,19 @@
 
 use serde::Deserialize;
 
+use super::record::{RECORD_SECTORS, SECTOR_BYTES};
 use super::{Slot, SlotError};
 
 /// Bytes of a cluster and a sector.
 const CLUSTER_BYTES: u64 = 512;
-/// The cluster that holds the map, in every ESP of layout 1. Changing it is a format break.
+/// The cluster that holds the map, in every ESP. Changing it is a format break.
 const MAP_CLUSTER: u64 = 130;
 
 /// Says where things are on an ESP. Written once, when the image is made (`disk::esp::EspMap`).
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlotMap {
-    /// The layout version: 1.
+    /// The layout version: 1 with systemd-boot, 2 with our own loader.
     pub layout: u32,
     /// Where cluster 2 begins in the partition, in bytes.
     pub data_offset: u64,
@@ -27,6 +28,9 @@ pub struct SlotMap {
     pub time: u16,
     /// The extents of slot A and slot B.
     pub slots: [SlotExtent; 2],
+    /// Where the slot records are in the partition, in bytes. Layout 1 has none.
+    #[serde(default)]
+    pub records: Option<[u64; 2]>,
 }
 
 /// The clusters that a slot's UKI may fill, and the partition that it boots.
@@ -49,7 +53,7 @@ pub fn map_offset(boot: &[u8; 512]) -> Result<u64, SlotError> {
         && sixteen(22) == 0
         && fat_sectors > 0;
     if !ours {
-        let problem = "the partition does not begin with the boot sector of an ESP of layout 1".to_owned();
+        let problem = "the partition does not begin with the boot sector of an ESP of ours".to_owned();
         return Err(SlotError::Map { problem });
     }
     Ok((sixteen(14) + 2 * fat_sectors + MAP_CLUSTER - 2) * CLUSTER_BYTES)
@@ -71,8 +75,13 @@ impl SlotMap {
         let end = |extent: &SlotExtent| extent.start_cluster.checked_add(extent.clusters);
         let directory = u64::from(self.directory_cluster.saturating_sub(2));
         let bytes_to = |cluster: u32| self.data_offset.checked_add(u64::from(cluster) * CLUSTER_BYTES);
-        if self.layout != 1 {
-            Some(format!("it is of layout {}, not 1", self.layout))
+        let records = match self.layout {
+            1 => None,
+            2 => Some(RECORD_SECTORS.map(|sector| sector * SECTOR_BYTES as u64)),
+            layout => return Some(format!("it is of layout {layout}, neither 1 nor 2")),
+        };
+        if self.records != records {
+            Some(format!("the slot records of layout {} are not where it says", self.layout))
         } else if end(a).is_none_or(|end| end > b.start_cluster) || end(b).and_then(bytes_to).is_none() {
             Some("the extents of the slots overlap, or pass the end of every disk".to_owned())
         } else if u64::from(a.start_cluster) <= MAP_CLUSTER || a.clusters == 0 || b.clusters == 0 {

@@ -17,6 +17,7 @@ fn map() -> SlotMap {
         date: 33,
         time: 0,
         slots: [extent("slot-a", 384), extent("slot-b", 640)],
+        records: None,
     }
 }
 

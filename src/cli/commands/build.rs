@@ -6,6 +6,7 @@ use super::super::args::{Build, Compose};
 use super::super::failure::{Failure, Kind};
 use super::paranoid::{self, Second};
 use super::{Context, Done};
+use crate::base::CommitId;
 use crate::base::units::{Bytes, approximate};
 use crate::pipeline::{self, Composed, Options, Written};
 use crate::recipe::Plan;
@@ -26,6 +27,7 @@ pub fn build(context: &Context, arguments: Build) -> Done {
         false => pipeline::build(&plan, &options, &store, &arguments.output, &context.job)
             .map_err(|error| context.failure(error))?,
     };
+    note_time(context, &store, &composed.commit);
     let output = arguments.output.display();
     let state = if written.changed { "wrote" } else { "unchanged:" };
     let allocated = approximate(Bytes(written.allocated_bytes));
@@ -70,8 +72,15 @@ pub fn compose(context: &Context, arguments: Compose) -> Done {
     options.depfile = arguments.depfile.depfile(&arguments.recipe, None)?;
     let composed = pipeline::compose(&plan, &options, &store, &context.job);
     let composed = composed.map_err(|error| context.failure(error))?;
+    note_time(context, &store, &composed.commit);
     context.result(&composed, || composed.commit.to_string())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Notes where the time went, for `mkimage report`. Only for a picture: a store that can't note it (it may be one that
+/// nobody may write) is no reason to fail or to warn.
+fn note_time(context: &Context, store: &Store, commit: &CommitId) {
+    let _ = context.timeline().remember(store, commit);
 }
 
 /// Longest value of an annotation, in bytes.

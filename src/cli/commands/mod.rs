@@ -5,8 +5,10 @@ mod build;
 mod changes;
 mod check;
 pub(super) mod completion;
+pub(super) mod cp;
 pub(super) mod depfile;
 pub(super) mod diff;
+pub(super) mod du;
 pub(super) mod events;
 mod format;
 mod fsck;
@@ -15,25 +17,43 @@ mod inspect;
 mod key;
 mod lock;
 pub(super) mod log;
-mod look;
+pub(super) mod look;
+pub(super) mod mount;
 pub(super) mod ostree;
 pub(super) mod paranoid;
 mod patch;
+pub(super) mod plan;
 pub(super) mod promote;
 mod pull;
 mod push;
+mod rebuild;
 pub(super) mod refs;
 mod remote;
-mod run;
+pub(super) mod report;
+pub(super) mod run;
+mod same;
+pub(super) mod sbom;
 pub(super) mod show;
+pub(super) mod status;
 pub(super) mod store;
+mod subject;
 pub(super) mod tag;
+pub(super) mod test;
+pub(super) mod tree;
+pub(super) mod turn;
 pub(super) mod undo;
+pub(super) mod update;
+mod verify;
+pub(super) mod why;
+pub(super) mod why_rebuilt;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
 pub use push::Push;
+pub use rebuild::{Carried, Rebuild};
 pub use remote::RemoteVerbs;
+pub use same::Same;
+pub use verify::Verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,9 +77,12 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Build(arguments) => build::build(context, arguments),
         Command::Compose(arguments) => build::compose(context, arguments),
         Command::Check(arguments) => check::run(context, &arguments),
+        Command::Plan(arguments) => plan::run(context, arguments),
+        Command::WhyRebuilt(arguments) => why_rebuilt::run(context, arguments),
+        Command::Test(arguments) => test::run(context, arguments),
         Command::Fmt(arguments) => format::run(context, &arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
-        Command::Why(arguments) => lock::why(context, arguments),
+        Command::Why(arguments) => why::run(context, &arguments),
         Command::Vendor(arguments) => lock::vendor(context, arguments),
         Command::Reference => {
             let text = crate::recipe::reference();
@@ -68,6 +91,11 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         }
         Command::Run(arguments) => run::run(context, arguments),
         Command::Inspect(arguments) => inspect::run(context, &arguments),
+        Command::Status(arguments) => status::run(context, &arguments),
+        Command::Update(arguments) => update::run(context, &arguments),
+        Command::Rollback(arguments) => turn::rollback(context, &arguments),
+        Command::Switch(arguments) => turn::switch(context, &arguments),
+        Command::Confirm(arguments) => turn::confirm(context, &arguments),
         Command::Refs(arguments) => refs::run(context, &arguments),
         Command::Log(arguments) => log::run(context, &arguments),
         Command::Show(arguments) => show::run(context, &arguments),
@@ -82,6 +110,10 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Store(command) => store::run(context, &command),
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
+        Command::Cp(arguments) => cp::run(context, &arguments),
+        Command::Tree(arguments) => tree::run(context, &arguments),
+        Command::Du(arguments) => du::run(context, &arguments),
+        Command::Mount(arguments) => mount::run(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Completion(arguments) => completion::script(context, &arguments),
         Command::Complete(arguments) => completion::complete(context, &arguments),
@@ -92,7 +124,12 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Clone(arguments) => pull::clone(context, &arguments),
         Command::Mirror(arguments) => pull::mirror(context, &arguments),
         Command::Remote(arguments) => remote::run(context, &arguments),
+        Command::Report(arguments) => report::run(context, &arguments),
+        Command::Sbom(arguments) => sbom::run(context, &arguments),
         Command::Fsck(arguments) => fsck::run(context, arguments),
+        Command::Verify(arguments) => verify::run(context, &arguments),
+        Command::Same(arguments) => same::run(context, &arguments),
+        Command::Rebuild(arguments) => rebuild::run(context, &arguments),
         Command::Ostree(arguments) => ostree::run(context, arguments),
     }
 }
@@ -165,7 +202,11 @@ impl Context {
             packages: settings,
             init: match init {
                 Some(init) => init,
-                None => beside_this_program()?,
+                None => beside_this_program("mkimage-init")?,
+            },
+            agent: match std::env::var_os("MKIMAGE_AGENT").filter(|path| !path.is_empty()) {
+                Some(agent) => agent.into(),
+                None => beside_this_program("mkimage-agent")?,
             },
             epoch: source_date_epoch(environment("SOURCE_DATE_EPOCH"))
                 .map_err(|error| self.failure(error))?,
@@ -177,10 +218,10 @@ impl Context {
     }
 }
 
-/// Returns `mkimage-init` beside this program, where `make` puts it.
-fn beside_this_program() -> Result<PathBuf, Failure> {
+/// Returns a program of images beside this one, where `make` puts it.
+fn beside_this_program(name: &str) -> Result<PathBuf, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::of(Kind::Failed, &error))?;
-    Ok(program.with_file_name("mkimage-init"))
+    Ok(program.with_file_name(name))
 }
 
 /// Opens the store at a path, or where the environment or the user's home has it.

@@ -39,6 +39,9 @@ mod superblock;
 mod write;
 
 pub use error::Ext4Error;
+pub use extents::Extent as Ext4Extent;
 pub use layout::{Ext4Layout, plan};
 pub use options::Ext4Options;
-pub use read::{Ext4Entry, Ext4Facts, Ext4Kind, Ext4Listing, Ext4ReadError, Ext4Reader};
+pub use read::{
+    Ext4Entry, Ext4Facts, Ext4Kind, Ext4Listing, Ext4Names, Ext4Place, Ext4ReadError, Ext4Reader,
+};

@@ -60,13 +60,32 @@ impl Ext4Layout<'_> {
         let writer = Writer { layout: self, device, source, observer, step, spare: Mutex::default() };
         let facts = writer.write_bitmaps(job)?;
         writer.write_descriptors(&facts, job)?;
-        job.workers.for_each(self.tasks().into_iter(), |task| {
+        job.workers.for_each(self.tasks(self.demand.bodies.len()).into_iter(), |task| {
             job.check()?;
             writer.run(&task)
         })
     }
 
-    fn tasks(&self) -> Vec<Task> {
+    /// Writes everything but the bytes of files: superblocks, descriptors, bitmaps, inodes, directories,
+    /// attributes, extent trees, the journal's head. For those who have the files' bytes in place and ask whether
+    /// the rest is what it must be.
+    pub fn write_metadata(&self, device: &dyn BlockDevice, job: &Job) -> Result<(), Ext4Error> {
+        if device.size() < self.size().0 {
+            return Err(Ext4Error::DeviceTooSmall { needed: self.size(), size: Bytes(device.size()) });
+        }
+        let step = job.step("lay out ext4 again", None, Unit::Bytes);
+        let source = &crate::tree::MemoryContents::default();
+        let writer = Writer { layout: self, device, source, observer: None, step, spare: Mutex::default() };
+        let facts = writer.write_bitmaps(job)?;
+        writer.write_descriptors(&facts, job)?;
+        job.workers.for_each(self.tasks(self.demand.files_from).into_iter(), |task| {
+            job.check()?;
+            writer.run(&task)
+        })
+    }
+
+    /// Makes the tasks; those of bodies are for the first ones only.
+    fn tasks(&self, bodies: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         for group in 0..self.placement.geometry.groups {
             let blocks = superblock::used_inodes(self, group).div_ceil(INODES_PER_BLOCK);
@@ -83,12 +102,12 @@ impl Ext4Layout<'_> {
         if self.placement.resize.is_some() {
             tasks.push(Task::Resize);
         }
-        self.add_bodies(&mut tasks);
+        self.add_bodies(bodies, &mut tasks);
         tasks
     }
 
     /// Gathers small bodies to tasks of a mebibyte, and cuts large ones where a store cuts them.
-    fn add_bodies(&self, tasks: &mut Vec<Task>) {
+    fn add_bodies(&self, bodies: usize, tasks: &mut Vec<Task>) {
         let mut first = 0;
         let mut gathered = 0;
         for (body, need) in self.demand.bodies.iter().enumerate() {
@@ -97,6 +116,9 @@ impl Ext4Layout<'_> {
             let span = (last.logical + last.length - extents[0].logical) as usize;
             if !self.placement.tree(&self.placement.maps[need.inode as usize]).is_empty() {
                 tasks.push(Task::Tree(body));
+            }
+            if body >= bodies {
+                continue;
             }
             let is_large = (last.logical + last.length) as usize > TASK_BLOCKS;
             if is_large || gathered + span > TASK_BLOCKS {
@@ -110,7 +132,7 @@ impl Ext4Layout<'_> {
                 gathered += span;
             }
         }
-        let end = self.demand.bodies.len();
+        let end = bodies;
         tasks.extend((first < end).then_some(Task::Bodies(first..end)));
     }
 

@@ -92,6 +92,24 @@ pub(super) fn short(
     bytes
 }
 
+/// Writes the first two entries of a directory: itself, and the one above.
+pub(in crate::disk) fn dot_entries(own: u32, parent: u32, stamp: Stamp) -> [u8; 2 * ENTRY_BYTES] {
+    let mut bytes = [0; 2 * ENTRY_BYTES];
+    bytes[..ENTRY_BYTES].copy_from_slice(&short(b".          ", DIRECTORY, own, 0, stamp));
+    bytes[ENTRY_BYTES..].copy_from_slice(&short(b"..         ", DIRECTORY, parent, 0, stamp));
+    bytes
+}
+
+/// Writes the entry of a file whose short name is all of its name.
+pub(in crate::disk) fn file_entry(
+    name: &ShortName,
+    cluster: u32,
+    size: u32,
+    stamp: Stamp,
+) -> [u8; ENTRY_BYTES] {
+    short(name, ARCHIVE, cluster, size, stamp)
+}
+
 /// Places of the UTF-16 units in a long entry.
 pub(super) const UNIT_PLACES: [usize; 13] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 

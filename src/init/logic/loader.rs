@@ -1,8 +1,38 @@
 //! What the boot loader tells: EFI variables under the loader's GUID, as efivarfs shows them (four bytes of
-//! attributes, then UTF-16 with a closing zero). See the Boot Loader Interface.
+//! attributes, then UTF-16 with a closing zero). See the Boot Loader Interface. Our own loader adds a variable
+//! under a GUID of its own, see [`Report`].
+
+use mkimage::boot::slots::Slot;
 
 /// GUID of the loader's variables, behind the name and a dash in efivarfs.
 pub const LOADER_GUID: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// Name and GUID of our own loader's variable, as efivarfs spells them.
+pub const REPORT_VARIABLE: &str = "MkimageBoot-7e0c4b1d-52a6-4d8f-9b37-1c5e84d06a29";
+
+/// What our own loader did: `slot-b counted`, `slot-b uncounted` (a trial that it could not write down) or
+/// `slot-b plain` (no trial), then a line for each thing that was not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub slot: Slot,
+    pub is_counted: bool,
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Reads the variable's text. `None`: it is not one of our loader.
+    pub fn parse(text: &str) -> Option<Report> {
+        let mut lines = text.lines();
+        let (slot, how) = lines.next()?.split_once(' ')?;
+        let slot = Slot::BOTH.into_iter().find(|it| it.to_string() == slot)?;
+        let is_counted = match how {
+            "counted" => true,
+            "uncounted" | "plain" => false,
+            _ => return None,
+        };
+        Some(Report { slot, is_counted, notes: lines.map(str::to_owned).collect() })
+    }
+}
 
 /// Reads a variable's text. `None`: it is not one.
 pub fn text(variable: &[u8]) -> Option<String> {
@@ -47,6 +77,18 @@ mod tests {
         assert_eq!(text(&variable("")), None);
         assert_eq!(text(&[6, 0]), None);
         assert_eq!(text(&[6, 0, 0, 0, 0, 0xd8]), None, "half a surrogate pair");
+    }
+
+    #[test]
+    fn a_report_names_a_slot_and_whether_the_try_is_written_down() {
+        let report = Report::parse("slot-b counted\none of the two slot records is damaged\n").expect("one");
+        assert_eq!((report.slot, report.is_counted, report.notes.len()), (Slot::B, true, 1));
+        let plain = Report::parse("slot-a plain\n").expect("one");
+        assert_eq!((plain.slot, plain.is_counted, plain.notes.is_empty()), (Slot::A, false, true));
+        assert!(!Report::parse("slot-a uncounted").expect("one").is_counted);
+        for text in ["", "slot-c counted", "slot-a", "slot-a maybe", "counted slot-a"] {
+            assert_eq!(Report::parse(text), None, "{text}");
+        }
     }
 
     #[test]

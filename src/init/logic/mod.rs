@@ -5,10 +5,19 @@
 
 pub mod device_mapper;
 pub mod dhcp;
+pub mod dns;
 pub mod ending;
+pub mod fat;
+pub mod found;
 pub mod gpt;
 pub mod http;
+pub mod iso;
+pub mod lines;
 pub mod loader;
 pub mod names;
+pub mod nocloud;
 pub mod policy;
+pub mod ring;
 pub mod smbios;
+pub mod syslog;
+pub mod volume;

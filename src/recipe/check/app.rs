@@ -5,8 +5,8 @@ use super::super::keywords::health_address;
 use super::super::plan::{
     Account, AppPlan, Closure, HealthCheck, HealthPlan, Owner, Restart, SourcePlan, TreePlan,
 };
-use super::Context;
 use super::fields::{Fields, Typed};
+use super::{Context, start};
 use crate::base::{ImagePath, Name};
 
 /// What an app's source seems to be, by its name: an archive or directory ends like one of these.
@@ -41,7 +41,10 @@ fn source(fields: &Fields<'_>, target: ImagePath, context: &Context<'_>) -> Opti
 
 pub(super) fn app(fields: &Fields<'_>, context: &Context<'_>) -> Option<AppPlan> {
     let command = command(fields, context);
-    let health = fields.inner.first().map(|inner| health(inner, context));
+    let inner = |name: &str| fields.inner.iter().find(|inner| inner.row.name == name);
+    let health = inner("health").map(|inner| health(inner, context));
+    let configuration = inner("configuration").map(|inner| start::configuration(inner, context));
+    let log = inner("log").map(|inner| start::log(inner, context));
     fields.sound().then_some(())?;
     Some(AppPlan {
         name: fields.label_text()?,
@@ -61,6 +64,11 @@ pub(super) fn app(fields: &Fields<'_>, context: &Context<'_>) -> Option<AppPlan>
         stop_timeout_seconds: fields.count("stop_timeout_seconds").unwrap_or(10),
         health: match health {
             Some(health) => Some(health?),
+            None => None,
+        },
+        configuration,
+        log: match log {
+            Some(log) => Some(log?),
             None => None,
         },
         closure: fields.text("closure").map(|_| Closure::Elf),

@@ -3,7 +3,7 @@
 use super::super::diagnostics::{Code, Problem};
 use super::super::plan::{
     Architecture, ArchivePlan, BarePackagePlan, BootPlan, DEFAULT_MODULES, DiskPlan, Filesystem, KernelPlan,
-    KernelSource, LoaderSource,
+    KernelSource, LoaderProgram, LoaderSource,
 };
 use super::fields::Fields;
 use super::{Context, packages};
@@ -95,15 +95,38 @@ fn default_kernel(architecture: Architecture) -> &'static str {
     }
 }
 
+/// Returns the loader that the recipe names, or the one that it gets.
+pub(super) fn program(
+    fields: Option<&Fields<'_>>,
+    architecture: Architecture,
+    context: &Context<'_>,
+) -> LoaderProgram {
+    let has_file = fields.is_some_and(|fields| fields.span("loader_file").is_some());
+    let word = fields.and_then(|fields| fields.text("loader").zip(fields.span("loader")));
+    match (word.as_ref().map(|(word, span)| (word.as_str(), *span)), architecture) {
+        (Some(("mkimage", span)), Architecture::Aarch64) => {
+            let problem = Problem::new(Code::Conflict, span, "mkimage's own loader is for x86_64 only");
+            context.report(problem.hint("take `loader = \"systemd-boot\"` for aarch64"));
+            LoaderProgram::SystemdBoot
+        }
+        (Some(("mkimage", _)), _) => LoaderProgram::Mkimage,
+        (Some(_), _) | (None, Architecture::Aarch64) => LoaderProgram::SystemdBoot,
+        (None, Architecture::X86_64) if has_file => LoaderProgram::SystemdBoot,
+        (None, Architecture::X86_64) => LoaderProgram::Mkimage,
+    }
+}
+
 pub(super) fn boot(
     fields: Option<&Fields<'_>>,
+    program: LoaderProgram,
     kernel: Option<&Fields<'_>>,
     debian: Option<&Fields<'_>>,
     context: &Context<'_>,
 ) -> Option<BootPlan> {
-    let loader = loader(fields, kernel, debian, context);
+    let loader = loader(fields, program, kernel, debian, context);
     let Some(fields) = fields else {
         return Some(BootPlan {
+            program,
             loader: loader?,
             tries: 3,
             command_line: Vec::new(),
@@ -113,6 +136,7 @@ pub(super) fn boot(
     };
     fields.sound().then_some(())?;
     Some(BootPlan {
+        program,
         loader: loader?,
         tries: fields.number("tries").and_then(|tries| u8::try_from(tries).ok()).unwrap_or(3),
         command_line: fields.texts("command_line"),
@@ -123,6 +147,7 @@ pub(super) fn boot(
 
 fn loader(
     fields: Option<&Fields<'_>>,
+    program: LoaderProgram,
     kernel: Option<&Fields<'_>>,
     debian: Option<&Fields<'_>>,
     context: &Context<'_>,
@@ -137,23 +162,30 @@ fn loader(
         return Some(LoaderSource::None);
     };
     let Some(fields) = fields else {
-        return package_loader(kernel, kernel, debian, context);
+        return package_loader(kernel, program, kernel, debian, context);
     };
     match (fields.span("loader_file"), fields.span("stub_file")) {
         (Some(_), Some(_)) => {
-            if let Some((key, span)) =
-                fields.any_written(&["suite", "package", "components", "mirror", "signed_by"])
-            {
-                let message = format!("`{key}` and `loader_file` exclude each other");
-                let problem = Problem::new(Code::Conflict, span, message);
-                context.report(problem.hint("the loader comes from a package or from files: keep one"));
-            }
-            let loader = fields.host_path("loader_file", context)?;
+            from_files(fields, "loader_file", context);
+            let loader = Some(fields.host_path("loader_file", context)?);
             Some(LoaderSource::Host { loader, stub: fields.host_path("stub_file", context)? })
         }
-        (None, None) => package_loader(fields, kernel, debian, context),
+        (None, Some(_)) if program == LoaderProgram::Mkimage => {
+            from_files(fields, "stub_file", context);
+            Some(LoaderSource::Host { loader: None, stub: fields.host_path("stub_file", context)? })
+        }
+        (None, None) => package_loader(fields, program, kernel, debian, context),
         (Some(span), None) => half(span, "loader_file", "stub_file", context),
         (None, Some(span)) => half(span, "stub_file", "loader_file", context),
+    }
+}
+
+/// Demands that nothing names a package beside the files.
+fn from_files(fields: &Fields<'_>, file: &str, context: &Context<'_>) {
+    if let Some((key, span)) = fields.any_written(&["suite", "package", "components", "mirror", "signed_by"])
+    {
+        let problem = Problem::new(Code::Conflict, span, format!("`{key}` and `{file}` exclude each other"));
+        context.report(problem.hint("the loader comes from a package or from files: keep one"));
     }
 }
 
@@ -171,6 +203,7 @@ fn half(
 /// Returns the loader's package, from the archive that `boot` or else the kernel names.
 fn package_loader(
     fields: &Fields<'_>,
+    program: LoaderProgram,
     kernel: &Fields<'_>,
     debian: Option<&Fields<'_>>,
     context: &Context<'_>,
@@ -179,10 +212,13 @@ fn package_loader(
     let has_suite = has(fields) || has(kernel) || debian.is_some_and(has);
     if !has_suite && fields.whole() && kernel.whole() && kernel.row.keys.iter().all(|key| key.name != "suite")
     {
-        let message = "nothing says where the boot loader comes from";
+        let (what, files) = match program {
+            LoaderProgram::Mkimage => ("the stub of the kernel image", "`stub_file`"),
+            LoaderProgram::SystemdBoot => ("the boot loader", "`loader_file` and `stub_file`"),
+        };
+        let message = format!("nothing says where {what} comes from");
         let problem = Problem::new(Code::MissingKey, fields.block.header, message);
-        context
-            .report(problem.hint("add to `boot`: `suite = \"bookworm\"`, or `loader_file` and `stub_file`"));
+        context.report(problem.hint(format!("add to `boot`: `suite = \"bookworm\"`, or {files}")));
         return None;
     }
     let own = fields.row.name == "boot";
@@ -191,11 +227,15 @@ fn package_loader(
     bare(fields, &others, package, context).map(LoaderSource::Package)
 }
 
-pub(super) fn disk(fields: Option<&Fields<'_>>, context: &Context<'_>) -> Option<DiskPlan> {
+pub(super) fn disk(
+    fields: Option<&Fields<'_>>,
+    program: LoaderProgram,
+    context: &Context<'_>,
+) -> Option<DiskPlan> {
     let data = || Name::new(b"data").map_or(ImagePath::root(), |name| ImagePath::root().join(&name));
     let Some(fields) = fields else {
         return Some(DiskPlan {
-            layout: 1,
+            layout: program.layout(),
             filesystem: Filesystem::Ext4,
             slot_size: None,
             uki_size: None,
@@ -209,9 +249,19 @@ pub(super) fn disk(fields: Option<&Fields<'_>>, context: &Context<'_>) -> Option
         let problem = Problem::new(Code::BadValue, fields.span_or_header("data_path"), message);
         context.report(problem.hint("the root is the read-only slot; the default is \"/data\""));
     }
+    if let Some((layout, span)) = fields.count("layout").zip(fields.span("layout"))
+        && layout != program.layout()
+    {
+        let (own, of) = match program {
+            LoaderProgram::Mkimage => ("mkimage's own loader", 2),
+            LoaderProgram::SystemdBoot => ("systemd-boot", 1),
+        };
+        let problem = Problem::new(Code::Conflict, span, format!("{own} reads disks of layout {of}"));
+        context.report(problem.hint("leave `layout` out, or name the other `loader` in `boot`"));
+    }
     fields.sound().then_some(())?;
     Some(DiskPlan {
-        layout: fields.count("layout").unwrap_or(1),
+        layout: program.layout(),
         filesystem: Filesystem::Ext4,
         slot_size: fields.size("slot_size").flatten(),
         uki_size: fields.size("uki_size").flatten(),

@@ -1,6 +1,8 @@
 //! Forms of names, and the table of words that Linux has.
 
 use crate::base::capability::CAPABILITIES;
+use crate::base::units::parse_duration;
+use crate::base::{Endpoint, Scheme};
 
 /// A form of strings.
 #[derive(Debug)]
@@ -194,6 +196,85 @@ pub(in super::super) const HEALTH_ADDRESS: Pattern = Pattern {
     matches: |text| health_address(text).is_some(),
 };
 
+pub(in super::super) const CREDENTIAL: Pattern = Pattern {
+    what: "the name of a credential",
+    rule: "1 to 255 letters, digits, `.`, `_`, `-`, the first one no dot",
+    matches: |text| {
+        let byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        shaped(text, |first| first.is_ascii_alphanumeric() || b"_-".contains(&first), byte, 255)
+    },
+};
+
+pub(in super::super) const SYSLOG_ADDRESS: Pattern = Pattern {
+    what: "the address of a syslog collector",
+    rule: "`tcp://HOST:PORT`",
+    matches: |text| speaks(text, Scheme::Tcp),
+};
+
+pub(in super::super) const HTTP_ADDRESS: Pattern = Pattern {
+    what: "the address of an HTTP collector",
+    rule: "`http://HOST[:PORT][/PATH]`",
+    matches: |text| speaks(text, Scheme::Http),
+};
+
+fn speaks(text: &str, scheme: Scheme) -> bool {
+    text.parse().is_ok_and(|endpoint: Endpoint| endpoint.scheme == scheme)
+}
+
+pub(in super::super) const SITE_ADDRESS: Pattern = Pattern {
+    what: "the address of a site",
+    rule: "`https://HOST/…`, `http://HOST/…` or `dir:/PATH`, without blanks, `?` and `#`",
+    matches: |text| {
+        let rest = ["https://", "http://", "dir:/"].iter().find_map(|scheme| text.strip_prefix(scheme));
+        let plain = |byte: u8| printable(byte) && !b"?#\"<>\\".contains(&byte);
+        rest.is_some_and(|rest| {
+            !rest.starts_with('/') && shaped(rest, plain, plain, 2000) && !rest.contains('@')
+        })
+    },
+};
+
+pub(in super::super) const REF_NAME: Pattern = Pattern {
+    what: "the name of a ref",
+    rule: "1 to 519 of a-z, 0-9, `.`, `_`, `-`, with `/` between parts, each part beginning with a letter or digit",
+    matches: |text| {
+        let other = |byte: u8| small(byte) || b"._-".contains(&byte);
+        text.len() <= 519 && text.split('/').all(|part| shaped(part, small, other, 519))
+    },
+};
+
+pub(in super::super) const DURATION: Pattern = Pattern {
+    what: "a length of time such as \"10m\"",
+    rule: "a whole number and `s`, `m`, `h` or `d`, at most a year",
+    matches: |text| parse_duration(text).is_some(),
+};
+
+pub(in super::super) const WINDOW: Pattern = Pattern {
+    what: "a time of day such as \"02:00-04:00\"",
+    rule: "`HH:MM-HH:MM`, UTC; an end before the start is on the next day",
+    matches: |text| {
+        let time = |text: &str| {
+            let number = |digits: &str, below: u8| {
+                digits.len() == 2
+                    && digits.bytes().all(|byte| byte.is_ascii_digit())
+                    && digits.parse::<u8>().is_ok_and(|number| number < below)
+            };
+            text.split_once(':').is_some_and(|(hours, minutes)| number(hours, 24) && number(minutes, 60))
+        };
+        text.split_once('-').is_some_and(|(start, end)| start != end && time(start) && time(end))
+    },
+};
+
+pub(in super::super) const RING: Pattern = Pattern {
+    what: "a ring such as \"10%\" or \"100% after 1h\"",
+    rule: "a share from 1% to 100%, and after ` after ` how long those machines wait",
+    matches: |text| {
+        let (share, delay) = text.split_once(" after ").map_or((text, "0s"), |(share, delay)| (share, delay));
+        let share = share.strip_suffix('%').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let share = share.and_then(|digits| digits.parse::<u8>().ok());
+        share.is_some_and(|share| (1..=100).contains(&share)) && parse_duration(delay).is_some()
+    },
+};
+
 /// Takes ":8080/health" apart.
 pub(in super::super) fn health_address(text: &str) -> Option<(u16, &str)> {
     let rest = text.strip_prefix(':')?;
@@ -207,6 +288,12 @@ pub(in super::super) const CAPABILITY: Pattern = Pattern {
     what: "a capability such as \"CAP_NET_BIND_SERVICE\"",
     rule: "one of Linux's 41, in capitals",
     matches: |text| CAPABILITIES.contains(&text),
+};
+
+pub(in super::super) const SHA256: Pattern = Pattern {
+    what: "a SHA-256 digest",
+    rule: "64 hexadecimal digits in lower case",
+    matches: |text| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
 };
 
 /// Signals that may ask an app to stop.

@@ -116,6 +116,7 @@ pub fn pe(bytes: &[u8]) {
         initrd: b"initrd",
         kernel: bytes,
         commit: b"commit",
+        origin: b"",
     };
     if let Ok(image) = uki::build(&parts) {
         let read = uki::read(&image).expect("what was built can be read");
@@ -134,6 +135,7 @@ pub fn pe_seeds() -> Vec<Vec<u8>> {
         initrd: b"i",
         kernel: &stub,
         commit: b"c",
+        origin: b"",
     };
     let uki = uki::build(&parts).expect("built");
     // A section that lies among the headers.

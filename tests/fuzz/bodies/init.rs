@@ -14,6 +14,7 @@ pub fn credentials(bytes: &[u8]) {
     let text = std::str::from_utf8(bytes).ok();
     let strings = smbios::oem_strings(bytes).into_iter().chain(text);
     let credentials: Vec<_> = strings.filter_map(smbios_credential).flatten().collect();
+    let credentials = environment::variables(&credentials);
     let (environment, _) = environment::resolve("/data/a", Sources { credentials, ..Sources::default() });
     for (name, value) in environment {
         assert!(environment::is_name(&name) && !name.starts_with("LD_") && !value.contains('\0'), "{name:?}");

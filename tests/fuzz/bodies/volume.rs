@@ -3,7 +3,7 @@
 use std::sync::{LazyLock, RwLock};
 
 use mkimage::base::{Bytes, Digest};
-use mkimage::boot::slots::{SlotMap, SlotSector, map_offset};
+use mkimage::boot::slots::{Measured, SlotError, SlotMap, SlotTable, map_offset};
 use mkimage::disk::esp::{EspMap, EspRequest, FIRST_FILE_CLUSTER};
 use mkimage::disk::fat::{self, CLUSTERS_PER_FAT_SECTOR, FIRST_CLUSTER};
 use mkimage::disk::layout::Architecture;
@@ -22,8 +22,12 @@ struct Base {
     fats: [u64; 2],
 }
 
-static BASE: LazyLock<Base> = LazyLock::new(|| {
+/// An ESP of each layout.
+static BASES: LazyLock<[Base; 2]> = LazyLock::new(|| [1, 2].map(base));
+
+fn base(version: u32) -> Base {
     let request = EspRequest {
+        version,
         architecture: Architecture::X86_64,
         loader_size: 3000,
         uki_room: Bytes::mib(1),
@@ -35,21 +39,23 @@ static BASE: LazyLock<Base> = LazyLock::new(|| {
     let layout = request.place().expect("fits");
     let device = MemoryDevice::new(layout.size().0);
     let map = SlotMap::parse(layout.map_text()).expect("a map");
-    let sector = SlotSector::first(map, 5000).expect("fits").encode();
-    layout.write(&device, &[1; 3000], &[2; 5000], &sector).expect("written");
+    let uki = Measured::of(&[2; 5000]);
+    let state = SlotTable::first(map, uki).expect("fits").encode_new(uki);
+    layout.write(&device, &[1; 3000], &[2; 5000], &state).expect("written");
     let geometry = fat::read(&device).expect("sound").geometry;
     let fats = [geometry.fat_offset(0), geometry.fat_offset(1)];
     let clusters = [FIRST_CLUSTER, FIRST_FILE_CLUSTER].map(|cluster| geometry.cluster_offset(cluster));
     let far = fats[0] + 4 * u64::from(CLUSTERS_PER_FAT_SECTOR);
-    let places = vec![0, 512, fats[0], far, clusters[0], clusters[1], layout.map().directory_offset];
+    let mut places = vec![0, 512, fats[0], far, clusters[0], clusters[1], layout.map().directory_offset];
+    places.extend(layout.map().records.into_iter().flatten());
     Base { disk: device.into_bytes(), places, fats }
-});
+}
 
 /// Reads a patched ESP as a volume, as a map and as a slot sector, and writes a UKI where its map says.
-/// Both FATs and both boot sectors get the same patches, if the first byte says so.
+/// Both FATs and both boot sectors get the same patches, if the first byte says so; it names the layout too.
 pub fn run(mut bytes: &[u8]) {
-    let Base { disk, places, fats } = &*BASE;
     let flags = take(&mut bytes, 1);
+    let Base { disk, places, fats } = &BASES[usize::from(flags & 2 != 0)];
     let mut patches = patches(bytes, places);
     if flags & 1 != 0 {
         let copies: Vec<_> =
@@ -91,14 +97,18 @@ fn slots(device: &dyn BlockDevice) {
     };
     let Ok(at) = map_offset(&sector(0).expect("the first sector")) else { return };
     let Some(Ok(map)) = sector(at).map(|text| SlotMap::parse(&text)) else { return };
-    if let Some(bytes) = sector(map.directory_offset) {
-        let _ = SlotSector::decode(&bytes, &map);
-    }
+    let _ = SlotTable::read(&map, |at| {
+        let problem = "no sector is there".to_owned();
+        sector(at).ok_or(SlotError::Records { problem })
+    });
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
-    let places = BASE.places.len() as u8;
-    let mut seeds: Vec<_> = [0, 1].iter().flat_map(|flags| patch_seeds(&[*flags], places)).collect();
+    let seeds_of = |flags: u8| {
+        let places = BASES[usize::from(flags & 2 != 0)].places.len() as u8;
+        patch_seeds(&[flags], places)
+    };
+    let mut seeds: Vec<_> = (0..4).flat_map(seeds_of).collect();
     // A chain that leads to itself, and one that leads out.
     seeds.push([vec![1], patch(2, 8, &2u32.to_le_bytes())].concat());
     seeds.push([vec![1], patch(2, 8, &u32::MAX.to_le_bytes()[..3])].concat());

@@ -15,6 +15,11 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// Returns all extents, ascending.
+    pub fn into_extents(self) -> Vec<Extent> {
+        self.extents
+    }
+
     /// Returns the extents that touch a range of blocks of the file.
     pub fn within(&self, first: u64, end: u64) -> impl Iterator<Item = &Extent> {
         let skip = self

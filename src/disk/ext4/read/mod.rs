@@ -5,20 +5,24 @@ mod entries;
 mod error;
 mod inode;
 mod map;
+mod names;
 mod superblock;
 mod walk;
 mod xattrs;
 
 use std::collections::HashMap;
 
+use super::extents::Extent as Ext4Extent;
 use super::format::*;
 use crate::base::Job;
 use crate::disk::device::BlockDevice;
+use crate::tree::{Content, DataMap, Directory};
 use inode::Inode;
 use map::Mapping;
 
 pub use error::Ext4ReadError;
 use error::{Result, damaged};
+pub use names::{Ext4Names, Ext4Place};
 pub use superblock::Ext4Facts;
 pub use walk::{Ext4Entry, Ext4Kind, Ext4Listing};
 
@@ -66,30 +70,55 @@ impl<'a> Ext4Reader<'a> {
 
     /// Fills a buffer with a file's bytes from `offset` on; what lies behind its end is an error.
     pub fn read_at(&self, entry: &Ext4Entry, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let inode = self.inode(entry.inode)?;
+        self.read_inode_at(entry.inode, offset, buffer)
+    }
+
+    /// Does what [`Ext4Reader::read_at`] does for a file that is known by its inode.
+    pub fn read_inode_at(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let inode = self.inode(number)?;
         let mapping = self.mapping(&inode)?;
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > inode.size) {
             let problem = format!("{} bytes at {offset} pass its end at {}", buffer.len(), inode.size);
-            return damaged("inode", entry.inode, problem);
+            return damaged("inode", number, problem);
         }
         self.read_mapped(&mapping, offset, buffer)
     }
 
+    /// Returns where the blocks of a file stand, ascending by their place in the file. What lies between them
+    /// is zero.
+    pub fn extents(&self, entry: &Ext4Entry) -> Result<Vec<Ext4Extent>> {
+        Ok(self.mapping(&self.inode(entry.inode)?)?.into_extents())
+    }
+
     /// Reads the whole filesystem as a tree, each content hashed in pieces, with no content kept.
     /// Names of one file become hard links to the first of them.
-    pub fn tree(&self, job: &Job) -> Result<crate::tree::Directory> {
+    pub fn tree(&self, job: &Job) -> Result<Directory> {
+        self.survey(job, &|_, _, _| {})
+    }
+
+    /// Does what [`Ext4Reader::tree`] does, and shows one entry of every file, its content, and which of its
+    /// blocks hold data. Files come in no order, from many threads.
+    pub fn survey(
+        &self,
+        job: &Job,
+        see: &(dyn Fn(&Ext4Entry, Content, DataMap) + Sync),
+    ) -> Result<Directory> {
         let listing = self.walk(job)?;
         let files: Vec<(u32, &Ext4Entry)> = listing.files();
-        let hashed = job.workers.try_map(files, |(inode, entry)| Ok((inode, self.content(entry, job)?)));
+        let hashed = job.workers.try_map(files, |(inode, entry)| {
+            let (content, map) = self.content(entry, job)?;
+            see(entry, content, map);
+            Ok((inode, content))
+        });
         let contents: HashMap<u32, _> =
             hashed.map_err(|mut errors: Vec<Ext4ReadError>| errors.swap_remove(0))?.into_iter().collect();
         Ok(listing.into_tree(&contents))
     }
 
-    fn content(&self, entry: &Ext4Entry, job: &Job) -> Result<crate::tree::Content> {
+    fn content(&self, entry: &Ext4Entry, job: &Job) -> Result<(Content, DataMap)> {
         let inode = self.inode(entry.inode)?;
         let mapping = self.mapping(&inode)?;
-        let mut hasher = blake3::Hasher::new();
+        let (mut hasher, mut map) = (blake3::Hasher::new(), DataMap::default());
         let mut piece = vec![0; inode.size.min(1 << 20) as usize];
         let mut at = 0;
         while at < inode.size {
@@ -97,9 +126,10 @@ impl<'a> Ext4Reader<'a> {
             let length = (inode.size - at).min(piece.len() as u64) as usize;
             self.read_mapped(&mapping, at, &mut piece[..length])?;
             hasher.update(&piece[..length]);
+            map.scan(at / BLOCK as u64, &piece[..length]);
             at += length as u64;
         }
-        Ok(crate::tree::Content { id: (*hasher.finalize().as_bytes()).into(), size: inode.size })
+        Ok((Content { id: (*hasher.finalize().as_bytes()).into(), size: inode.size }, map))
     }
 
     fn read_mapped(&self, mapping: &Mapping, offset: u64, buffer: &mut [u8]) -> Result<()> {

@@ -165,16 +165,16 @@ impl Ext4Listing {
         names.iter().rev().fold(ImagePath::root(), |path, name| path.join(name))
     }
 
-    /// Returns one entry of every file.
-    pub(super) fn files(&self) -> Vec<(u32, &Ext4Entry)> {
+    /// Returns one entry of every file, with its inode.
+    pub fn files(&self) -> Vec<(u32, &Ext4Entry)> {
         let mut seen = HashSet::new();
         let files = self.entries.iter().filter(|entry| matches!(entry.kind, Ext4Kind::File(_)));
         files.filter(|entry| seen.insert(entry.inode)).map(|entry| (entry.inode, entry)).collect()
     }
 
-    /// Makes the tree: children before parents, so that each directory is whole when it is put into
-    /// the one above it.
-    pub(super) fn into_tree(self, contents: &HashMap<u32, Content>) -> Directory {
+    /// Makes the tree, of contents that were found for every inode of [`Ext4Listing::files`]: children before
+    /// parents, so that each directory is whole when it is put into the one above it.
+    pub fn into_tree(self, contents: &HashMap<u32, Content>) -> Directory {
         let mut first = HashMap::new();
         for (position, entry) in self.entries.iter().enumerate() {
             first.entry(entry.inode).or_insert(position);

@@ -96,24 +96,25 @@ pub(super) const BOOT: Block = block(
     &[
         key(
             "loader",
-            Kind::Word(&["systemd-boot"]),
-            Need::Default("\"systemd-boot\""),
-            r#""systemd-boot""#,
-            "The boot loader.",
+            Kind::Word(&["mkimage", "systemd-boot"]),
+            Need::Absent("`mkimage`; for aarch64 and with `loader_file`: `systemd-boot`"),
+            r#""mkimage""#,
+            "The boot loader. `mkimage` (for x86_64): it checks the kernel image before it starts it, and starts \
+             the other slot in the same boot where it can't. `systemd-boot`: of the package, or `loader_file`.",
         ),
         key(
             "suite",
             Kind::Pattern(&SUITE),
             Need::Absent("the kernel's"),
             r#""bookworm""#,
-            "The suite of the loader's package.",
+            "The suite of the package with stub and loader.",
         ),
         key(
             "package",
             Kind::Pattern(&PACKAGE_NAME),
             Need::Default("\"systemd-boot-efi\""),
             r#""systemd-boot-efi""#,
-            "The loader's package.",
+            "The package with the stub of unified kernel images, and with systemd-boot.",
         ),
         key(
             "components",
@@ -148,7 +149,7 @@ pub(super) const BOOT: Block = block(
             Kind::HostPath,
             Need::Absent("from the package"),
             r#""efi/linuxx64.efi.stub""#,
-            "The stub of unified kernel images as a file of the host; needs `loader_file`.",
+            "The stub of unified kernel images as a file of the host; needs `loader_file` with systemd-boot.",
         ),
         key("tries", Kind::Number(1, 5), Need::Default("3"), "5", "Boot attempts that a trial slot has."),
         key(
@@ -180,10 +181,11 @@ pub(super) const DISK: Block = block(
     &[
         key(
             "layout",
-            Kind::Number(1, 1),
-            Need::Default("1"),
-            "1",
-            "Version of the layout. A layout, once released, can be written for ever.",
+            Kind::Number(1, 2),
+            Need::Absent("the loader's"),
+            "2",
+            "Version of the layout: 1 for systemd-boot, 2 for mkimage's own loader. A layout, once released, can be \
+             written for ever.",
         ),
         key(
             "filesystem",

@@ -2,10 +2,13 @@
 
 mod accounts;
 mod app;
+mod checks;
 mod image;
 mod inodes;
 mod machine;
 mod packages;
+mod start;
+mod update;
 
 use super::patterns::ARGUMENT;
 use super::{Block, Count, Key, Kind, Label, Need};
@@ -18,6 +21,8 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     image::INCLUDE,
     app::APP,
     app::HEALTH,
+    start::CONFIGURATION,
+    start::LOG,
     app::TREE,
     inodes::FILE,
     inodes::DIRECTORY,
@@ -35,6 +40,11 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     machine::KERNEL_FILE,
     machine::BOOT,
     machine::DISK,
+    checks::BUDGET,
+    checks::TEST,
+    checks::TEST_FILE,
+    checks::TEST_HTTP,
+    update::UPDATE,
 ];
 
 const DAY_SECONDS: i64 = 86_400;

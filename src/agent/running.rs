@@ -1,0 +1,234 @@
+//! The running slot as a source of contents: its file system, read through what verifies it, and its kernel image,
+//! both by the digest of what they hold.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use super::error::{AgentError, Result};
+use crate::base::{BlobId, CommitId, Digest, Job, Name};
+use crate::boot::uki;
+use crate::disk::BlockDevice;
+use crate::disk::ext4::{Ext4Entry, Ext4Reader};
+use crate::store::{Commit, Lender, StoreError, StoredDirectory, Transaction, TreeRef};
+use crate::tree::{Content, ContentError, ContentSource, DataMap, Directory, Node};
+
+/// How much longer a kernel can stand in its section than it is: sections end at multiples of this.
+const SECTION_BYTES: usize = 512;
+/// ext4's own directory, which no commit need name.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
+
+/// Everything that the running slot lends. Holds names and places, and the kernel image; files stay on the disk.
+pub struct Running {
+    device: Box<dyn BlockDevice + Send>,
+    uki: Vec<u8>,
+    lent: HashMap<Digest, Lent>,
+}
+
+/// Where a content lies.
+enum Lent {
+    File {
+        entry: Ext4Entry,
+        map: DataMap,
+    },
+    /// In the kernel image, from where to where.
+    Uki(usize, usize),
+    Text(Vec<u8>),
+}
+
+/// What the running slot is, beside its contents.
+pub struct Described {
+    pub commit: Commit,
+    /// The root, as it was read back.
+    pub tree: Directory,
+    /// Encodings that may be the commit's boot tree.
+    pub directories: Vec<Vec<u8>>,
+}
+
+impl Running {
+    /// Reads a slot back: each file once, in parallel. `device` is the verified file system, `kept` are small
+    /// contents and directories from earlier, each only believed by its digest.
+    pub fn read(
+        device: Box<dyn BlockDevice + Send>,
+        uki: Vec<u8>,
+        kept: Vec<Vec<u8>>,
+        job: &Job,
+    ) -> Result<(Running, Described)> {
+        let files = Mutex::new(HashMap::new());
+        let see = |entry: &Ext4Entry, content: Content, map: DataMap| {
+            let lent = Lent::File { entry: entry.clone(), map };
+            files.lock().unwrap_or_else(PoisonError::into_inner).insert(content.id.0, lent);
+        };
+        let tree = Ext4Reader::open(&*device)?.survey(job, &see)?;
+        let mut lent = files.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let commit = lend_sections(&uki, &mut lent)?;
+        for text in &kept {
+            lent.entry(BlobId::of(text).0).or_insert_with(|| Lent::Text(text.clone()));
+        }
+        Ok((Running { device, uki, lent }, Described { commit, tree, directories: kept }))
+    }
+
+    fn bytes(&self, content: &Content) -> Option<&[u8]> {
+        match self.lent.get(&content.id.0)? {
+            Lent::Uki(start, end) => self.uki.get(*start..*end),
+            Lent::Text(bytes) => Some(bytes),
+            Lent::File { .. } => None,
+        }
+    }
+}
+
+/// Enters what a kernel image holds of the boot files, and returns the commit that it was made from.
+fn lend_sections(image: &[u8], lent: &mut HashMap<Digest, Lent>) -> Result<Commit> {
+    let sections = uki::read(image)?;
+    let place = |part: &[u8]| {
+        let start = part.as_ptr() as usize - image.as_ptr() as usize;
+        (start, start + part.len())
+    };
+    let mut lend = |id: BlobId, (start, end): (usize, usize)| drop(lent.insert(id.0, Lent::Uki(start, end)));
+    lend(BlobId::of(sections.initrd), place(sections.initrd));
+    lend(BlobId::of(sections.uname.as_bytes()), place(sections.uname.as_bytes()));
+    // The kernel ends somewhere in the zeros that its section ends with: all its possible ends are entered.
+    let kernel = sections.kernel;
+    let zeros = kernel.iter().rev().take(SECTION_BYTES).take_while(|byte| **byte == 0).count();
+    let (start, end) = place(kernel);
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&kernel[..kernel.len() - zeros]);
+    for behind in (0..=zeros).rev() {
+        lend(BlobId::from(*hasher.finalize().as_bytes()), (start, end - behind));
+        hasher.update(&[0]);
+    }
+    Ok(Commit::decode(sections.commit)?)
+}
+
+impl Described {
+    /// Puts the running commit into a transaction of a store that borrows from the slot, so that differences to
+    /// it can be used. Returns whether all of it is there; where it isn't, its contents still are.
+    pub fn put(&self, transaction: &Transaction<'_>, job: &Job) -> Result<bool> {
+        let tree = self.put_root(transaction, job)?;
+        if tree != self.commit.tree {
+            job.warn("the running root is not what its commit says; only its files are of use");
+            return Ok(false);
+        }
+        if let Some(boot) = self.commit.boot {
+            let encoding = self.directories.iter().find(|bytes| TreeRef::of(bytes) == boot);
+            let Some(directory) = encoding.and_then(|bytes| StoredDirectory::decode(bytes).ok()) else {
+                return Ok(false);
+            };
+            if !is_put(transaction.put_directory(&directory))? {
+                return Ok(false);
+            }
+        }
+        is_put(transaction.put_commit(&self.commit))
+    }
+
+    /// Returns the id of the running commit.
+    pub fn id(&self) -> CommitId {
+        self.commit.id()
+    }
+
+    /// A tree without `/lost+found` gets one on its disk: the commit says whether it had one of its own.
+    fn put_root(&self, transaction: &Transaction<'_>, job: &Job) -> Result<TreeRef> {
+        let mut without = self.tree.clone();
+        let name = Name::new(LOST_AND_FOUND).expect("because it is a name");
+        if let Some(Node::Directory(found)) = without.entries.get(&name)
+            && found.entries.is_empty()
+        {
+            without.entries.remove(&name);
+        }
+        let put = |tree: Directory| -> Result<TreeRef> {
+            let sealed = tree
+                .seal()
+                .map_err(|errors| AgentError::Tree { problem: format!("{:?}", errors.first()) })?;
+            Ok(transaction.put_tree(job, &sealed)?)
+        };
+        let tree = put(without)?;
+        if tree == self.commit.tree { Ok(tree) } else { put(self.tree.clone()) }
+    }
+}
+
+/// Tells what is missing from what failed.
+fn is_put<T>(put: std::result::Result<T, StoreError>) -> Result<bool> {
+    match put {
+        Ok(_) => Ok(true),
+        Err(StoreError::Incomplete { .. } | StoreError::Missing { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl ContentSource for Running {
+    fn data_map(&self, content: &Content) -> std::result::Result<DataMap, ContentError> {
+        if let Some(bytes) = self.bytes(content) {
+            let mut map = DataMap::default();
+            map.scan(0, bytes);
+            return Ok(map);
+        }
+        match self.lent.get(&content.id.0) {
+            Some(Lent::File { map, .. }) => Ok(map.clone()),
+            _ => Err(ContentError::Missing { id: content.id }),
+        }
+    }
+
+    fn read_at(
+        &self,
+        content: &Content,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> std::result::Result<(), ContentError> {
+        let outside = || ContentError::Damaged {
+            id: content.id,
+            problem: format!("{} bytes at {offset} lie behind the end of what the slot has", buffer.len()),
+        };
+        if let Some(bytes) = self.bytes(content) {
+            let start = usize::try_from(offset).map_err(|_| outside())?;
+            let part = bytes.get(start..).and_then(|rest| rest.get(..buffer.len())).ok_or_else(outside)?;
+            buffer.copy_from_slice(part);
+            return Ok(());
+        }
+        let Some(Lent::File { entry, .. }) = self.lent.get(&content.id.0) else {
+            return Err(ContentError::Missing { id: content.id });
+        };
+        let damaged = |error| ContentError::Damaged { id: content.id, problem: crate::base::whole(&error) };
+        let reader = Ext4Reader::open(&*self.device).map_err(damaged)?;
+        reader.read_at(entry, offset, buffer).map_err(damaged)?;
+        let is_whole = offset == 0 && buffer.len() as u64 == content.size;
+        if is_whole && BlobId::of(buffer) != content.id {
+            let problem = "the running slot holds something else since it was read first".to_owned();
+            return Err(ContentError::Damaged { id: content.id, problem });
+        }
+        Ok(())
+    }
+}
+
+impl Lender for Running {
+    fn has(&self, id: &Digest) -> bool {
+        self.lent.contains_key(id)
+    }
+}
+
+/// A part of a device that is owned, to be read only: a slot's partition where nothing verifies it block by block.
+pub struct Part<D> {
+    pub device: D,
+    pub start: u64,
+    pub size: u64,
+}
+
+impl<D: BlockDevice> BlockDevice for Part<D> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        match offset.checked_add(buffer.len() as u64) {
+            Some(end) if end <= self.size => self.device.read_at(self.start + offset, buffer),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "a read passes the end of the slot")),
+        }
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, "the running slot is never written"))
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

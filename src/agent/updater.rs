@@ -1,0 +1,335 @@
+//! One agent's work: what is, what is to be, and the way there.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::error::{AgentError, Result};
+use super::history::{Entry, History, What};
+use super::kept;
+use super::place::Place;
+use super::policy::{Facts, Policy, Verdict};
+use super::running::Running;
+use super::settings::{Settings, read_keys};
+use crate::base::{CommitId, Job, clock, fs, publish, whole};
+use crate::boot::slots::Slot;
+use crate::image::{Image, OpenImage};
+use crate::remote::{Answer, Line, Remote, RemoteSettings, ask};
+use crate::slots::{self, Request, SlotStatus, Status};
+use crate::store::{RefName, Store, StoreError};
+use crate::trust::Seen;
+
+const SEEN_BYTES_MAX: u64 = 4096;
+/// Where what is fetched is, until it is written.
+const STORE: &str = "store";
+
+/// Updates one machine.
+pub struct Updater {
+    pub policy: Policy,
+    pub place: Place,
+    remote: Remote,
+    reference: RefName,
+    job: Job,
+}
+
+/// What an agent has to say of itself and its machine.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Report {
+    pub from: String,
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// Name of this machine among others.
+    pub machine: String,
+    /// Both slots, and what boots next.
+    pub disk: Status,
+    /// The commit that waits for its first boot.
+    pub waiting: Option<CommitId>,
+    /// Commits that are not tried again until the ref moves.
+    pub fell_back: Vec<String>,
+    /// What happened last.
+    pub last: Option<Entry>,
+}
+
+/// What came of a look at the site, or of an update.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Outcome {
+    pub commit: CommitId,
+    /// `up_to_date`, `waiting`, `fell_back`, `not_yet`, `available` or `staged`.
+    pub state: &'static str,
+    /// Seconds until the ring of this machine is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_in_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pulled_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub written_bytes: Option<u64>,
+}
+
+/// How the disk stands.
+struct Now {
+    running: Slot,
+    status: Status,
+}
+
+impl Now {
+    fn slot(&self, slot: Slot) -> &SlotStatus {
+        &self.status.slots[slot.index()]
+    }
+
+    fn boots_next(&self, slot: Slot) -> bool {
+        self.status.next.as_ref().is_some_and(|next| next.slot == slot)
+    }
+
+    /// Returns the commit that the next boot tries for the first time.
+    fn waiting(&self) -> Option<CommitId> {
+        let other = self.running.other();
+        self.slot(other).commit.filter(|_| self.boots_next(other))
+    }
+}
+
+impl Updater {
+    /// Takes settings and keys as they stand in the image.
+    pub fn new(settings: Settings, keys: &Path, place: Place, job: Job) -> Result<Updater> {
+        place.prepare()?;
+        let mut known = RemoteSettings::new(settings.from.parse()?);
+        known.keys = read_keys(keys)?;
+        known.threshold = settings.threshold;
+        known.seen = read_seen(&place.state);
+        known.site = known.seen.as_ref().map(|seen| seen.site.clone());
+        known.trusted()?;
+        let reference = RefName::new(&settings.reference).map_err(StoreError::from)?;
+        let machine = place.machine()?;
+        let remote = Remote { name: None, settings: known };
+        Ok(Updater { policy: Policy { settings, machine }, place, remote, reference, job })
+    }
+
+    /// Returns how things stand.
+    pub fn report(&self) -> Result<Report> {
+        let now = self.now()?;
+        let history = self.history()?;
+        let commits = history.entries().iter().filter_map(|entry| entry.commit.as_deref()?.parse().ok());
+        let commits: BTreeSet<CommitId> = commits.collect();
+        let fell_back = commits.iter().filter(|commit| history.fell_back(commit));
+        Ok(Report {
+            from: self.policy.settings.from.clone(),
+            reference: self.policy.settings.reference.clone(),
+            machine: self.policy.machine.clone(),
+            waiting: now.waiting(),
+            disk: now.status,
+            fell_back: fell_back.map(ToString::to_string).collect(),
+            last: history.entries().last().cloned(),
+        })
+    }
+
+    pub fn history(&self) -> Result<History> {
+        History::open(&self.place.state)
+    }
+
+    fn now(&self) -> Result<Now> {
+        let disk = self.place.look()?;
+        let running = self.place.running(&disk)?;
+        let mut status = slots::status(disk.device(), false, &self.job)?;
+        status.set_running(running);
+        Ok(Now { running, status })
+    }
+
+    /// Tells whether the running slot is on trial still.
+    pub fn is_on_trial(&self) -> Result<bool> {
+        let now = self.now()?;
+        Ok(now.slot(now.running).state == "trial" || now.slot(now.running).state == "failed")
+    }
+
+    /// Returns the commit that waits for its first boot.
+    pub fn waiting(&self) -> Result<Option<CommitId>> {
+        Ok(self.now()?.waiting())
+    }
+
+    /// Finds out how the last trial ended, and writes it down. Returns what there is to tell.
+    pub fn reconcile(&self) -> Result<Option<Entry>> {
+        let mut history = self.history()?;
+        let Some(trial) = history.open_trial().cloned() else { return Ok(None) };
+        let now = self.now()?;
+        let Some((what, detail)) = self.ended(&trial, &now) else { return Ok(None) };
+        let entry = Entry { at: clock::unix_seconds(), what, detail, ..trial };
+        history.add(entry.clone())?;
+        Ok(Some(entry))
+    }
+
+    /// Says how a trial ended; `None` where it goes on.
+    fn ended(&self, trial: &Entry, now: &Now) -> Option<(What, String)> {
+        let commit: Option<CommitId> = trial.commit.as_deref().and_then(|commit| commit.parse().ok());
+        let running = now.slot(now.running);
+        if commit.is_some() && running.commit == commit {
+            return (running.state == "confirmed").then(|| (What::Confirmed, String::new()));
+        }
+        let other = now.slot(now.running.other());
+        let holds = commit.is_some() && other.commit == commit;
+        if holds && now.boots_next(other.slot) {
+            return None;
+        }
+        let tried = holds && (other.state == "failed" || other.tries_done.is_some_and(|done| done > 0));
+        if !tried {
+            return Some((What::Failed, "it was cut before the slot was whole".to_owned()));
+        }
+        let said = other.root_hash.as_deref().and_then(|hash| self.place.gave_up(hash));
+        let silent = "it went down without a word: a panic, a hang or a power cut";
+        Some((What::FellBack, said.unwrap_or_else(|| silent.to_owned())))
+    }
+
+    /// Asks the site where the ref leads, and says what is to be done about it.
+    pub fn check(&mut self, told: Option<&str>) -> Result<Outcome> {
+        let (answer, verdict) = self.ask(told)?;
+        Ok(outcome(&answer, verdict))
+    }
+
+    fn ask(&mut self, told: Option<&str>) -> Result<(Answer, Verdict)> {
+        let line = Line::new(&self.job, None);
+        let answer = ask(&self.remote, &self.reference, &line)?;
+        self.remember(answer.seen())?;
+        let mut history = self.history()?;
+        let (found, now) = (answer.commit(), clock::unix_seconds());
+        let disk = self.now()?;
+        let running = disk.slot(disk.running).commit;
+        if history.first_seen(&found).is_none() && running != Some(found) {
+            history.add(Entry::new(now, What::Found, Some(found)))?;
+        }
+        let first_seen = history.first_seen(&found).unwrap_or(now);
+        let fell_back = history.fell_back(&found);
+        let facts = Facts { found, running, waiting: disk.waiting(), fell_back, first_seen, now, told };
+        Ok((answer, self.policy.judge(&facts)))
+    }
+
+    /// Remembers an index that was accepted, so that no older one is.
+    fn remember(&mut self, seen: &Seen) -> Result<()> {
+        if self.remote.settings.seen.as_ref() == Some(seen) {
+            return Ok(());
+        }
+        publish::publish_bytes(&self.place.state.join("seen"), format!("{seen}\n").as_bytes())?;
+        self.remote.settings.note_seen(seen);
+        Ok(())
+    }
+
+    /// Brings the machine to where the ref leads, if it is to go there: afterwards the other slot is on trial.
+    pub fn upgrade(&mut self, told: Option<&str>) -> Result<Outcome> {
+        let (answer, verdict) = match self.ask(told) {
+            Ok(asked) => asked,
+            Err(error) => {
+                self.note_failure(None, &error)?;
+                return Err(error);
+            }
+        };
+        if verdict != Verdict::Take {
+            self.clear()?;
+            return Ok(outcome(&answer, verdict));
+        }
+        let taken = self.take(&answer);
+        if let Err(error) = &taken {
+            if error.is_full() {
+                self.clear()?;
+            }
+            self.note_failure(Some(answer.commit()), error)?;
+        }
+        taken
+    }
+
+    fn note_failure(&self, commit: Option<CommitId>, error: &AgentError) -> Result<()> {
+        let mut history = self.history()?;
+        let mut entry = Entry::new(clock::unix_seconds(), What::Failed, commit);
+        entry.detail = whole(error);
+        if history.is_repeated(&entry) { Ok(()) } else { history.add(entry) }
+    }
+
+    /// Fetches, writes, puts on trial.
+    fn take(&self, answer: &Answer) -> Result<Outcome> {
+        let disk = self.place.change()?;
+        let running = self.place.running(&disk)?;
+        if self.is_on_trial()? {
+            return Err(AgentError::OnTrial { slot: running.to_string() });
+        }
+        let line = Line::new(&self.job, None);
+        let uki = OpenImage::open(disk.device())?.uki(running)?;
+        let root = self.place.verified_root(running, &self.job)?;
+        let (lender, described) = Running::read(root, uki, kept::read(&self.place.state), &self.job)?;
+        let store = Store::open(self.store())?.borrowing(Arc::new(lender));
+        let transaction = store.begin(&self.job);
+        described.put(&transaction, &self.job)?;
+        answer.fetch(&store, &transaction, &self.remote, &line)?;
+
+        let commit = answer.commit();
+        let image = Image::of(&transaction, commit, &self.job)?;
+        kept::write(&self.place.state, &transaction, &[described.id(), commit])?;
+        let mut entry = Entry::new(clock::unix_seconds(), What::Writing, Some(commit));
+        entry.version = image.commit().version.clone();
+        entry.slot = Some(running.other().to_string());
+        entry.pulled_bytes = Some(line.traffic().received_bytes);
+        self.history()?.add(entry.clone())?;
+        let request = Request { running: Some(running), other_name: false };
+        let staged = request.stage(disk.device(), &image, &self.job)?;
+        entry.what = What::Staged;
+        entry.written_bytes = Some(staged.root.written_bytes + staged.esp.written_bytes);
+        self.history()?.add(entry.clone())?;
+        drop(image);
+        drop(transaction);
+        drop(store);
+        self.clear()?;
+        Ok(Outcome {
+            commit,
+            state: "staged",
+            due_in_seconds: None,
+            version: entry.version,
+            slot: entry.slot,
+            pulled_bytes: entry.pulled_bytes,
+            written_bytes: entry.written_bytes,
+        })
+    }
+
+    /// Goes back to the slot before. What the machine leaves is not tried again until the ref moves.
+    pub fn rollback(&self) -> Result<slots::Turned> {
+        let disk = self.place.change()?;
+        let running = self.place.running(&disk)?;
+        let left = self.now()?.slot(running).clone();
+        let turned = slots::rollback(disk.device(), Some(running), &self.job)?;
+        let mut entry = Entry::new(clock::unix_seconds(), What::RolledBack, left.commit);
+        (entry.version, entry.slot) = (left.version, Some(running.to_string()));
+        self.history()?.add(entry)?;
+        Ok(turned)
+    }
+
+    fn store(&self) -> PathBuf {
+        self.place.state.join(STORE)
+    }
+
+    /// Gives the room back that a fetch took.
+    fn clear(&self) -> Result<()> {
+        Ok(fs::remove_tree(&self.store())?)
+    }
+}
+
+fn outcome(answer: &Answer, verdict: Verdict) -> Outcome {
+    let (state, due_in_seconds) = match verdict {
+        Verdict::UpToDate => ("up_to_date", None),
+        Verdict::Waiting => ("waiting", None),
+        Verdict::FellBack => ("fell_back", None),
+        Verdict::NotYet(seconds) => ("not_yet", Some(seconds)),
+        Verdict::Take => ("available", None),
+    };
+    Outcome {
+        commit: answer.commit(),
+        state,
+        due_in_seconds,
+        version: None,
+        slot: None,
+        pulled_bytes: None,
+        written_bytes: None,
+    }
+}
+
+/// Reads what was seen of the site. A torn line is like none: the next index that is accepted stands for itself.
+fn read_seen(state: &Path) -> Option<Seen> {
+    let bytes = fs::read_at_most(&state.join("seen"), SEEN_BYTES_MAX).ok()?;
+    std::str::from_utf8(&bytes).ok()?.trim_end().parse().ok()
+}

@@ -1,0 +1,91 @@
+//! Reading past the page cache: what the medium answers, not what this system remembers of it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::num::NonZeroU64;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::{Mutex, OnceLock};
+
+use rustix::fs::{Advice, OFlags, fadvise};
+
+/// What direct reads are aligned to: at least the logical sector of every disk that we boot from.
+const ALIGNMENT: u64 = 4096;
+/// Bytes that are read at once.
+const PIECE: u64 = 1 << 20;
+
+/// Reads a file or block device with `O_DIRECT`; where its file system doesn't know that, after having told
+/// the system to forget the range, which it does for what was flushed.
+#[derive(Default)]
+pub struct DirectReader {
+    /// The same file once more, opened when it is first needed: the flag belongs to the open file.
+    opened: OnceLock<Option<File>>,
+    /// Buffers that nobody holds, each with room for a piece and its alignment.
+    spare: Mutex<Vec<Vec<u8>>>,
+}
+
+impl DirectReader {
+    /// Fills `buffer` from `offset` on. The range must lie inside the file.
+    pub fn read(&self, file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let Some(direct) = self.opened.get_or_init(|| open(file)) else {
+            return read_forgotten(file, offset, buffer);
+        };
+        let spare = self.spare.lock().expect("because taking a buffer can't panic").pop();
+        let mut room = spare.unwrap_or_else(|| vec![0; (PIECE + ALIGNMENT) as usize]);
+        let read = read_aligned(direct, offset, buffer, &mut room);
+        self.spare.lock().expect("because giving a buffer back can't panic").push(room);
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => read_forgotten(file, offset, buffer),
+            read => read,
+        }
+    }
+}
+
+fn open(file: &File) -> Option<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::DIRECT.bits() as i32;
+    OpenOptions::new().read(true).custom_flags(flags).open(path).ok()
+}
+
+/// Reads aligned pieces around the range through an aligned part of `room`.
+fn read_aligned(direct: &File, offset: u64, buffer: &mut [u8], room: &mut [u8]) -> io::Result<()> {
+    let skip = room.as_ptr().align_offset(ALIGNMENT as usize);
+    let room = &mut room[skip..][..PIECE as usize];
+    let mut done = 0;
+    while done < buffer.len() {
+        let at = offset + done as u64;
+        let start = at - at % ALIGNMENT;
+        let wanted = (offset + buffer.len() as u64).next_multiple_of(ALIGNMENT).min(start + PIECE) - start;
+        let read = fill(direct, start, &mut room[..wanted as usize])?;
+        let inside = (at - start) as usize;
+        let count = read.saturating_sub(inside).min(buffer.len() - done);
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer[done..done + count].copy_from_slice(&room[inside..inside + count]);
+        done += count;
+    }
+    Ok(())
+}
+
+/// Reads until the room is full or the file ends, whose last block may be short.
+fn fill(direct: &File, start: u64, room: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < room.len() {
+        match direct.read_at(&mut room[filled..], start + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if !(filled as u64).is_multiple_of(ALIGNMENT) {
+            break;
+        }
+    }
+    Ok(filled)
+}
+
+fn read_forgotten(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let _ = fadvise(file, offset, NonZeroU64::new(buffer.len() as u64), Advice::DontNeed);
+    file.read_exact_at(buffer, offset)
+}

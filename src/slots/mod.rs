@@ -1,0 +1,48 @@
+//! A disk with two slots, from outside or from inside: status, update, rollback, switch, confirm.
+//!
+//! In: a [`BlockDevice`](crate::disk::BlockDevice) — an image file, the disk of a running machine, a test disk
+//! that records — and an [`Image`](crate::image::Image). Out: the other slot holds that image and is on trial.
+//!
+//! On disk: what `disk/` and `boot/slots` write. An update goes in this order:
+//!
+//! ```text
+//! U0  sizes, layout, processor, name and room are checked; the slot that stays is confirmed
+//! U1  the target is not selectable any more; flush
+//! U2  root filesystem, verity tree, UKI and its FAT chain, each block only where it differs; flush
+//! U3  what was written is read back past the cache and compared
+//! U4  one sector: the target is on trial, the newest; flush
+//! ```
+//!
+//! Always true
+//! - Until U4 has landed the slot that stays boots; from then on the target is whole. What lands of unflushed
+//!   writes, and in which order, makes no difference.
+//! - Each step can be done again. An update that was cut goes on when the same one is started again, and does
+//!   not write what is there already.
+//! - Every block of a slot that becomes selectable was read from the medium: when it was found right, or after
+//!   it was written.
+//! - The slot that runs is never written. Memory does not grow with the slot.
+//!
+//! Not here: what the slot sector means (`boot/slots`), what an image holds (`image/`), who decides to update
+//! (`cli/`, the agent), the first boot of the new slot and its blessing (PID 1).
+//!
+//! Read first: [`stage`], `stage.rs`, `renewal.rs`.
+#![forbid(unsafe_code)]
+
+mod disk;
+mod error;
+mod renewal;
+mod running;
+mod stage;
+mod status;
+mod switch;
+mod turn;
+mod whole;
+
+pub use disk::Disk;
+pub use error::{Result, SlotsError};
+pub use renewal::Renewed;
+pub use running::Machine;
+pub use stage::{Outcome, Request, Staged, stage};
+pub use status::{Next, SlotStatus, Status, status};
+pub use switch::Switch;
+pub use turn::{Turned, confirm, rollback, switch};

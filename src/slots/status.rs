@@ -1,0 +1,141 @@
+//! What a disk's slots hold, which one boots next, and why.
+
+use super::error::Result;
+use super::whole::{self, Fresh};
+use crate::base::message::whole as sentence;
+use crate::base::{CommitId, Job};
+use crate::boot::slots::{Slot, SlotState};
+use crate::disk::BlockDevice;
+use crate::image::OpenImage;
+
+/// What is known of a disk with two slots.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// The disk's GUID.
+    pub disk: String,
+    pub layout: u32,
+    pub slots: [SlotStatus; 2],
+    /// What boots next; absent where nothing would.
+    pub next: Option<Next>,
+}
+
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Next {
+    #[serde(serialize_with = "text")]
+    pub slot: Slot,
+    /// Whether that boot counts as a try.
+    pub trial: bool,
+    pub why: String,
+}
+
+/// What is known of a slot. What only a slot with a kernel image has is absent elsewhere.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SlotStatus {
+    #[serde(serialize_with = "text")]
+    pub slot: Slot,
+    /// `empty`, `inactive` (being written), `trial`, `failed` (no tries left) or `confirmed`.
+    pub state: &'static str,
+    pub generation: Option<u32>,
+    pub tries_left: Option<u32>,
+    pub tries_done: Option<u32>,
+    pub commit: Option<CommitId>,
+    /// Refs of the store that lead to the commit, filled in by whoever has a store.
+    pub refs: Vec<String>,
+    pub name: Option<String>,
+    pub version: Option<String>,
+    pub kernel_bytes: u32,
+    pub root_hash: Option<String>,
+    /// Whether every block was read and is what the root hash says; absent where nobody asked.
+    pub verified: Option<bool>,
+    /// Why the slot can't boot, where that is known.
+    pub problem: Option<String>,
+    /// Whether this machine runs from it; absent where that is not known.
+    pub running: Option<bool>,
+}
+
+/// Reads the state of both slots. With `verify` each is read whole, past the cache, and held against its root
+/// hash.
+pub fn status(device: &dyn BlockDevice, verify: bool, job: &Job) -> Result<Status> {
+    let fresh = Fresh(device);
+    let disk = OpenImage::open(&fresh)?;
+    let [a, b] = Slot::BOTH.map(|slot| slot_status(&disk, slot, verify, job));
+    let next = disk.slots().choose().map(|choice| Next {
+        slot: choice.slot,
+        trial: choice.is_trial,
+        why: choice.reason.to_string(),
+    });
+    let (disk, layout) = (disk.table().disk.to_string(), disk.map().layout);
+    Ok(Status { disk, layout, slots: [a?, b?], next })
+}
+
+impl Status {
+    /// Notes which slot this machine runs from.
+    pub fn set_running(&mut self, running: Slot) {
+        for slot in &mut self.slots {
+            slot.running = Some(slot.slot == running);
+        }
+    }
+
+    /// Tells whether a slot that may boot is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.slots.iter().any(|slot| slot.generation.is_some() && slot.problem.is_some())
+    }
+}
+
+fn slot_status(disk: &OpenImage<'_>, slot: Slot, verify: bool, job: &Job) -> Result<SlotStatus> {
+    let state = disk.slots().state(slot);
+    let mut status = of_state(slot, state);
+    if state.generation().is_none() {
+        return Ok(status);
+    }
+    match disk.commit(slot) {
+        Ok(commit) => {
+            status.commit = Some(commit.id());
+            (status.name, status.version) = (Some(commit.name), commit.version);
+        }
+        Err(error) => status.problem = Some(sentence(&error)),
+    }
+    if let Ok(verity) = disk.verity(slot) {
+        status.root_hash = Some(verity.root_hash_hex());
+    }
+    if verify {
+        let checked = whole::check(disk, slot, job);
+        job.check()?;
+        status.verified = Some(checked.is_ok());
+        if let Err(error) = checked {
+            status.problem = Some(sentence(&error));
+        }
+    }
+    Ok(status)
+}
+
+fn of_state(slot: Slot, state: SlotState) -> SlotStatus {
+    let (name, tries) = match state {
+        SlotState::Empty => ("empty", None),
+        SlotState::Inactive { .. } => ("inactive", None),
+        SlotState::Trial { left: 0, done, .. } => ("failed", Some((0, done))),
+        SlotState::Trial { left, done, .. } => ("trial", Some((left, done))),
+        SlotState::Blessed { .. } => ("confirmed", None),
+    };
+    SlotStatus {
+        slot,
+        state: name,
+        generation: state.generation(),
+        tries_left: tries.map(|tries| tries.0),
+        tries_done: tries.map(|tries| tries.1),
+        commit: None,
+        refs: Vec::new(),
+        name: None,
+        version: None,
+        kernel_bytes: state.size_bytes(),
+        root_hash: None,
+        verified: None,
+        problem: None,
+        running: None,
+    }
+}
+
+/// Writes a slot by its name.
+pub fn text<S: serde::Serializer>(slot: &Slot, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(slot)
+}

@@ -1,0 +1,123 @@
+//! Turning the switch without writing a slot: roll back, switch, confirm. One sector each.
+
+use super::error::{Result, SlotsError};
+use super::switch::Switch;
+use super::whole::{self, Fresh};
+use crate::base::Job;
+use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, SlotTable};
+use crate::disk::BlockDevice;
+use crate::image::OpenImage;
+
+/// What became of the switch.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Turned {
+    /// The slot that was turned to, or confirmed.
+    #[serde(serialize_with = "super::status::text")]
+    pub slot: Slot,
+    pub generation: u32,
+    /// False where the switch stood so already.
+    pub changed: bool,
+    /// Whether the slot's next boot counts as a try.
+    pub trial: bool,
+}
+
+/// Goes back to the slot before: the one that does not run, or where nothing runs the one that would not boot
+/// next. It must be confirmed, and is read whole before it is selected.
+pub fn rollback(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> Result<Turned> {
+    let fresh = Fresh(device);
+    let disk = OpenImage::open(&fresh)?;
+    let from = running.or_else(|| disk.slots().choose().map(|choice| choice.slot));
+    let to = from.ok_or(SlotsError::NothingConfirmed)?.other();
+    match disk.slots().state(to) {
+        SlotState::Blessed { .. } => turn(device, &disk, to, job),
+        state => Err(SlotsError::NotConfirmed { slot: to, state: words(state) }),
+    }
+}
+
+/// Makes a slot the one that boots next. One that is confirmed stays so; another one gets a new trial. It is
+/// read whole before it is selected.
+pub fn switch(device: &dyn BlockDevice, slot: Slot, job: &Job) -> Result<Turned> {
+    let fresh = Fresh(device);
+    let disk = OpenImage::open(&fresh)?;
+    turn(device, &disk, slot, job)
+}
+
+/// Confirms the slot that is on trial: it boots from now on without being counted. What is confirmed stays so.
+pub fn confirm(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> Result<Turned> {
+    let fresh = Fresh(device);
+    let disk = OpenImage::open(&fresh)?;
+    let slots = disk.slots();
+    let on_trial = |slot: &Slot| matches!(slots.state(*slot), SlotState::Trial { .. });
+    let slot = match (running, Slot::BOTH.into_iter().find(on_trial), slots.choose()) {
+        (Some(running), Some(slot), _) if slot != running => {
+            return Err(SlotsError::OtherRuns { slot, running });
+        }
+        (_, Some(slot), _) => slot,
+        (Some(slot), None, _) => slot,
+        (None, None, Some(choice)) => choice.slot,
+        (None, None, None) => return Err(SlotsError::NothingConfirmed),
+    };
+    if let state @ SlotState::Trial { left: 0, .. } = slots.state(slot)
+        && running.is_none()
+    {
+        return Err(SlotsError::NotConfirmed { slot, state: words(state) });
+    }
+    if running.is_none() {
+        whole::check(&disk, slot, job)?;
+    }
+    set(device, &disk, slot, |now| Ok(now.bless(slot)?))
+}
+
+fn turn(device: &dyn BlockDevice, disk: &OpenImage<'_>, slot: Slot, job: &Job) -> Result<Turned> {
+    let slots = disk.slots();
+    let state = slots.state(slot);
+    if state.generation().is_none() {
+        return Err(SlotsError::NothingThere { slot, state: words(state) });
+    }
+    whole::check(disk, slot, job)?;
+    if slots.choose().is_some_and(|choice| choice.slot == slot) {
+        return set(device, disk, slot, |now| Ok(now.clone()));
+    }
+    if let SlotState::Trial { .. } = state {
+        // A step of its own: cut behind it, the other slot boots and an update writes this one anew.
+        set(device, disk, slot, |now| Ok(now.deactivate(slot)?))?;
+    }
+    let (tries, uki) = (disk.commit(slot)?.disk.tries.clamp(1, MOST_TRIES), disk.uki(slot)?);
+    set(device, disk, slot, |now| {
+        Ok(match now.state(slot) {
+            SlotState::Blessed { .. } => now.rollback(slot)?,
+            _ => now.trial(slot, Measured::of(&uki), tries)?,
+        })
+    })
+}
+
+/// Writes a new state, which is flushed even where it is the old one.
+fn set(
+    device: &dyn BlockDevice,
+    disk: &OpenImage<'_>,
+    slot: Slot,
+    change: impl FnOnce(&SlotTable) -> Result<SlotTable>,
+) -> Result<Turned> {
+    let esp = super::switch::esp(device, disk)?;
+    let mut switch = Switch::read(&esp)?;
+    let before = switch.state().clone();
+    switch.write(change(&before)?)?;
+    let state = switch.state().state(slot);
+    Ok(Turned {
+        slot,
+        generation: state.generation().unwrap_or(0),
+        changed: *switch.state() != before,
+        trial: matches!(state, SlotState::Trial { .. }),
+    })
+}
+
+/// Says what a slot is that can't be had.
+fn words(state: SlotState) -> &'static str {
+    match state {
+        SlotState::Empty => "was never written",
+        SlotState::Inactive { .. } => "was being written, and is not whole",
+        SlotState::Trial { left: 0, .. } => "used up its tries",
+        SlotState::Trial { .. } => "is on trial",
+        SlotState::Blessed { .. } => "is confirmed",
+    }
+}

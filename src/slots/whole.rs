@@ -1,0 +1,55 @@
+//! Whether a slot is whole: its UKI can be read, and every block of its root is what the root hash says.
+
+use std::io;
+
+use super::error::{Result, SlotsError};
+use crate::base::{Digest, Job};
+use crate::boot::command_line::{VERITY_BLOCK_BYTES, VerityRoot};
+use crate::boot::slots::Slot;
+use crate::disk::{BlockDevice, verity};
+use crate::image::OpenImage;
+
+/// A device of which everything is read past the cache.
+pub struct Fresh<'a>(pub &'a dyn BlockDevice);
+
+impl BlockDevice for Fresh<'_> {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read_back_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Reads the UKI of a slot, which must have the digest that the slot's record names, where there is one.
+fn check_kernel(disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
+    let uki = disk.uki(slot)?;
+    if disk.slots().digest(slot).is_some_and(|digest| digest != Digest::of(&uki)) {
+        return Err(SlotsError::Kernel);
+    }
+    Ok(disk.verity(slot)?)
+}
+
+/// Reads a slot whole, and fails where it is damaged.
+pub fn check(disk: &OpenImage<'_>, slot: Slot, job: &Job) -> Result<()> {
+    let verified = check_kernel(disk, slot).and_then(|verity| {
+        let offset = verity.hash_start_block.saturating_mul(VERITY_BLOCK_BYTES as u64);
+        let root = disk.root(slot)?;
+        verity::verify(&root, verity.data_blocks, offset, &verity.salt, &verity.root_hash, job)?;
+        Ok(())
+    });
+    match verified {
+        Ok(()) => Ok(()),
+        Err(_) if job.check().is_err() => Ok(job.check()?),
+        Err(source) => Err(SlotsError::Damaged { slot, source: Box::new(source) }),
+    }
+}

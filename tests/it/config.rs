@@ -1,0 +1,8 @@
+//! Configuration at start: what one image is told in different environments, where its output goes, and that
+//! secrets stay where they belong.
+
+mod boots;
+mod guest;
+mod secrets;
+mod service;
+mod volumes;

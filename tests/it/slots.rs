@@ -1,0 +1,9 @@
+//! Tests of the room `slots`: updates that are cut anywhere, and what people do with slots.
+
+mod enumeration;
+mod explore;
+mod firmware;
+mod host;
+mod kit;
+mod model;
+mod verbs;
