@@ -59,6 +59,8 @@ fn plan(parts: Vec<Part>) -> Plan {
             origin: None,
         },
         variables: BTreeMap::new(),
+        budget: None,
+        tests: Vec::new(),
         sources: Vec::new(),
     }
 }

@@ -18,6 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("agent", &["base", "tree", "store", "disk", "boot", "image", "slots", "bundle", "trust", "remote"]),
     ("boot", &["base", "tree", "disk"]),
     ("image", &["base", "tree", "store", "disk", "boot"]),
+    ("view", &["base", "tree", "store", "disk", "boot", "image"]),
     ("slots", &["base", "tree", "store", "disk", "boot", "image"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
@@ -31,14 +32,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "base", "recipe", "tree", "archive", "store", "disk", "boot", "image", "packages", "elf",
+            "base", "recipe", "tree", "archive", "store", "disk", "boot", "image", "view", "packages", "elf",
             "finalize", "sandbox", "compose",
         ],
     ),
     (
         "cli",
         &[
-            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots",
+            "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots", "view",
             "packages", "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
             "report", "verify",
         ],

@@ -39,3 +39,4 @@ mod trust;
 mod twice;
 mod uefi;
 mod verify;
+mod view;

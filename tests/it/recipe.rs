@@ -333,6 +333,25 @@ fn every_block_and_key_reaches_the_plan() {
     assert_eq!((plan.boot.program, plan.disk.layout), (LoaderProgram::SystemdBoot, 1));
     assert_eq!((plan.disk.slot_size, plan.disk.uki_size), (Some(Bytes::mib(256)), None));
     assert_eq!(plan.users.len(), 1);
+    let budget = plan.budget.expect("a budget");
+    assert_eq!(
+        (budget.max_size, budget.max_setuid, budget.max_boot_seconds),
+        (Some(Bytes::mib(64)), Some(2), Some(9))
+    );
+    assert_eq!(budget.forbid, ["/**/*.pyc"]);
+    let [test] = &plan.tests[..] else { panic!("one test") };
+    assert_eq!(
+        (&test.tcp[..], &test.console[..], test.timeout_seconds),
+        (&[8080][..], &["ready".to_owned()][..], 30)
+    );
+    let [file, link, none] = &test.files[..] else { panic!("three files") };
+    assert_eq!((file.mode, &file.group), (Some(0o640), &Some(Account::Id(33))));
+    assert_eq!(file.origin.block, "file \"/etc/web.conf\" in test \"serves\"");
+    assert_eq!((link.target.as_deref(), none.absent), (Some("web.conf"), true));
+    assert_eq!(
+        (test.http[0].port, test.http[0].path.as_str(), test.http[0].status),
+        (8080, "/none", Some(404))
+    );
 }
 
 #[test]

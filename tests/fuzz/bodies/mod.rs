@@ -16,6 +16,7 @@ mod elf;
 mod ext4;
 mod finalize;
 mod init;
+mod metadata;
 mod openpgp;
 mod ostree;
 mod packages;
@@ -182,6 +183,14 @@ pub const TARGETS: &[Target] = &[
         rounds: 3000,
     },
     Target { name: "dhcp", run: init::dhcp, seeds: init::dhcp_seeds, words: &[], rounds: 4000 },
+    Target {
+        name: "metadata",
+        run: metadata::text,
+        seeds: metadata::text_seeds,
+        words: metadata::WORDS,
+        rounds: 2500,
+    },
+    Target { name: "seed", run: metadata::volume, seeds: metadata::volume_seeds, words: &[], rounds: 4000 },
     Target { name: "loader", run: init::loader, seeds: init::loader_seeds, words: boot::WORDS, rounds: 2000 },
     Target {
         name: "directory",
