@@ -18,9 +18,12 @@ use mkimage::bundle::{self, Contents, Receiver, Table};
 use mkimage::store::{Expected, RefName, RefUpdate, Store};
 
 mod minbase;
+mod sizes;
 #[path = "versions/mod.rs"]
 mod versions;
-use minbase::{disk_bytes, ingest, median, run, seconds, tree};
+use minbase::debian::run;
+use minbase::{ingest, median, seconds, tree};
+use sizes::disk_bytes;
 
 fn main() {
     let tree = tree();

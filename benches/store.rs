@@ -9,7 +9,10 @@ use std::path::Path;
 use std::process::Command;
 
 mod minbase;
-use minbase::{disk_bytes, ingest, median, run, seconds, tree};
+mod sizes;
+use minbase::debian::run;
+use minbase::{ingest, median, seconds, tree};
+use sizes::disk_bytes;
 
 fn main() {
     let tree = tree();

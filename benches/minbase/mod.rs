@@ -10,10 +10,10 @@ use mkimage::store::{Expected, RefName, RefUpdate, Store};
 #[path = "../commit/mod.rs"]
 mod commit;
 #[path = "../debian/mod.rs"]
-mod debian;
+pub mod debian;
 
 use commit::commit_of;
-pub use debian::{run, tree};
+pub use debian::tree;
 
 /// Walks, puts in parallel, commits: everything between the start of a process and a durable ref.
 pub fn ingest(store: &Path, tree: &Path) -> CommitId {
@@ -41,10 +41,4 @@ pub fn seconds<T>(work: impl FnOnce() -> T) -> f64 {
 pub fn median(times: &mut [f64]) -> f64 {
     times.sort_by(f64::total_cmp);
     times[times.len() / 2]
-}
-
-pub fn disk_bytes(folder: &Path) -> u64 {
-    let files =
-        walkdir::WalkDir::new(folder).into_iter().flatten().filter(|entry| entry.file_type().is_file());
-    files.map(|entry| entry.metadata().map_or(0, |metadata| metadata.len())).sum()
 }

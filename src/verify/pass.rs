@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn pieces_join_to_the_id_of_the_whole() {
         let mib = PIECE_BYTES as usize;
-        let bytes: Vec<u8> = (0..5 * mib + 4097).map(|at| (at * 7 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..5 * mib + 4097).map(|at| ((at * 7) >> 3) as u8).collect();
         for size in
             [0, 1, 4096, mib - 1, mib, mib + 1, 2 * mib, 2 * mib + 1, 3 * mib, 4 * mib, 5 * mib + 4097]
         {
