@@ -30,9 +30,9 @@ TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs crypts
 	procps rpm createrepo-c libsolv-tools gnupg nginx-light $(OSTREE_PACKAGES) ostree mount xfsprogs btrfs-progs \
 	qemu-system-common make ninja-build chromium genisoimage rsyslog
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
-BENCH_PACKAGES := $(TEST_PACKAGES) diffoscope-minimal casync borgbackup ostree restic nginx-light
+BENCH_PACKAGES := $(TEST_PACKAGES) diffoscope-minimal casync borgbackup ostree restic nginx-light rauc squashfs-tools
 
-.PHONY: all demo test nightly power-loss ostree recipes lint bench fuzz install-demo install-test install-nightly \
+.PHONY: all demo test nightly mutated power-loss ostree recipes lint bench fuzz install-demo install-test install-nightly \
 	install-ostree install-bench hello clean help
 
 help: ## Say what there is to make
@@ -59,6 +59,9 @@ nightly: install-nightly $(SMALL)/mkimage-init $(SMALL)/mkimage-agent ## Run the
 
 ostree: install-ostree all $(HELPER) ## Build mkimage-ostree, for OSTree repositories, beside mkimage
 	cp $(HELPER) $(RELEASE)/mkimage-ostree
+
+mutated: install-test ## Verify a hundred thousand mutated images (MUTATED_IMAGES): none may pass, hang or panic
+	$(CARGO) test --locked --test it -- --ignored --nocapture verify::mutated::nightly::
 
 power-loss: install-test ## Cut the power of real ext4, xfs and btrfs disks, 240 times each (as root: loop devices, FUSE)
 	$(CARGO) test --locked --test it -- --ignored --nocapture store::replay::nightly::

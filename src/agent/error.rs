@@ -37,10 +37,10 @@ pub enum AgentError {
     OtherRelease { commit: CommitId, what: &'static str, found: Digest, expected: Digest },
     #[error("the release of commit {commit}")]
     Release { commit: CommitId, source: TrustError },
-    #[error("commit {commit} fell back on this machine; `upgrade` tries it again")]
-    FellBack { commit: CommitId },
     #[error("{slot} is on trial still: wait until it is confirmed, or reboot")]
     OnTrial { slot: String },
+    #[error("the agent can't give up its rights: {problem}")]
+    Confine { problem: String },
     #[error("there is no agent at {}: {problem}", path.display())]
     NoAgent { path: PathBuf, problem: String },
     #[error("{word:?} is for root and the agent itself")]

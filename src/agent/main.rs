@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use mkimage::agent::{
-    AgentError, Answered, Place, REBOOT_STATUS, Settings, Updater, Word, ask_agent, obey, serve,
+    AgentError, Answered, Place, REBOOT_STATUS, Settings, Updater, Word, ask_agent, confine, obey, serve,
 };
 use mkimage::base::job::{Event, Reporter};
 use mkimage::base::parallel::Workers;
@@ -55,6 +55,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, AgentError> {
+    confine()?;
     let job = job();
     let mut updater = updater(arguments, &job)?;
     serve(&mut updater, &arguments.socket, &job)?;

@@ -22,6 +22,7 @@
 //! Read first: `updater`, `policy`, `settings`.
 #![forbid(unsafe_code)]
 
+mod confine;
 mod control;
 mod error;
 mod history;
@@ -33,6 +34,7 @@ mod serve;
 mod settings;
 mod updater;
 
+pub use confine::confine;
 pub use control::{Answered, Word, ask as ask_agent};
 pub use error::{AgentError, Result};
 pub use history::{Entry, History, What};

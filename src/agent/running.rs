@@ -232,3 +232,160 @@ impl<D: BlockDevice> BlockDevice for Part<D> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ImagePath;
+    use crate::boot::uki::UkiParts;
+    use crate::disk::MemoryDevice;
+    use crate::disk::ext4::{self, Ext4Options};
+    use crate::store::{Architecture, DiskSpec, Filesystem, Objects, Store};
+    use crate::tree::{ContentSink, File, MemoryContents, Metadata, SealedTree};
+    use std::sync::Arc;
+
+    const PROGRAM: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+    const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+
+    fn host(path: &str) -> Vec<u8> {
+        std::fs::read(path)
+            .unwrap_or_else(|error| panic!("{path}: {error}: install the package systemd-boot-efi"))
+    }
+
+    /// A root with a large file, one with holes, two names of one file, and an empty one.
+    fn root(contents: &MemoryContents) -> SealedTree {
+        let mut root = Directory::default();
+        let mut put = |path: &str, node: Node| {
+            root.insert(&ImagePath::new(path.as_bytes()).expect("a path"), node).expect("inserted");
+        };
+        let large: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+        let mut holes = vec![0; 1 << 20];
+        holes[500_000] = 1;
+        for (path, bytes) in [("/usr/large", large), ("/var/holes", holes), ("/etc/empty", Vec::new())] {
+            let content = contents.put(&bytes).expect("put");
+            put(path, Node::File(File { metadata: Metadata::root(0o600), content }));
+        }
+        put("/usr/zz", Node::HardLink(ImagePath::new(b"/usr/large").expect("a path")));
+        root.seal().expect("sealed")
+    }
+
+    fn slot(root: &SealedTree, contents: &MemoryContents, job: &Job) -> Box<MemoryDevice> {
+        let options = Ext4Options {
+            uuid: [1; 16],
+            hash_seed: [2; 16],
+            label: Vec::new(),
+            epoch_seconds: 0,
+            size: None,
+            journal: false,
+            growable: false,
+        };
+        let layout = ext4::plan(root, contents, &options, job).expect("planned");
+        let device = MemoryDevice::new(layout.size().0);
+        layout.write(&device, contents, None, job).expect("written");
+        Box::new(device)
+    }
+
+    fn commit(tree: TreeRef) -> Commit {
+        Commit {
+            tree,
+            boot: None,
+            disk: DiskSpec {
+                layout: 1,
+                architecture: Architecture::X86_64,
+                filesystem: Filesystem::Ext4,
+                slot_size: None,
+                uki_size: None,
+                data_size: 1 << 20,
+                data_path: "/data".to_owned(),
+                tries: 3,
+            },
+            epoch: 0,
+            name: "test".to_owned(),
+            version: None,
+            recipe: Vec::new(),
+            variables: Default::default(),
+            lock: None,
+            inputs: Vec::new(),
+            parents: Vec::new(),
+            tool_version: "0".to_owned(),
+            annotations: Default::default(),
+        }
+    }
+
+    fn uki(commit: &Commit, kernel: &[u8]) -> Vec<u8> {
+        uki::build(&UkiParts {
+            stub: &host(STUB),
+            os_release: &uki::os_release("test", None),
+            uname: "6.1.0-test",
+            command_line: "quiet",
+            initrd: &[7; 5001],
+            kernel,
+            commit: &commit.encode(),
+            origin: b"",
+        })
+        .expect("built")
+    }
+
+    #[test]
+    fn a_slot_is_read_back_as_the_commit_that_it_was_made_from_and_nothing_is_put_twice() {
+        let (job, contents, folder) =
+            (Job::quiet(2), MemoryContents::default(), tempfile::tempdir().expect("a folder"));
+        let root = root(&contents);
+        // What the commit names: its tree, as a store would have it.
+        let other = Store::open(folder.path().join("other")).expect("a store");
+        let making = other.begin(&job);
+        for (_, node) in root.walk().filter_map(|visit| Some((visit.position, visit.node))) {
+            if let Node::File(file) = node {
+                making.put(&contents.read_all(&file.content).expect("read")).expect("put");
+            }
+        }
+        let tree = making.put_tree(&job, &root).expect("put");
+        let mut kernel = host(PROGRAM);
+        kernel.extend_from_slice(&[1, 0, 0, 0, 0]);
+        let image = uki(&commit(tree), &kernel);
+
+        let (running, described) =
+            Running::read(slot(&root, &contents, &job), image, Vec::new(), &job).expect("read back");
+        let parts = [Content::of(&kernel), Content::of(&[7; 5001]), Content::of(b"6.1.0-test")];
+        for content in parts {
+            assert!(running.has(&content.id.0), "the kernel image lends {content:?}");
+            assert_eq!(Content::of(&running.read_all(&content).expect("read")), content);
+        }
+        let store = Store::open(folder.path().join("store")).expect("a store").borrowing(Arc::new(running));
+        let transaction = store.begin(&job);
+        assert!(described.put(&transaction, &job).expect("put"), "all of the commit is there");
+        assert!(transaction.has(&described.id().0));
+        let back = transaction.read_tree(&job, &tree).expect("read").seal().expect("sealed");
+        assert_eq!(*back, *root);
+        for visit in root.walk() {
+            let Node::File(file) = visit.node else { continue };
+            let (content, whole) = (&file.content, contents.read_all(&file.content).expect("read"));
+            assert_eq!(transaction.read_all(content).expect("lent"), whole);
+            assert_eq!(
+                transaction.data_map(content).expect("a map"),
+                contents.data_map(content).expect("a map")
+            );
+            let mut end = vec![0; whole.len().min(10)];
+            transaction.read_at(content, (whole.len() - end.len()) as u64, &mut end).expect("lent");
+            assert_eq!(end, whole[whole.len() - end.len()..]);
+        }
+    }
+
+    #[test]
+    fn a_slot_that_is_not_what_its_commit_says_lends_files_and_no_tree() {
+        let (job, contents, folder) =
+            (Job::quiet(1), MemoryContents::default(), tempfile::tempdir().expect("a folder"));
+        let root = root(&contents);
+        let image = uki(&commit(TreeRef::of(b"another tree")), &host(PROGRAM));
+        let (running, described) =
+            Running::read(slot(&root, &contents, &job), image, Vec::new(), &job).expect("read back");
+        let store = Store::open(folder.path().join("store")).expect("a store").borrowing(Arc::new(running));
+        let transaction = store.begin(&job);
+        assert!(!described.put(&transaction, &job).expect("nothing fails"));
+        assert!(!transaction.has(&described.id().0), "no difference to it can be used");
+        assert!(root.walk().all(|visit| match visit.node {
+            Node::File(file) => transaction.has(&file.content.id.0),
+            _ => true,
+        }));
+    }
+}

@@ -11,13 +11,13 @@ use super::place::Place;
 use super::policy::{Facts, Policy, Verdict};
 use super::running::Running;
 use super::settings::{Settings, read_keys};
-use crate::base::{CommitId, Job, clock, fs, publish, whole};
+use crate::base::{CommitId, Digest, Job, clock, fs, publish, whole};
 use crate::boot::slots::Slot;
 use crate::image::{Image, OpenImage};
 use crate::remote::{Answer, Line, Remote, RemoteSettings, ask};
 use crate::slots::{self, Request, SlotStatus, Status};
 use crate::store::{RefName, Store, StoreError};
-use crate::trust::Seen;
+use crate::trust::{Release, Seen};
 
 const SEEN_BYTES_MAX: u64 = 4096;
 /// Where what is fetched is, until it is written.
@@ -250,22 +250,22 @@ impl Updater {
         if self.is_on_trial()? {
             return Err(AgentError::OnTrial { slot: running.to_string() });
         }
-        let line = Line::new(&self.job, None);
         let uki = OpenImage::open(disk.device())?.uki(running)?;
         let root = self.place.verified_root(running, &self.job)?;
         let (lender, described) = Running::read(root, uki, kept::read(&self.place.state), &self.job)?;
         let store = Store::open(self.store())?.borrowing(Arc::new(lender));
         let transaction = store.begin(&self.job);
         described.put(&transaction, &self.job)?;
-        answer.fetch(&store, &transaction, &self.remote, &line)?;
+        answer.fetch(&store, &transaction, &self.remote)?;
 
         let commit = answer.commit();
         let image = Image::of(&transaction, commit, &self.job)?;
+        self.check_release(answer, &image)?;
         kept::write(&self.place.state, &transaction, &[described.id(), commit])?;
         let mut entry = Entry::new(clock::unix_seconds(), What::Writing, Some(commit));
         entry.version = image.commit().version.clone();
         entry.slot = Some(running.other().to_string());
-        entry.pulled_bytes = Some(line.traffic().received_bytes);
+        entry.pulled_bytes = Some(answer.traffic().received_bytes);
         self.history()?.add(entry.clone())?;
         let request = Request { running: Some(running), other_name: false };
         let staged = request.stage(disk.device(), &image, &self.job)?;
@@ -285,6 +285,26 @@ impl Updater {
             pulled_bytes: entry.pulled_bytes,
             written_bytes: entry.written_bytes,
         })
+    }
+
+    /// Holds what would be written against the release of the commit, where it has one: before anything is written,
+    /// while the other slot is whole still.
+    fn check_release(&self, answer: &Answer, image: &Image<'_>) -> Result<()> {
+        let commit = answer.commit();
+        let Some(bytes) = answer.release()? else {
+            self.job.note("the site has no release of this commit: its root hash is not known beforehand");
+            return Ok(());
+        };
+        let Some(trusted) = self.remote.settings.trusted()? else { return Ok(()) };
+        let release = Release::accept(&bytes, &trusted, &commit);
+        let release = release.map_err(|source| AgentError::Release { commit, source })?;
+        let content = image.slot_content(&image.place_root(&self.job)?, &self.job)?;
+        let differs = |what, found, expected| match found == expected {
+            true => Ok(()),
+            false => Err(AgentError::OtherRelease { commit, what, found, expected }),
+        };
+        differs("the root hash", Digest(content.verity.root_hash), Digest(release.root_hash))?;
+        differs("the kernel image", Digest::of(&content.uki), release.uki)
     }
 
     /// Goes back to the slot before. What the machine leaves is not tried again until the ref moves.

@@ -162,6 +162,11 @@ impl<'a> Image<'a> {
         Ok(SlotContent { uki: self.uki(&verity)?, verity })
     }
 
+    /// Computes what [`Image::write_slot`] returns, and writes nothing. Reads every content once.
+    pub fn slot_content(&self, root: &Ext4Layout<'_>, job: &Job) -> Result<SlotContent> {
+        self.write_slot(root, &Nowhere(slot_bytes(root)), job)
+    }
+
     fn root_options(&self) -> Ext4Options {
         Ext4Options {
             uuid: self.seed.uuid("slot filesystem"),
@@ -213,6 +218,28 @@ impl<'a> Image<'a> {
             commit: &self.encoded,
             origin: &self.origin,
         })?)
+    }
+}
+
+/// A device of some length that keeps nothing.
+struct Nowhere(u64);
+
+impl BlockDevice for Nowhere {
+    fn size(&self) -> u64 {
+        self.0
+    }
+
+    fn read_at(&self, _: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        buffer.fill(0);
+        Ok(())
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -514,7 +514,7 @@ impl Work<'_> {
 
     /// Lists what was read: host files and folders, packages, the base, PID 1.
     pub(super) fn inputs(&self) -> Result<Vec<Input>> {
-        let host = self.host_inputs().map(|inputs| Input {
+        let host = self.host_inputs().chain(&self.boot_inputs).map(|inputs| Input {
             name: self.options.name_of(&inputs.root),
             digest: InputDigest::Blake3(digest_of(inputs)),
             size: inputs.bytes(),

@@ -46,7 +46,7 @@ mod transport;
 
 pub use address::Address;
 pub use agent::Patience;
-pub use ask::{Answer, ask};
+pub use ask::{Answer, ask, publish_release};
 pub use directory::DirectorySite;
 pub use error::{RemoteError, Result, TransferProblem};
 pub use far::Far;

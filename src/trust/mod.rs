@@ -4,7 +4,8 @@
 //! Out: [`Verified`] documents; [`SecretKey`]s and external [`Signer`]s that make signatures.
 //!
 //! On disk: `key` (one line a key), `envelope` (DSSE v1, payload and signatures in one file), `site` (the
-//! index of a site: what its refs lead to, which files hold the objects, until when this is true).
+//! index of a site: what its refs lead to, which files hold the objects, until when this is true), `release` (what
+//! the image of a commit must come out as).
 //!
 //! Always true
 //! - Signatures are checked over the payload's bytes as they came, before anything in them is read; a document
@@ -27,6 +28,7 @@ mod envelope;
 mod error;
 mod json;
 mod key;
+mod release;
 mod sign;
 mod site;
 mod ssh;
@@ -35,6 +37,7 @@ mod trusted;
 pub use envelope::{ENVELOPE_BYTES_MAX, Envelope, SIGNATURES_MAX, Verified, pre_authentication_encoding};
 pub use error::{Result, TrustError};
 pub use key::{KeyId, KeyKind, PublicKey, SecretKey};
+pub use release::{RELEASE_BYTES_MAX, RELEASE_TYPE, Release};
 pub use sign::{CommandSigner, Signer};
 pub use site::{
     BundleEntry, Expectation, REFS_MAX, SITE_INDEX_BYTES_MAX, SITE_INDEX_TYPE, Seen, SiteIndex, SiteName,

@@ -1,6 +1,7 @@
 //! Integration tests: one binary, one module a room.
 
 mod adversary;
+mod agent;
 mod archive;
 mod base;
 mod boot;

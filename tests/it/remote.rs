@@ -3,7 +3,7 @@
 mod between;
 mod hostile;
 mod killed;
-mod server;
+pub mod server;
 mod site;
 mod web;
 

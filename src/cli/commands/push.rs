@@ -6,10 +6,11 @@ use super::super::failure::{Failure, Kind};
 use super::key::SigningArgs;
 use super::remote::{LineArgs, ref_name, report};
 use super::{Context, Done};
-use crate::base::Stopwatch;
-use crate::remote::{self, Publishing, Pushed, Remote, Rules};
-use crate::store::{RefName, Store, StoreError};
-use crate::trust::Signer;
+use crate::base::{Digest, Stopwatch};
+use crate::image::Image;
+use crate::remote::{self, Address, Line, Publishing, Pushed, Remote, Rules};
+use crate::store::{Objects, RefName, Store, StoreError};
+use crate::trust::{Release, Signer};
 
 /// `mkimage push`: moves refs of another store or site, after all that they lead to.
 #[derive(Args, Debug)]
@@ -55,9 +56,44 @@ pub fn run(context: &Context, arguments: &Push) -> Done {
     let publishing = Publishing { signers: &signers, site, lifetime_seconds };
     let publishing = (!signers.is_empty()).then_some(publishing);
     let line = arguments.line.line(context)?;
+    if !signers.is_empty() {
+        publish_releases(context, &store, &remote, &pushed, &signers, &line)?;
+    }
     let outcome = remote::push(&store, &mut remote, &pushed, &rules, publishing.as_ref(), &line)?;
     report(context, &outcome, watch)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Publishes, before any ref leads to them, what the images of the commits come out as. A commit that nobody boots
+/// has none.
+fn publish_releases(
+    context: &Context,
+    store: &Store,
+    remote: &Remote,
+    pushed: &[Pushed],
+    signers: &[&dyn Signer],
+    line: &Line,
+) -> Result<(), Failure> {
+    if matches!(remote.settings.address, Address::Store(_)) {
+        return Ok(());
+    }
+    for pushed in pushed {
+        let commit = store.read_commit(&pushed.commit).map_err(Failure::from)?;
+        if commit.boot.is_none() {
+            continue;
+        }
+        let image = Image::of(store, pushed.commit, &context.job)?;
+        let content = image.slot_content(&image.place_root(&context.job)?, &context.job)?;
+        let release = Release {
+            commit: pushed.commit,
+            root_hash: content.verity.root_hash,
+            uki: Digest::of(&content.uki),
+            uki_bytes: content.uki.len() as u64,
+        };
+        let signed = release.sign(signers)?;
+        remote::publish_release(remote, &pushed.commit, signed, line)?;
+    }
+    Ok(())
 }
 
 /// Reads `REF`, `REF:NAME` or `REV:NAME`.

@@ -28,6 +28,7 @@ mod rpm;
 mod solving;
 mod store;
 mod trust;
+mod verify;
 mod volume;
 
 use std::sync::LazyLock;
@@ -250,6 +251,8 @@ pub const TARGETS: &[Target] = &[
         words: report::TIMELINE_WORDS,
         rounds: 2000,
     },
+    Target { name: "image", run: verify::run, seeds: verify::seeds, words: &[], rounds: 20 },
+    Target { name: "origin", run: verify::origin, seeds: verify::origin_seeds, words: &[], rounds: 2000 },
 ];
 
 /// One job for all runs: starting threads would be most of a run.

@@ -86,6 +86,9 @@ fn an_image_is_reproduced_by_somebody_else_and_a_changed_byte_is_named() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(6), "{said}{}", String::from_utf8_lossy(&output.stderr));
         assert!(said.contains(expected) && said.contains("NOT reproduced"), "{expected}: {said}");
+        let line = said.lines().find(|line| line.contains(expected)).expect("the line");
+        let is_file = expected.contains("/etc/motd");
+        assert!(!is_file || line.ends_with(" → file \"/etc/motd\" (disk.hcl:16)"), "{line}");
     }
 }
 
@@ -137,8 +140,12 @@ fn statements_are_signed_counted_and_enough_to_build_from() {
     }
     let policy = |needed: &str, keys: &[&str], statements: &[&str]| {
         let mut command = site.mkimage(&["verify", "disk.img", "--policy", needed]);
-        keys.iter().for_each(|key| drop(command.arg("--key").arg(key)));
-        statements.iter().for_each(|statement| drop(command.arg("--statement").arg(statement)));
+        for key in keys {
+            command.args(["--key", key]);
+        }
+        for statement in statements {
+            command.args(["--statement", statement]);
+        }
         command
     };
     let keys = ["a.pub", "b.pub", "c.pub"];
