@@ -33,7 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "base", "recipe", "tree", "archive", "store", "disk", "boot", "image", "view", "packages", "elf",
-            "finalize", "sandbox", "compose",
+            "finalize", "sandbox", "compose", "agent",
         ],
     ),
     (

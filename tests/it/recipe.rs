@@ -513,9 +513,15 @@ fn the_examples_of_keys_have_the_kinds_of_their_keys() {
     let page = reference();
     let mut block = String::new();
     let mut seen = 0;
+    let mut is_in_test = false;
     for line in page.lines() {
+        is_in_test = match line.strip_prefix("## `") {
+            Some(title) => title.starts_with("test"),
+            None => is_in_test,
+        };
         if let Some(title) = line.strip_prefix("## `").or(line.strip_prefix("### `")) {
-            block = title.trim_end_matches('`').replace("/PATH", "/p").replace("LABEL", "l");
+            let label = if title.starts_with("http") { ":80/" } else { "l" };
+            block = title.trim_end_matches('`').replace("/PATH", "/p").replace("LABEL", label);
         }
         let Some(example) = line.strip_prefix("| `").and_then(|row| row.rsplit_once("| `")).map(|(_, e)| e)
         else {
@@ -529,6 +535,8 @@ fn the_examples_of_keys_have_the_kinds_of_their_keys() {
         let inner = format!("{block} {{\n{example}\n}}\n");
         let text = if IN_APP.contains(&block.as_str()) {
             format!("app \"a\" {{\nsource = \"s\"\n{inner}}}\n")
+        } else if is_in_test && !block.starts_with("test") {
+            format!("test \"t\" {{\n{inner}}}\n")
         } else {
             inner
         };

@@ -79,6 +79,11 @@ impl Mounted {
         while job.check().is_ok() && !self.session.guard.is_finished() {
             std::thread::sleep(LOOK_EVERY);
         }
+        if self.session.guard.is_finished() {
+            // Somebody unmounted it: what is at the directory now is not ours to unmount.
+            let Mounted { session, directory } = self;
+            return session.join().map_err(|source| ViewError::Mount { directory, source });
+        }
         self.unmount()
     }
 

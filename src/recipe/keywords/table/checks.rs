@@ -149,9 +149,11 @@ pub(super) const TEST_FILE: Block = Block {
             ),
         ],
         "What stands at a path. Without keys: something.",
-        r#"file "/etc/ssh/sshd_config" {
-  mode     = "0644"
-  contains = "PermitRootLogin no"
+        r#"test "ssh" {
+  file "/etc/ssh/sshd_config" {
+    mode     = "0644"
+    contains = "PermitRootLogin no"
+  }
 }"#,
     )
 };
@@ -179,8 +181,10 @@ pub(super) const TEST_HTTP: Block = Block {
             ),
         ],
         "A page that the booted machine serves.",
-        r#"http ":8080/health" {
-  status = 200
+        r#"test "page" {
+  http ":8080/health" {
+    status = 200
+  }
 }"#,
     )
 };
