@@ -60,7 +60,6 @@ fn plan(parts: Vec<Part>) -> Plan {
         },
         update: None,
         variables: BTreeMap::new(),
-        update: None,
         budget: None,
         tests: Vec::new(),
         sources: Vec::new(),
