@@ -29,8 +29,7 @@ const FLAGS: [&str; 15] = [
 ];
 
 fn main() {
-    println!("cargo::rerun-if-changed=src/loader");
-    println!("cargo::rerun-if-changed=src/boot/slots/record.rs");
+    watch(&["src/loader", "src/boot/slots/record.rs"]);
     if env::var_os("CARGO_FEATURE_TOOL").is_none() {
         return;
     }
@@ -38,6 +37,14 @@ fn main() {
     match variable("TARGET").as_str() {
         TARGET => compile(&program),
         _ => fs::write(&program, []).expect("the output folder is there"),
+    }
+}
+
+/// Has Cargo run this again when one of these changed.
+#[allow(clippy::disallowed_macros, reason = "a build script talks to Cargo")]
+fn watch(paths: &[&str]) {
+    for path in paths {
+        println!("cargo::rerun-if-changed={path}");
     }
 }
 

@@ -321,6 +321,7 @@ mod tests {
             initrd: &[7; 5001],
             kernel,
             commit: &commit.encode(),
+            origin: b"",
         })
         .expect("built")
     }

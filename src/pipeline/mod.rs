@@ -63,7 +63,7 @@ pub use forecast::{Forecast, ForecastDisk, ForecastStep, StepState, forecast};
 pub use image::{Written, write, write_if};
 pub use load::{HostLoader, load, plan_of_commit};
 pub use packages::Locked;
-pub use rebuild::{Provenance, Rebuilt, Sources, commit_differences, rebuild};
+pub use rebuild::{Provenance, Rebuilt, Sources, asked_for, commit_differences, rebuild};
 pub use since::{ChangedText, Since, since_last_build};
 
 use crate::base::Job;

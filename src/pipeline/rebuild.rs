@@ -13,7 +13,8 @@ use std::path::{Component, Path, PathBuf};
 use super::compose::{Options, recompose};
 use super::error::{PipelineError, Result};
 use crate::archive::{self, Digesting, InputKind, Limits};
-use crate::base::{CommitId, Digest, FileError, Job, fs};
+use crate::base::{CommitId, Digest, FileError, ImagePath, Job, fs};
+use crate::recipe::plan::Part;
 use crate::recipe::{self, MemoryLoader, Plan, Settings};
 use crate::store::{Commit, Input, InputDigest, Objects, Store};
 use crate::tree::{Content, ContentSource};
@@ -266,6 +267,29 @@ fn lay_bytes(bytes: &[u8], place: &Path) -> Result<()> {
 fn make_room(place: &Path) -> Result<()> {
     let folder = place.parent().ok_or_else(|| not("an input has no name"))?;
     Ok(fs::create_directories(folder)?)
+}
+
+/// Returns which block of the recipe brought a path of the root, with its line: the block that names the path, or
+/// the folder nearest above it; else the packages.
+pub fn asked_for(plan: &Plan, path: &str) -> Option<String> {
+    let path = ImagePath::new(path.as_bytes()).ok()?;
+    let target = |part: &Part| match part {
+        Part::App(part) => Some(part.source.target.clone()),
+        Part::Tree(part) => Some(part.source.target.clone()),
+        Part::File(part) => Some(part.inode.path.clone()),
+        Part::Directory(part) => Some(part.inode.path.clone()),
+        Part::Symlink(part) => Some(part.inode.path.clone()),
+        Part::HardLink(part) => Some(part.path.clone()),
+        Part::Device(part) => Some(part.inode.path.clone()),
+        Part::Packages(_) | Part::Run(_) => None,
+    };
+    let named = plan.parts.iter().filter_map(|part| Some((target(part)?, part)));
+    let named = named.filter(|(target, _)| path == *target || path.is_within(target));
+    let nearest = named.max_by_key(|(target, _)| target.as_bytes().len()).map(|(_, part)| part);
+    let packages = || plan.parts.iter().find(|part| matches!(part, Part::Packages(_)));
+    let origin = nearest.or_else(packages)?.origin();
+    let file = Path::new(&origin.file).file_name()?.to_string_lossy();
+    Some(format!("{} ({file}:{})", origin.block, origin.line))
 }
 
 /// Returns in which fields two commits differ, as sentences: which input, which setting.

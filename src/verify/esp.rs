@@ -35,6 +35,7 @@ pub fn loader_of(carried: &Carried, loader: Option<Vec<u8>>) -> Vec<u8> {
 }
 
 /// Writes the whole volume again and compares every byte.
+#[allow(clippy::too_many_arguments, reason = "each is a part of the one question")]
 pub fn check_fresh(
     esp: &Root<'_>,
     image: &Image<'_>,

@@ -58,7 +58,6 @@ fn plan(parts: Vec<Part>) -> Plan {
             data_path: path("/data"),
             origin: None,
         },
-        update: None,
         variables: BTreeMap::new(),
         budget: None,
         tests: Vec::new(),

@@ -15,6 +15,7 @@ use proptest::prelude::*;
 mod boots;
 #[path = "../../src/loader/hash.rs"]
 mod hash;
+mod volume;
 
 // The hash
 

@@ -59,7 +59,7 @@ fn twice(
     let commit = pipeline::recompose(plan, options, store, &context.job).map_err(failure)?;
     let second = Second::build(context, arguments, plan, options, store)?;
     second.check(commit, store, &context.job).map_err(failure)?;
-    let approve = |image: &Path| second.compare(commit, store, image);
+    let approve = |image: &Path| second.compare(commit, store, image, &context.job);
     pipeline::build_if(plan, options, store, &arguments.output, &approve, &context.job).map_err(failure)
 }
 

@@ -18,12 +18,13 @@ use super::super::args::Build;
 use super::super::failure::{Failure, Kind};
 use super::Context;
 use crate::base::job::Unit;
-use crate::base::{CommitId, FileError, Job, fs, publish};
+use crate::base::{CommitId, FileError, Job, fs, publish, whole};
 use crate::disk::BlockDevice;
-use crate::image::{self, OpenImage};
+use crate::image;
 use crate::pipeline::{self, Options, PipelineError};
 use crate::recipe::Plan;
 use crate::store::{Objects, Store};
+use crate::verify;
 
 /// Flags of the build that is done twice.
 #[derive(Args, Debug)]
@@ -110,18 +111,24 @@ impl Second {
         }
         let image = self.folder.0.join("first.img");
         pipeline::write(store, commit, &image, job)?;
-        self.compare(commit, store, &image)
+        self.compare(commit, store, &image, job)
     }
 
     /// Holds the first build's image against that of the second one.
-    pub fn compare(&self, commit: CommitId, store: &Store, image: &Path) -> Result<(), PipelineError> {
+    pub fn compare(
+        &self,
+        commit: CommitId,
+        store: &Store,
+        image: &Path,
+        job: &Job,
+    ) -> Result<(), PipelineError> {
         let mut differences = Vec::new();
         if commit != self.commit {
             let there = Store::open(self.folder.0.join("store"))?;
             differences.extend(fields(&store.read_commit(&commit)?, &there.read_commit(&self.commit)?));
         }
         let [ours, theirs] = [image, &self.image()].map(image::open);
-        differences.extend(places(&ours?, &theirs?)?);
+        differences.extend(places(&ours?, &theirs?, job)?);
         match differences.is_empty() && commit == self.commit {
             true => Ok(()),
             false => Err(PipelineError::NotReproduced { differences }),
@@ -279,50 +286,23 @@ fn fields(ours: &crate::store::Commit, theirs: &crate::store::Commit) -> Vec<Str
     same.iter().filter(|(_, same)| !same).map(|(name, _)| format!("commit: {name}")).collect()
 }
 
-/// Bytes that are compared at a time.
-const PIECE_BYTES: u64 = 1 << 20;
+/// Differences of an image that are told; what follows from another one is not.
+const PLACES_MAX: usize = 20;
 
-/// Names where two images differ: each partition by its first byte.
-fn places(ours: &dyn BlockDevice, theirs: &dyn BlockDevice) -> Result<Vec<String>, PipelineError> {
-    let mut places = Vec::new();
-    if ours.size() != theirs.size() {
-        places.push(format!("the disk has {} bytes, and {} the second time", ours.size(), theirs.size()));
-    }
-    let table = OpenImage::open(ours)?;
-    let partitions = table.table().partitions.iter();
-    let mut areas: Vec<(String, u64, u64)> = partitions
-        .map(|partition| (format!("partition {}", partition.name), partition.offset(), partition.size().0))
-        .collect();
-    areas.sort_by_key(|area| area.1);
-    let first = areas.first().map_or(0, |area| area.1);
-    areas.insert(0, ("partition table".to_owned(), 0, first));
-    for (name, start, size) in areas {
-        if let Some(offset) = first_difference(ours, theirs, start, size)? {
-            places.push(format!("{name}: first at byte {offset} of the disk, {} of it", offset - start));
+/// Names where two images differ.
+fn places(ours: &dyn BlockDevice, theirs: &dyn BlockDevice, job: &Job) -> Result<Vec<String>, PipelineError> {
+    let all = match verify::compare(ours, theirs, job) {
+        Ok(all) => all,
+        Err(error) => {
+            job.check()?;
+            return Ok(vec![format!("they can't be compared: {}", whole(&error))]);
         }
+    };
+    let causes = all.iter().filter(|divergence| !divergence.derived);
+    let mut places: Vec<String> = causes.take(PLACES_MAX).map(ToString::to_string).collect();
+    match all.len() - places.len() {
+        0 => {}
+        more => places.push(format!("and {more} more, most of which follow from these")),
     }
     Ok(places)
-}
-
-fn first_difference(
-    ours: &dyn BlockDevice,
-    theirs: &dyn BlockDevice,
-    start: u64,
-    size: u64,
-) -> Result<Option<u64>, PipelineError> {
-    let end = (start + size).min(ours.size()).min(theirs.size());
-    let mut offset = start;
-    while offset < end {
-        let length = PIECE_BYTES.min(end - offset) as usize;
-        let mut pieces = [vec![0; length], vec![0; length]];
-        for (device, piece) in [ours, theirs].into_iter().zip(&mut pieces) {
-            let failed = |source| image::ImageError::Device { doing: "read the disk", source };
-            device.read_at(offset, piece).map_err(failed)?;
-        }
-        if let Some(at) = pieces[0].iter().zip(&pieces[1]).position(|(ours, theirs)| ours != theirs) {
-            return Ok(Some(offset + at as u64));
-        }
-        offset += length as u64;
-    }
-    Ok(None)
 }

@@ -87,7 +87,7 @@ pub fn run(context: &Context, arguments: &Rebuild) -> Done {
         "divergences": differences.bytes,
         "elsewhere": differences.uncovered,
     });
-    context.printer.data(&value, || as_text(&subject, &differences, reproduced))?;
+    context.printer.data(&value, || as_text(&subject, &differences, &made, reproduced))?;
     Ok(match (reproduced, subject.report.as_ref().is_some_and(|report| !report.sound)) {
         (true, _) => ExitCode::SUCCESS,
         (false, true) => ExitCode::from(Kind::Damaged.exit_code()),
@@ -209,7 +209,7 @@ fn state(
     Ok(publication.publish()?)
 }
 
-fn as_text(subject: &Subjects, differences: &Differences, reproduced: bool) -> String {
+fn as_text(subject: &Subjects, differences: &Differences, made: &Rebuilt, reproduced: bool) -> String {
     let mut text = String::new();
     for finding in subject.report.iter().flat_map(|report| &report.findings) {
         let _ = writeln!(text, "wrong by itself: {finding}");
@@ -219,7 +219,10 @@ fn as_text(subject: &Subjects, differences: &Differences, reproduced: bool) -> S
     }
     for difference in &differences.bytes {
         let follows = if difference.derived { " (follows from another)" } else { "" };
-        let _ = writeln!(text, "differs: {difference}{follows}");
+        let path = difference.path.as_ref().filter(|_| difference.partition.as_deref() != Some("esp"));
+        let line = path.and_then(|path| pipeline::asked_for(&made.plan, path));
+        let line = line.map(|line| format!(" → {line}")).unwrap_or_default();
+        let _ = writeln!(text, "differs: {difference}{line}{follows}");
     }
     if !differences.uncovered.is_empty() {
         let count = differences.uncovered.len();

@@ -41,7 +41,7 @@ fn subject(bytes: &[u8]) -> Subject {
 fn reproduced(bytes: &[u8], signer: &SecretKey) -> (String, Vec<u8>) {
     let (commit, recipe) = (commit(), ["image".to_owned()]);
     let facts = Facts { subject: subject(bytes), commit: &commit, recipe: &recipe, lock: None };
-    ("s.json".to_owned(), sign(&facts.reproduced(), signer).expect("signed"))
+    ("s.json".to_owned(), sign(&facts.reproduced(), &[signer]).expect("signed"))
 }
 
 fn policy(needed: usize, keys: &[&SecretKey]) -> Policy {
@@ -78,7 +78,7 @@ fn one_key_counts_once_however_often_and_under_whatever_name_it_signs() {
 fn statements_of_another_image_commit_or_kind_do_not_count() {
     let a = key(1);
     let refused = |statement: &[u8]| {
-        let signed = ("s.json".to_owned(), sign(statement, &a).expect("signed"));
+        let signed = ("s.json".to_owned(), sign(statement, &[&a]).expect("signed"));
         check(&policy(1, &[&a]), &[signed]).expect_err("refused").to_string()
     };
     assert!(matches!(
@@ -112,7 +112,7 @@ fn a_changed_statement_and_a_forged_signature_fail_the_whole() {
 fn provenance_gives_back_what_a_rebuild_takes() {
     let (own, recipe) = (commit(), ["image".to_owned()]);
     let facts = Facts { subject: subject(b"image"), commit: &own, recipe: &recipe, lock: Some("lock") };
-    let signed = sign(&facts.provenance("urn:builder"), &key(1)).expect("signed");
+    let signed = sign(&facts.provenance("urn:builder"), &[&key(1)]).expect("signed");
     for bytes in [signed.clone(), facts.provenance("urn:builder")] {
         let (commit, texts, lock) = unverified_build("p", &bytes).expect("reads");
         assert_eq!(Commit::decode(&commit).expect("a commit"), own);

@@ -10,7 +10,7 @@ use mkimage::boot::slots::record::{RECORD_SECTORS, Record, SEAL_SECTORS, State};
 use mkimage::boot::slots::{Measured, Slot, SlotState, SlotTable, write_uki};
 use mkimage::disk::{BlockDevice, FileDevice};
 
-use crate::tool::{hello_image, inspect, kept, succeed, tool};
+use crate::tool::{hello_image, inspect, inspect_with, kept, succeed, tool};
 use crate::trial::{install_second_slot, open, sector, table, uki, window, write};
 
 const FIRST: &str = "root vda2 verified and mounted";
@@ -113,7 +113,7 @@ fn a_flipped_byte_in_a_blessed_uki_costs_no_boot() {
     let said = boot(&image, "", FIRST);
     assert!(said.contains("mkimage: slot-b can't be started: its UKI is not what its record says"), "{said}");
     assert!(said.contains("mkimage: the loader: slot-b can't be started"), "PID 1 tells it too: {said}");
-    let facts = crate::tool::inspect_with(&[], &image);
+    let facts = inspect_with(&[], &image);
     let problem = facts["slots"][1]["problem"].as_str().expect("a problem");
     assert!(problem.contains("the loader does not start it"), "{problem}");
 }
@@ -209,7 +209,7 @@ fn a_trial_that_never_comes_up_is_counted_down_and_gives_way() {
     });
     let said = boot(&image, "", "mkimage: ready");
     assert!(said.contains("cannot boot: no partition holds the tree") && said.contains(FIRST), "{said}");
-    let facts = crate::tool::inspect_with(&[], &image);
+    let facts = inspect_with(&[], &image);
     assert_eq!((&facts["slots"][1]["state"], &facts["slots"][1]["tries_left"]), (&"trial".into(), &0.into()));
     assert_eq!(facts["next"]["slot"], "slot-a", "{facts}");
 }

@@ -13,11 +13,11 @@ const NAMES: [&str; 4] = ["gate", "lamp", "pump", "siren"];
 struct Project(tempfile::TempDir);
 
 impl Project {
-    /// With a kernel and a loader that are none, so that nothing is fetched and an image is small.
+    /// With a kernel, a loader and a PID 1 that are none, so that nothing is fetched and an image is small.
     fn with_stand_ins() -> Project {
         let project = Project::copy();
         let site = Site::bootable();
-        for name in ["kernel", "loader", "stub"] {
+        for name in ["kernel", "loader", "stub", "init"] {
             std::fs::copy(site.path(name), project.path(name)).expect("a copy");
         }
         let text = std::fs::read_to_string(project.path("common.hcl")).expect("the recipe");
@@ -60,8 +60,10 @@ impl Project {
     fn make(&self, arguments: &[&str]) -> Command {
         let mut command = tool("make", arguments);
         settle(&mut command, self.0.path());
-        let store = if self.path("kernel").exists() { self.path("store") } else { kept("store") };
-        command.env("MKIMAGE_STORE", store).env("MKIMAGE_INIT", init());
+        let stands_in = self.path("kernel").exists();
+        let (store, init) =
+            if stands_in { (self.path("store"), self.path("init")) } else { (kept("store"), init()) };
+        command.env("MKIMAGE_STORE", store).env("MKIMAGE_INIT", init);
         command
     }
 

@@ -86,6 +86,9 @@ fn an_image_is_reproduced_by_somebody_else_and_a_changed_byte_is_named() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(6), "{said}{}", String::from_utf8_lossy(&output.stderr));
         assert!(said.contains(expected) && said.contains("NOT reproduced"), "{expected}: {said}");
+        let line = said.lines().find(|line| line.contains(expected)).expect("the line");
+        let is_file = expected.contains("/etc/motd");
+        assert!(!is_file || line.ends_with(" → file \"/etc/motd\" (disk.hcl:16)"), "{line}");
     }
 }
 
