@@ -59,6 +59,7 @@ fn plan(parts: Vec<Part>) -> Plan {
             origin: None,
         },
         variables: BTreeMap::new(),
+        update: None,
         budget: None,
         tests: Vec::new(),
         sources: Vec::new(),
