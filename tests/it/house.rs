@@ -32,7 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "pipeline",
         &[
             "base", "recipe", "tree", "archive", "store", "disk", "boot", "image", "packages", "elf",
-            "finalize", "sandbox", "compose",
+            "finalize", "sandbox", "compose", "agent",
         ],
     ),
     (
