@@ -28,11 +28,11 @@ OSTREE_PACKAGES := libostree-dev pkg-config
 TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
 	attr acl libcap2-bin cpio binutils xz-utils zstd bzip2 python3 python3-venv mmdebstrap strace kmod openssh-client openssl \
 	procps rpm createrepo-c libsolv-tools gnupg nginx-light $(OSTREE_PACKAGES) ostree mount xfsprogs btrfs-progs \
-	qemu-system-common make ninja-build chromium
+	qemu-system-common make ninja-build chromium genisoimage rsyslog
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
-BENCH_PACKAGES := $(TEST_PACKAGES) casync borgbackup ostree restic nginx-light
+BENCH_PACKAGES := $(TEST_PACKAGES) diffoscope-minimal casync borgbackup ostree restic nginx-light rauc squashfs-tools
 
-.PHONY: all demo test nightly power-loss ostree recipes lint bench fuzz install-demo install-test install-nightly \
+.PHONY: all demo test nightly mutated power-loss ostree recipes lint bench fuzz install-demo install-test install-nightly \
 	install-ostree install-bench hello clean help
 
 help: ## Say what there is to make
@@ -60,6 +60,9 @@ nightly: install-nightly $(SMALL)/mkimage-init $(SMALL)/mkimage-agent ## Run the
 ostree: install-ostree all $(HELPER) ## Build mkimage-ostree, for OSTree repositories, beside mkimage
 	cp $(HELPER) $(RELEASE)/mkimage-ostree
 
+mutated: install-test ## Verify a hundred thousand mutated images (MUTATED_IMAGES): none may pass, hang or panic
+	$(CARGO) test --locked --test it -- --ignored --nocapture verify::mutated::nightly::
+
 power-loss: install-test ## Cut the power of real ext4, xfs and btrfs disks, 240 times each (as root: loop devices, FUSE)
 	$(CARGO) test --locked --test it -- --ignored --nocapture store::replay::nightly::
 
@@ -72,6 +75,9 @@ lint: install-ostree ## Check format, lints and documentation
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --bin mkimage-init -- -D warnings
+	rustfmt --check --edition 2024 src/loader/main.rs
+	MKIMAGE_VERSION=lint CLIPPY_CONF_DIR=. clippy-driver --edition 2024 --crate-name mkimage_loader --crate-type bin \
+		--emit metadata -o target/loader.rmeta -C panic=abort -C relocation-model=pic -D warnings src/loader/main.rs
 	$(CARGO) clippy --locked --no-default-features --features agent --bin mkimage-agent -- -D warnings
 	RUSTFLAGS="$(DYNAMIC_FLAGS)" $(CARGO) clippy $(BUILD_HELPER) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib --quiet

@@ -34,6 +34,7 @@
 //! | [`pipeline`] | the story, top to bottom; read it first |
 //! | [`report`] | bills of materials, a page of pictures, timelines |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
+//! | [`view`] | one way to look into commits, images and partitions |
 //! | [`slots`] | a disk with two slots: status, update, rollback, switch, confirm |
 //! | [`agent`] | a machine updates itself: asks a site, fetches what it lacks, fills the other slot |
 //! | [`verify`] | an image against itself, against another, against what others state of it |
@@ -95,3 +96,5 @@ pub mod store;
 pub mod trust;
 #[cfg(feature = "tool")]
 pub mod verify;
+#[cfg(feature = "tool")]
+pub mod view;

@@ -112,6 +112,10 @@ symlink "/etc/systemd/system/multi-user.target.wants/image-health.service" {
   target = "/etc/systemd/system/image-health.service"
 }
 
+# Settings: what the hypervisor hands over as credentials mkimage.env.NAME (and `mkimage run --env`) stands in
+# /run/mkimage/environment, for units that say `EnvironmentFile=-/run/mkimage/environment`; other credentials
+# reach a unit by `LoadCredential=NAME`.
+
 # Logs: kept over reboots, at most a tenth of the data partition.
 
 file "/etc/systemd/journald.conf.d/image.conf" {

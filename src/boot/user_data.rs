@@ -171,6 +171,12 @@ fn file(value: &Value) -> Option<Vec<u8>> {
     }
 }
 
+/// Returns the first of some members of a JSON object that is a text.
+pub fn text_member(json: &[u8], keys: &[&str]) -> Option<String> {
+    let object: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    keys.iter().find_map(|key| Some(object.get(*key)?.as_str()?.to_owned()))
+}
+
 /// A name for a message: keys are no secrets, but they may be long.
 fn short(name: &str) -> String {
     name.chars().take(128).collect()
@@ -251,6 +257,14 @@ mod tests {
             let found = parse(bytes).expect_err("is wrong");
             assert_eq!(found, error);
             assert!(!found.to_string().contains("cret"), "{found}");
+        }
+    }
+
+    #[test]
+    fn members_are_found_in_objects_only() {
+        assert_eq!(text_member(b"{\"a\": 1, \"b\": \"x\"}", &["a", "b"]).as_deref(), Some("x"));
+        for json in ["", "[\"b\"]", "\"b\"", "{\"c\": \"x\"}", "{"] {
+            assert_eq!(text_member(json.as_bytes(), &["b"]), None, "{json}");
         }
     }
 

@@ -74,12 +74,18 @@ pub enum Command {
     Compose(Compose),
     /// Check a recipe, and report all that is wrong with it
     Check(Check),
+    /// Show what a build would do: steps, what is cached, sizes, partitions; nothing is written
+    Plan(super::commands::plan::PlanArgs),
+    /// Say which input changed since the last build, or between the last two
+    WhyRebuilt(super::commands::why_rebuilt::WhyRebuilt),
+    /// Check a recipe's tests: on its tree, then on the booted image
+    Test(super::commands::test::Test),
     /// Format recipes
     Fmt(Format),
     /// Pin the packages of a recipe: version, size and SHA-256
     Lock(Lock),
-    /// Say why a package is in the lock of a recipe
-    Why(Why),
+    /// Say where a path or package comes from: which line of the recipe, which package, pulled in by whom
+    Why(super::commands::why::Why),
     /// Gather the locked packages of a recipe in a folder, for builders without a network
     Vendor(Vendor),
     /// Print the reference of the recipe language, in Markdown
@@ -104,7 +110,7 @@ pub enum Command {
     Log(Log),
     /// Show a commit
     Show(Show),
-    /// Show what differs between two commits: files, packages, settings
+    /// Show what differs between two commits or images: files, packages, settings
     Diff(Diff),
     /// Give a commit a name that never moves
     Tag(Tag),
@@ -123,12 +129,20 @@ pub enum Command {
     /// Make a store, or say how it is shared
     #[command(subcommand)]
     Store(super::commands::store::StoreCommand),
-    /// List a directory of a commit
-    Ls(List),
-    /// Print a file of a commit
-    Cat(Cat),
-    /// Write the tree of a commit into a new directory of this machine
-    Checkout(Checkout),
+    /// List a directory of a commit or image
+    Ls(super::commands::look::List),
+    /// Print a file of a commit or image
+    Cat(super::commands::look::Cat),
+    /// Copy a file or directory out of a commit or image
+    Cp(super::commands::cp::Copy),
+    /// Draw the tree of a commit or image
+    Tree(super::commands::tree::Tree),
+    /// Say what takes the space of a commit or image, the largest first
+    Du(super::commands::du::Usage),
+    /// Mount a commit or image, read-only
+    Mount(super::commands::mount::Mount),
+    /// Write the tree of a commit or image into a new directory of this machine
+    Checkout(super::commands::look::Checkout),
     /// Print a completion script for a shell
     Completion(Completion),
     #[command(hide = true)]
@@ -259,16 +273,6 @@ pub struct Lock {
 }
 
 #[derive(Args, Debug)]
-pub struct Why {
-    /// Recipe, beside which the lock lies
-    #[arg(value_name = "RECIPE")]
-    pub recipe: PathBuf,
-    /// Name of the package
-    #[arg(value_name = "PACKAGE")]
-    pub package: String,
-}
-
-#[derive(Args, Debug)]
 pub struct Vendor {
     #[command(flatten)]
     pub recipe: RecipeArgs,
@@ -290,37 +294,4 @@ pub struct Inspect {
     /// Print every field of the partition table, the ESP and the slot sector, with its offset
     #[arg(long)]
     pub dump: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct List {
-    /// Ref, REF~N, id of a commit or tree; with :PATH what stands there
-    #[arg(value_name = "COMMIT")]
-    pub commit: String,
-    /// Path inside the tree [default: /]
-    #[arg(value_name = "PATH")]
-    pub path: Option<String>,
-    /// List what lies below, too
-    #[arg(long, short)]
-    pub recursive: bool,
-}
-
-#[derive(Args, Debug)]
-pub struct Cat {
-    /// Ref, REF~N or id, with :PATH or PATH behind it; or the id of a file
-    #[arg(value_name = "COMMIT")]
-    pub commit: String,
-    /// Path inside the tree
-    #[arg(value_name = "PATH")]
-    pub path: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub struct Checkout {
-    /// Ref, REF~N or id; with :PATH only what lies there
-    #[arg(value_name = "COMMIT")]
-    pub commit: String,
-    /// Directory to make
-    #[arg(value_name = "DIR")]
-    pub directory: PathBuf,
 }

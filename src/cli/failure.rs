@@ -306,6 +306,7 @@ impl From<PipelineError> for Failure {
     fn from(error: PipelineError) -> Self {
         match error {
             PipelineError::Store(error) => error.into(),
+            PipelineError::View(error) => error.into(),
             PipelineError::File(error) => error.into(),
             error => {
                 let kind = pipeline_kind(&error);
@@ -326,6 +327,7 @@ impl From<PipelineError> for Failure {
 fn pipeline_kind(error: &PipelineError) -> Kind {
     match error {
         PipelineError::Recipe(_)
+        | PipelineError::Budget(_)
         | PipelineError::Tree(_)
         | PipelineError::Lay(_)
         | PipelineError::Finalize(_)
@@ -355,9 +357,10 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Output { .. } | PipelineError::Epoch { .. } | PipelineError::Annotated { .. } => {
             Kind::Usage
         }
-        PipelineError::NoInit { .. } | PipelineError::NoAgent { .. } | PipelineError::NoLock { .. } => {
-            Kind::NotFound
-        }
+        PipelineError::NoInit { .. }
+        | PipelineError::NoAgent { .. }
+        | PipelineError::NoLock { .. }
+        | PipelineError::NoLockOfCommit { .. } => Kind::NotFound,
         PipelineError::NotRebuildable { .. } => Kind::Input,
         PipelineError::MissingInputs { .. } => Kind::NotFound,
         PipelineError::Depfile { .. } => Kind::Input,
@@ -365,7 +368,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         PipelineError::Packages(error) => packages_kind(error),
         PipelineError::Content(error) => content_kind(error),
         PipelineError::Cancelled(_) => Kind::Interrupted,
-        PipelineError::Store(_) | PipelineError::File(_) => Kind::Failed,
+        PipelineError::Store(_) | PipelineError::View(_) | PipelineError::File(_) => Kind::Failed,
     }
 }
 

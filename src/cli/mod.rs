@@ -1,7 +1,7 @@
 //! The only room that talks to people: arguments in, results and messages out, an exit code at the end.
 //!
 //! In: the command line and a few environment variables (the store, the mirror, the worker count,
-//! `SOURCE_DATE_EPOCH`). Out: data on standard output, talk on standard error, an exit code by kind.
+//! `SOURCE_DATE_EPOCH`, make's `MAKEFLAGS`). Out: data on standard output, talk on standard error, an exit code by kind.
 //!
 //! Always true
 //! - Data goes to standard output and nothing else does; `--json` gives every query a machine's form.
@@ -23,6 +23,7 @@ mod progress;
 mod remote_failure;
 mod slots_failure;
 mod text;
+mod view_failure;
 
 use std::process::ExitCode;
 use std::sync::Arc;

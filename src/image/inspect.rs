@@ -128,7 +128,7 @@ fn inspect_disk(device: &FileDevice, check: bool, job: &Job) -> Result<Inspectio
         size_bytes: device.size(),
         disk: image.table().disk.to_string(),
         layout: image.map().layout,
-        partitions: image.table().partitions.iter().map(partition_facts).collect(),
+        partitions: image.table().partitions.iter().map(PartitionFacts::from).collect(),
         slots,
         next,
         data,
@@ -152,15 +152,17 @@ fn dump_slot_records(device: &FileDevice) -> Result<String> {
     dump_records(&esp, &read_map(&esp)?, base).map_err(failed)
 }
 
-fn partition_facts(partition: &Partition) -> PartitionFacts {
-    PartitionFacts {
-        number: partition.number,
-        name: partition.name.clone(),
-        kind: partition.kind.to_string(),
-        guid: partition.id.to_string(),
-        attributes: partition.attributes,
-        start_bytes: partition.offset(),
-        size_bytes: partition.size().0,
+impl From<&Partition> for PartitionFacts {
+    fn from(partition: &Partition) -> Self {
+        PartitionFacts {
+            number: partition.number,
+            name: partition.name.clone(),
+            kind: partition.kind.to_string(),
+            guid: partition.id.to_string(),
+            attributes: partition.attributes,
+            start_bytes: partition.offset(),
+            size_bytes: partition.size().0,
+        }
     }
 }
 

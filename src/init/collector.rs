@@ -280,10 +280,9 @@ impl Collector {
         if let State::Talking(talk) = &self.state
             && !self.is_http()
         {
-            ring.rewind(
-                now().saturating_sub(IN_DOUBT),
-                if talk.written < talk.out.len() { talk.from } else { talk.to },
-            );
+            let whole = talk.written == talk.out.len();
+            ring.rewind(now().saturating_sub(IN_DOUBT), if whole { talk.to } else { talk.from });
+            ring.collector.dropped += if whole { 0 } else { talk.missing };
         }
         if !std::mem::replace(&mut self.told, true) {
             say!("log: {}: {why}: lines wait", self.endpoint);

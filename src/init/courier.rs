@@ -82,7 +82,7 @@ impl Courier {
 
     /// Starts the process, if it is time.
     pub fn start(&mut self) {
-        if !self.due.is_some_and(|due| now() >= due) {
+        if self.due.is_none_or(|due| now() < due) {
             return;
         }
         self.due = None;

@@ -6,12 +6,14 @@
 //! its own user and looks after it to the end.
 //!
 //! In: `/service.json` and `/modules` of the initrd, the kernel's command line, the loader's variables,
-//! credentials of the hypervisor. Out: a running app; `mkimage: …` lines on the console; at most two things
+//! credentials of the hypervisor, metadata of a cloud where the recipe names one. Out: a running app; `mkimage: …` lines on the console; at most two things
 //! on the disk outside of the data partition: the grown partition table, and the one sector that blesses a
 //! slot.
 //!
 //! Always true
-//! - One thread. What reads the network is a process of its own with few rights.
+//! - One thread. What reads the network, a foreign disk or the app's output is a process of its own with few
+//!   rights.
+//! - No value of a variable or credential is in a message, or on the disk.
 //! - A failure before the app runs, and a panic at any time, reboots: that counts a try of the slot.
 //! - What the system calls see is in `sys` where it is unsafe; what is decided is in `logic`, without a
 //!   system call, and tested off the machine.

@@ -15,7 +15,7 @@ use mkimage::boot::environment::{CREDENTIAL_PREFIX, is_name};
 use mkimage::boot::service::{Configuration, MetadataSource};
 use mkimage::boot::user_data::{self, USER_DATA_MAX_BYTES, UserDataError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 
 use crate::confine::give_up_everything;
 use crate::disks::{self, node};
@@ -88,6 +88,7 @@ impl Search {
     pub fn wait(mut self, watchdog: &mut Option<Watchdog>) -> Result<Found> {
         let message = self.read(watchdog);
         let _ = rustix::process::kill_process(self.pid, Signal::KILL);
+        let _ = rustix::process::waitpid(Some(self.pid), WaitOptions::empty());
         let found = message.and_then(|message| Found::decode(&message)).unwrap_or_default();
         match &found.source {
             _ if found.refused && self.required => return Err(Error::NoMetadata { sources: self.sources }),
@@ -222,9 +223,8 @@ impl Places<'_> {
     fn nocloud(&self) -> io::Result<Option<Found>> {
         if let Some((disk, volume)) = self.labelled(NOCLOUD_LABEL) {
             let file = |name, limit| volume.file(&reader(disk), name, limit);
-            let mut found = Found::default();
-            found.instance_id =
-                nocloud::instance_id(&file("meta-data", SMALL_MAX_BYTES)?.unwrap_or_default());
+            let instance_id = nocloud::instance_id(&file("meta-data", SMALL_MAX_BYTES)?.unwrap_or_default());
+            let mut found = Found { instance_id, ..Found::default() };
             take_user_data(&mut found, &file("user-data", USER_DATA_MAX_BYTES)?.unwrap_or_default());
             return Ok(Some(found));
         }
@@ -234,8 +234,8 @@ impl Places<'_> {
         if status != 200 {
             return Err(io::Error::other(format!("status {status} for meta-data")));
         }
-        let mut found = Found::default();
-        found.instance_id = nocloud::instance_id(&meta_data).or_else(|| instance_id.clone());
+        let instance_id = nocloud::instance_id(&meta_data).or_else(|| instance_id.clone());
+        let mut found = Found { instance_id, ..Found::default() };
         if let Some(user_data) = present(get("user-data", USER_DATA_MAX_BYTES)?)? {
             take_user_data(&mut found, &user_data);
         }

@@ -70,8 +70,7 @@ struct BootServices {
     memory_and_events: [usize; 12],
     handle_protocol: unsafe extern "efiapi" fn(Handle, *const Guid, *mut *mut c_void) -> Status,
     handles: [usize; 5],
-    load_image:
-        unsafe extern "efiapi" fn(bool, Handle, *const u8, *const u8, usize, *mut Handle) -> Status,
+    load_image: unsafe extern "efiapi" fn(bool, Handle, *const u8, *const u8, usize, *mut Handle) -> Status,
     start_image: unsafe extern "efiapi" fn(Handle, *mut usize, *mut *mut u16) -> Status,
     exit: usize,
     unload_image: unsafe extern "efiapi" fn(Handle) -> Status,

@@ -11,9 +11,8 @@ const CHUNK_END: u32 = 2;
 const PARENT: u32 = 4;
 const ROOT: u32 = 8;
 
-const IV: [u32; 8] = [
-    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
-];
+const IV: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 /// How the words of a block are mixed up from round to round.
 const PERMUTATION: [usize; 16] = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
 
@@ -93,7 +92,13 @@ fn words(block: &[u8]) -> [u32; 16] {
     words
 }
 
-fn compress(value: &ChainingValue, block: &[u32; 16], counter: u64, length: u32, flags: u32) -> ChainingValue {
+fn compress(
+    value: &ChainingValue,
+    block: &[u32; 16],
+    counter: u64,
+    length: u32,
+    flags: u32,
+) -> ChainingValue {
     let mut state = [0; 16];
     state[..8].copy_from_slice(value);
     state[8..12].copy_from_slice(&IV[..4]);

@@ -35,7 +35,8 @@ use record::{Attempt, RECORD_SECTORS, Record, SEAL_SECTORS, SECTOR_BYTES, decode
 use report::{Note, device_path, partition_guid};
 
 /// Whose variables the Boot Loader Interface names.
-const LOADER_VENDOR: Guid = Guid(0x4a67_b082, 0x0a4c, 0x41cf, [0xb6, 0xc7, 0x44, 0x0b, 0x29, 0xbb, 0x8c, 0x4f]);
+const LOADER_VENDOR: Guid =
+    Guid(0x4a67_b082, 0x0a4c, 0x41cf, [0xb6, 0xc7, 0x44, 0x0b, 0x29, 0xbb, 0x8c, 0x4f]);
 /// Our own variable's.
 const OWN_VENDOR: Guid = Guid(0x7e0c_4b1d, 0x52a6, 0x4d8f, [0x9b, 0x37, 0x1c, 0x5e, 0x84, 0xd0, 0x6a, 0x29]);
 /// A UKI that has not come to its kernel in this time does not.
@@ -155,7 +156,9 @@ impl Loader {
         }
         let Ok(mut pages) = self.firmware.allocate(size) else { return Why::Memory };
         let whole = &mut pages.bytes()[..size.next_multiple_of(SECTOR_BYTES)];
-        for (piece, sector) in whole.chunks_mut(PIECE_BYTES).zip((first..).step_by(PIECE_BYTES / SECTOR_BYTES)) {
+        for (piece, sector) in
+            whole.chunks_mut(PIECE_BYTES).zip((first..).step_by(PIECE_BYTES / SECTOR_BYTES))
+        {
             if self.partition.read(sector, piece).is_err() {
                 return Why::Read;
             }
@@ -185,7 +188,11 @@ impl Loader {
         let mut words = Note::new();
         let _ = write!(words, "{} {counted}\n{}", name(attempt.slot), self.note.text());
         self.firmware.set_variable("MkimageBoot", &OWN_VENDOR, words.text());
-        self.firmware.set_variable("LoaderInfo", &LOADER_VENDOR, concat!("mkimage-loader ", env!("MKIMAGE_VERSION")));
+        self.firmware.set_variable(
+            "LoaderInfo",
+            &LOADER_VENDOR,
+            concat!("mkimage-loader ", env!("MKIMAGE_VERSION")),
+        );
         self.firmware.set_variable("LoaderEntrySelected", &LOADER_VENDOR, FILES[attempt.slot]);
         if let Some(guid) = partition_guid(self.partition.path) {
             self.firmware.set_variable("LoaderDevicePartUUID", &LOADER_VENDOR, guid.text());
@@ -194,7 +201,7 @@ impl Loader {
 
     fn tell(&mut self, words: core::fmt::Arguments<'_>) {
         let mut line = Note::new();
-        let _ = write!(line, "{words}\n");
+        let _ = writeln!(line, "{words}");
         let _ = self.note.write_str(line.text());
         self.firmware.print("mkimage: ");
         self.firmware.print(line.text());

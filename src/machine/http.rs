@@ -1,6 +1,6 @@
 //! One HTTP request, to see whether a forwarded port serves.
 
-use std::io::{Error, Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -8,6 +8,8 @@ use std::time::Duration;
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How long a connection must be kept to count as served.
+const KEEPS_FOR: Duration = Duration::from_millis(700);
 
 /// An answer: the status and the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,19 @@ pub fn get(port: u16, path: &str) -> std::io::Result<Answer> {
     parse(&bytes).ok_or_else(|| Error::other("the answer is no HTTP"))
 }
 
+/// Tells whether somebody behind a port of the loopback address keeps a connection for a moment, or speaks.
+pub fn is_served(port: u16) -> bool {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let Ok(mut stream) = TcpStream::connect_timeout(&address, CONNECT_WITHIN) else { return false };
+    if stream.set_read_timeout(Some(KEEPS_FOR)).is_err() {
+        return false;
+    }
+    match stream.read(&mut [0]) {
+        Ok(length) => length > 0,
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
+}
+
 fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = str::from_utf8(&bytes[..end]).ok()?;
@@ -38,6 +53,16 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_connection_counts_that_is_kept_or_speaks() {
+        use std::net::TcpListener;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        assert!(is_served(port), "it is kept in the backlog");
+        drop(listener);
+        assert!(!is_served(port));
+    }
 
     #[test]
     fn only_http_answers_count() {

@@ -32,6 +32,7 @@ mod start;
 
 pub use error::MachineError;
 pub use firmware::Firmware;
+pub use http::Answer;
 pub use memory::MemoryFile;
 pub use options::{Acceleration, Accelerator, Forward, MachineOptions};
 pub use running::{End, Running};

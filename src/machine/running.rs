@@ -13,7 +13,7 @@ use serde_json::json;
 use super::console::Console;
 use super::control::Control;
 use super::error::MachineError;
-use super::http;
+use super::http::{self, Answer};
 use super::options::{Accelerator, Forward};
 use super::start::MachineEvent;
 use crate::base::{Job, Stopwatch};
@@ -135,23 +135,55 @@ impl Running<'_> {
         within: Duration,
         job: &Job,
     ) -> Result<Vec<u8>, MachineError> {
-        let forward = self.forwards.iter().find(|forward| forward.guest == guest_port);
-        let port = forward.map(|forward| forward.host).ok_or_else(|| MachineError::Option {
-            option: format!("port {guest_port}"),
-            problem: "it is not forwarded".into(),
-        })?;
+        let is_good = |answer: &Answer| (200..400).contains(&answer.status);
+        Ok(self.wait_for_answer(guest_port, path, within, job, is_good)?.body)
+    }
+
+    /// Waits until a forwarded port of the guest answers a GET of `path` as `is_it` wants it, and returns the answer.
+    pub fn wait_for_answer(
+        &mut self,
+        guest_port: u16,
+        path: &str,
+        within: Duration,
+        job: &Job,
+        mut is_it: impl FnMut(&Answer) -> bool,
+    ) -> Result<Answer, MachineError> {
+        let port = self.host_port(guest_port)?;
         let started = Stopwatch::start();
         loop {
             job.check()?;
             let open = self.turn(ASK_EVERY)?;
             if open
                 && let Ok(answer) = http::get(port, path)
-                && (200..400).contains(&answer.status)
+                && is_it(&answer)
             {
-                return Ok(answer.body);
+                return Ok(answer);
             }
             self.check_wait(&format!("an answer to GET {path} on port {guest_port}"), started, within, open)?;
         }
+    }
+
+    /// Waits until a forwarded port of the guest keeps a connection, or sends something. The emulator itself takes
+    /// every connection and drops it where nobody in the guest does.
+    pub fn wait_for_tcp(&mut self, guest_port: u16, within: Duration, job: &Job) -> Result<(), MachineError> {
+        let port = self.host_port(guest_port)?;
+        let started = Stopwatch::start();
+        loop {
+            job.check()?;
+            let open = self.turn(ASK_EVERY)?;
+            if open && http::is_served(port) {
+                return Ok(());
+            }
+            self.check_wait(&format!("a connection to port {guest_port}"), started, within, open)?;
+        }
+    }
+
+    fn host_port(&self, guest_port: u16) -> Result<u16, MachineError> {
+        let forward = self.forwards.iter().find(|forward| forward.guest == guest_port);
+        forward.map(|forward| forward.host).ok_or_else(|| MachineError::Option {
+            option: format!("port {guest_port}"),
+            problem: "it is not forwarded".into(),
+        })
     }
 
     /// Asks the guest to power off (its power button), and kills it when it does not.

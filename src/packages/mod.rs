@@ -64,7 +64,7 @@ pub use http::Patience;
 pub use keyring::Keyring;
 pub use lock::{
     Change as LockChange, ChangeKind as LockChangeKind, Lock, LockError, LockedPackage, LockedRequest,
-    LockedSource, Wanted,
+    LockedSource, Reason, Wanted,
 };
 pub use mirror::MirrorRule;
 pub use proxy::Proxies;

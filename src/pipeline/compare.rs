@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Result;
 use super::installed;
-use crate::base::{CommitId, ImagePath, Job};
+use crate::base::{CommitId, ImagePath, Job, Name};
 use crate::packages::{Lock, LockChange, LockChangeKind};
 use crate::store::{Commit, Input, InputDigest, Objects, Store, TreeChange};
-use crate::tree::{Content, ContentSource, Node};
+use crate::tree::diff::{self, Change};
+use crate::tree::{Content, ContentSource, Directory, Node};
+use crate::view::View;
 
 /// Everything in which two commits differ.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     pub old: CommitId,
     pub new: CommitId,
+    /// Name and version of each.
+    pub names: (String, String),
     /// Name, version, disk, variables, annotations and the like, by name.
     pub settings: Vec<Difference>,
     /// Recipe texts and the lock.
@@ -104,6 +108,7 @@ pub fn compare(store: &Store, old: CommitId, new: CommitId, job: &Job) -> Result
     Ok(Comparison {
         old,
         new,
+        names: (name(&before), name(&after)),
         settings: differences(settings(&before), settings(&after)),
         texts: texts(&before, &after),
         inputs: differences(inputs(&before), inputs(&after)),
@@ -113,11 +118,83 @@ pub fn compare(store: &Store, old: CommitId, new: CommitId, job: &Job) -> Result
     })
 }
 
+/// Compares what two views hold, wherever they look: their commits by what these say, and the trees themselves,
+/// each file by its digest. Of an image every file is read.
+pub fn compare_views(old: &View<'_>, new: &View<'_>, job: &Job) -> Result<Option<Comparison>> {
+    let (Some((before, old_id)), Some((after, new_id))) =
+        (old.commit().zip(old.commit_id()), new.commit().zip(new.commit_id()))
+    else {
+        return Ok(None);
+    };
+    let (old_tree, new_tree) = (old.tree(job)?, new.tree(job)?);
+    let mut settings = differences(settings(before), settings(after));
+    let boot = |commit: &Commit| commit.boot.map(|tree| tree.id.to_string());
+    if before.boot != after.boot {
+        settings.push(Difference { name: "boot files".to_owned(), old: boot(before), new: boot(after) });
+    }
+    let versions = |view: &View<'_>, tree: &Directory| installed::versions_in(tree, view);
+    let packages = differences(versions(old, old_tree)?, versions(new, new_tree)?).into_iter();
+    let package =
+        |Difference { name, old, new }| PackageDifference { package: name, old, new, downgraded: false };
+    Ok(Some(Comparison {
+        old: old_id,
+        new: new_id,
+        names: (name(before), name(after)),
+        settings,
+        texts: texts(before, after),
+        inputs: differences(inputs(before), inputs(after)),
+        packages: packages.map(package).collect(),
+        files: tree_changes(&ImagePath::root(), old_tree, new_tree),
+        boot: Vec::new(),
+    }))
+}
+
+/// Lists where two trees in memory differ, in tree order, the roots too; paths begin with `at`.
+pub fn tree_changes(at: &ImagePath, old: &Directory, new: &Directory) -> Vec<TreeChange> {
+    let alone = |node: &Node| match node {
+        Node::Directory(directory) => empty(directory),
+        other => other.clone(),
+    };
+    let mut changes = Vec::new();
+    if old.metadata != new.metadata {
+        changes.push(TreeChange { path: at.clone(), old: Some(empty(old)), new: Some(empty(new)) });
+    }
+    for (path, change) in diff::diff(old, new) {
+        let (old, new) = match change {
+            Change::Added(new) => (None, Some(alone(new))),
+            Change::Removed(old) => (Some(alone(old)), None),
+            Change::Changed(old, new) => (Some(alone(old)), Some(alone(new))),
+        };
+        let names = path.names().filter_map(|name| Name::new(name).ok());
+        let path = names.fold(at.clone(), |path, name| path.join(&name));
+        changes.push(TreeChange { path, old, new });
+    }
+    changes
+}
+
+fn empty(directory: &Directory) -> Node {
+    Node::Directory(Directory { metadata: directory.metadata.clone(), ..Directory::default() })
+}
+
+/// Lists in which settings two commits differ.
+pub(super) fn settings_between(old: &Commit, new: &Commit) -> Vec<Difference> {
+    differences(settings(old), settings(new))
+}
+
+/// Lists in which inputs but packages two commits differ.
+pub(super) fn inputs_between(old: &Commit, new: &Commit) -> Vec<Difference> {
+    differences(inputs(old), inputs(new))
+}
+
 fn boot(store: &Store, old: &Commit, new: &Commit, job: &Job) -> Result<Vec<TreeChange>> {
     let root = ImagePath::root();
     let find = |commit: &Commit| commit.boot.map(|tree| store.find(&tree, &root, false)).transpose();
     let (old, new) = (find(old)?, find(new)?);
     Ok(store.difference_at(&root, old.as_ref(), new.as_ref(), job)?)
+}
+
+fn name(commit: &Commit) -> String {
+    format!("{} {}", commit.name, commit.version.as_deref().unwrap_or_default()).trim_end().to_owned()
 }
 
 type Values = BTreeMap<String, String>;

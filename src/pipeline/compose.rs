@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::boot_files;
+use super::budget;
 use super::depfile::Depfile;
 use super::error::{PipelineError, Result};
 use super::numbers;
@@ -63,7 +64,7 @@ impl Options {
     }
 
     /// Returns a host path as seen from the recipe's folder, so that it means the same elsewhere.
-    fn name_of(&self, path: &Path) -> String {
+    pub(super) fn name_of(&self, path: &Path) -> String {
         let folder = self.recipe.parent().unwrap_or(Path::new(""));
         path.strip_prefix(folder).unwrap_or(path).display().to_string()
     }
@@ -130,39 +131,10 @@ fn attempt(
 ) -> Result<Made> {
     let lock = lock(plan, options, store, job)?;
     let plan = &update::extended(plan)?;
-    let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
-    let limits = Limits::default();
-    let prepared = {
-        let _step = job.step("look at the inputs", None, Unit::Items);
-        compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
-    };
-    let stepped = digest_steps(plan, job)?;
-    let base = plan.base.as_ref().map(|base| self::base(base, options.base, store)).transpose()?;
     let requests = requests(plan);
-    let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
-    let agent = match &plan.update {
-        Some(_) if plan.kernel.is_some() => boot_files::read_agent(&options.agent)?,
-        _ => Vec::new(),
-    };
     let memo = Memo::new(store);
     let unpacking = Unpacking { store, memo: &memo, lock: &lock, settings: &options.packages };
-    let work = Work {
-        plan,
-        base,
-        options,
-        job,
-        lock: &lock,
-        requests: &requests,
-        limits,
-        accounts,
-        prepared,
-        stepped,
-        boot_inputs: boot_files::host_inputs(plan, job)?,
-        init: init.unwrap_or_default(),
-        agent,
-        own_loader: boot_files::own_loader(plan)?,
-        unpacking,
-    };
+    let work = Work::new(plan, options, &requests, unpacking, job)?;
     let key = work.key()?;
     let transaction = store.begin(job);
     let id = match memo.commit(&key) {
@@ -211,7 +183,7 @@ pub(super) fn lock(plan: &Plan, options: &Options, store: &Store, job: &Job) -> 
 }
 
 /// One run of composing.
-struct Work<'a> {
+pub(super) struct Work<'a> {
     plan: &'a Plan,
     /// What lies under all parts.
     base: Option<Base>,
@@ -264,9 +236,56 @@ fn digest_steps(plan: &Plan, job: &Job) -> Result<BTreeMap<usize, Vec<Inputs>>> 
     Ok(stepped)
 }
 
+impl<'a> Work<'a> {
+    /// Looks at everything that the plan reads of the host. Nothing is written.
+    pub(super) fn new(
+        plan: &'a Plan,
+        options: &'a Options,
+        requests: &'a [Request],
+        unpacking: Unpacking<'a>,
+        job: &'a Job,
+    ) -> Result<Self> {
+        let accounts = Accounts::of(plan).map_err(PipelineError::Compose)?;
+        let limits = Limits::default();
+        let prepared = {
+            let _step = job.step("look at the inputs", None, Unit::Items);
+            compose::prepare_all(&plan.parts, &accounts, &limits, job).map_err(PipelineError::Compose)?
+        };
+        let base = plan.base.as_ref().map(|base| self::base(base, options.base, unpacking.store));
+        let init = plan.kernel.as_ref().map(|_| boot_files::read_init(&options.init)).transpose()?;
+        let agent = match &plan.update {
+            Some(_) if plan.kernel.is_some() => boot_files::read_agent(&options.agent)?,
+            _ => Vec::new(),
+        };
+        let work = Work {
+            plan,
+            base: base.transpose()?,
+            options,
+            job,
+            lock: unpacking.lock,
+            requests,
+            limits,
+            accounts,
+            prepared,
+            stepped: digest_steps(plan, job)?,
+            boot_inputs: boot_files::host_inputs(plan, job)?,
+            init: init.unwrap_or_default(),
+            agent,
+            own_loader: boot_files::own_loader(plan)?,
+            unpacking,
+        };
+        Ok(work)
+    }
+
+    /// Returns what is known of a part before it is made.
+    pub(super) fn prepared(&self, index: usize) -> &Prepared {
+        &self.prepared[index]
+    }
+}
+
 impl Work<'_> {
     /// Digests everything that the commit follows from.
-    fn key(&self) -> Result<StepKey> {
+    pub(super) fn key(&self) -> Result<StepKey> {
         let mut key = KeyBuilder::new(STEP);
         let plan = self.plan;
         key.bytes("tool", env!("CARGO_PKG_VERSION").as_bytes());
@@ -309,8 +328,23 @@ impl Work<'_> {
         self.unpacking.fetch(self.requests, is_known, self.job)?;
         let (tree, identities) = self.root(transaction)?;
         let boot = self.boot(&identities, transaction)?;
+        self.check_budget(&tree, boot.as_ref(), transaction)?;
         let commit = self.commit(tree, boot, transaction)?;
         Ok(transaction.put_commit(&commit)?)
+    }
+
+    /// Holds what was made against the recipe's budget. Of a build that does not keep it nothing stays.
+    fn check_budget(
+        &self,
+        tree: &TreeRef,
+        boot: Option<&TreeRef>,
+        transaction: &Transaction<'_>,
+    ) -> Result<()> {
+        let Some(budget) = &self.plan.budget else { return Ok(()) };
+        let root = transaction.read_tree(self.job, tree)?;
+        let boot = boot.map(|boot| transaction.read_tree(self.job, boot)).transpose()?;
+        let excesses = budget::check(budget, &root, boot.as_ref());
+        if excesses.is_empty() { Ok(()) } else { Err(PipelineError::Budget(excesses)) }
     }
 
     /// Makes the root filesystem.
@@ -349,7 +383,7 @@ impl Work<'_> {
         Ok((transaction.put_tree(self.job, &sealed)?, identities))
     }
 
-    fn system<'b>(&'b self, request: &'b Request) -> System<'b> {
+    pub(super) fn system<'b>(&'b self, request: &'b Request) -> System<'b> {
         System {
             plan: self.plan,
             request,
@@ -479,8 +513,8 @@ impl Work<'_> {
     }
 
     /// Lists what was read: host files and folders, packages, the base, PID 1.
-    fn inputs(&self) -> Result<Vec<Input>> {
-        let host = self.host_inputs().map(|inputs| Input {
+    pub(super) fn inputs(&self) -> Result<Vec<Input>> {
+        let host = self.host_inputs().chain(&self.boot_inputs).map(|inputs| Input {
             name: self.options.name_of(&inputs.root),
             digest: InputDigest::Blake3(digest_of(inputs)),
             size: inputs.bytes(),
@@ -512,12 +546,12 @@ impl Work<'_> {
         Ok(all)
     }
 
-    fn epoch(&self) -> u64 {
+    pub(super) fn epoch(&self) -> u64 {
         self.plan.image.epoch.or(self.options.epoch).unwrap_or(DEFAULT_EPOCH)
     }
 
     /// Returns the variables that the commit follows from: a time stamp from outside is one of them.
-    fn variables(&self) -> BTreeMap<String, String> {
+    pub(super) fn variables(&self) -> BTreeMap<String, String> {
         let mut variables = self.plan.variables.clone();
         if let (None, Some(epoch)) = (self.plan.image.epoch, self.options.epoch) {
             variables.insert("env.SOURCE_DATE_EPOCH".to_owned(), format!("\"{epoch}\""));
@@ -574,7 +608,7 @@ fn digest_of(inputs: &Inputs) -> Digest {
 }
 
 /// What is good to know of a commit and reaches no byte but its own.
-fn annotations(plan: &Plan, added: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+pub(super) fn annotations(plan: &Plan, added: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
     let mut annotations = BTreeMap::new();
     if let Some(text) = &plan.image.description {
         annotations.insert("description".to_owned(), text.clone());
@@ -595,7 +629,7 @@ fn annotations(plan: &Plan, added: &BTreeMap<String, String>) -> Result<BTreeMap
     Ok(annotations)
 }
 
-fn disk_spec(plan: &Plan) -> DiskSpec {
+pub(super) fn disk_spec(plan: &Plan) -> DiskSpec {
     let disk = &plan.disk;
     DiskSpec {
         layout: disk.layout,

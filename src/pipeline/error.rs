@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use super::budget::Excess;
 use crate::archive::ArchiveError;
 use crate::base::{Cancelled, FileError, ImagePath, whole};
 use crate::boot::BootError;
@@ -17,6 +18,7 @@ use crate::recipe::plan::Origin;
 use crate::sandbox::SandboxError;
 use crate::store::StoreError;
 use crate::tree::{ContentError, TreeError};
+use crate::view::ViewError;
 
 pub type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -27,6 +29,8 @@ pub enum PipelineError {
     Recipe(Box<Diagnostics>),
     #[error("{}", list("some parts of the recipe can't be made", .0))]
     Compose(Vec<ComposeError>),
+    #[error("{}", list("the image does not keep to its budget", .0))]
+    Budget(Vec<Excess>),
     #[error("{}", list("the parts of the recipe don't fit together", .0))]
     Tree(Vec<TreeError>),
     #[error("{}", list("reading an archive or directory", .0))]
@@ -84,6 +88,10 @@ pub enum PipelineError {
     Lock { path: PathBuf, problem: String },
     #[error("{} is not there: run `mkimage lock` first", path.display())]
     NoLock { path: PathBuf },
+    #[error(
+        "nothing is known of {package}: the commit has no lock of packages, or its store is not this one"
+    )]
+    NoLockOfCommit { package: String },
     #[error("there is no agent at {}", path.display())]
     NoAgent { path: PathBuf },
     #[error("{origin}: the key of the site, {}: {problem}", path.display())]
@@ -116,6 +124,8 @@ pub enum PipelineError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
+    View(#[from] ViewError),
+    #[error(transparent)]
     Content(#[from] ContentError),
     #[error(transparent)]
     File(#[from] FileError),
@@ -131,6 +141,7 @@ impl PipelineError {
         }
         match self {
             PipelineError::Compose(errors) => all(errors),
+            PipelineError::Budget(errors) => all(errors),
             PipelineError::Tree(errors) => all(errors),
             PipelineError::Archive(errors) => all(errors),
             PipelineError::Lay(errors) => all(errors),

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::error::Result;
 use crate::base::ImagePath;
 use crate::store::{Found, Objects, Store, StoredNode, TreeRef};
-use crate::tree::{Content, ContentSource, Node};
+use crate::tree::follow::resolve;
+use crate::tree::{Content, ContentSource, Directory, Node};
 
 /// Largest file of the database that is read, in bytes.
 const STATUS_BYTES_MAX: u64 = 256 << 20;
@@ -19,6 +20,29 @@ pub fn versions(store: &Store, tree: &TreeRef) -> Result<BTreeMap<String, String
             let text = store.read_all(&content)?;
             found.extend(parse(&String::from_utf8_lossy(&text)));
         }
+    }
+    Ok(found)
+}
+
+/// Does what [`versions`] does for a tree in memory.
+pub fn versions_in(root: &Directory, contents: &dyn ContentSource) -> Result<BTreeMap<String, String>> {
+    let look = |path: &str| {
+        let path = ImagePath::new(path.as_bytes()).expect("because it is a path of this program");
+        resolve(root, &path).and_then(|(_, node)| node)
+    };
+    let mut files = Vec::new();
+    if let Some(Node::File(file)) = look("/var/lib/dpkg/status") {
+        files.push(file.content);
+    }
+    if let Some(Node::Directory(directory)) = look("/var/lib/dpkg/status.d") {
+        files.extend(directory.entries.iter().filter_map(|(name, node)| match node {
+            Node::File(file) if !name.as_bytes().ends_with(b".md5sums") => Some(file.content),
+            _ => None,
+        }));
+    }
+    let mut found = BTreeMap::new();
+    for content in files.into_iter().filter(|content| content.size <= STATUS_BYTES_MAX) {
+        found.extend(parse(&String::from_utf8_lossy(&contents.read_all(&content)?)));
     }
     Ok(found)
 }

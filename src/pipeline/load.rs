@@ -49,7 +49,9 @@ pub fn plan_of_commit(store: &Store, commit: &Commit) -> Result<Option<Plan>> {
         let text = store.read_all(content).map_err(crate::store::StoreError::from)?;
         loader.texts.insert(name.clone(), String::from_utf8_lossy(&text).into_owned());
     }
-    let set = commit.variables.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    // What came from the environment is no variable of the recipe.
+    let own = commit.variables.iter().filter(|(name, _)| !name.starts_with("env."));
+    let set = own.map(|(name, value)| (name.clone(), value.clone())).collect();
     let settings = Settings { set, ..Settings::default() };
     recipe::load(name, &loader, &settings)
         .map(|loaded| Some(loaded.plan))

@@ -22,11 +22,15 @@
 //! Read first: this page, `compose.rs`, `image.rs`.
 #![forbid(unsafe_code)]
 
+mod assertions;
 mod boot_files;
+mod budget;
 mod compare;
 mod compose;
 mod depfile;
 mod error;
+mod explanation;
+mod forecast;
 mod image;
 mod installed;
 mod load;
@@ -39,20 +43,28 @@ mod requests;
 mod rpm_system;
 mod run;
 mod service;
+mod since;
 mod step;
 mod system;
 mod update;
 
 use std::path::Path;
 
-pub use compare::{Comparison, Counts, Difference, PackageDifference, TextDifference, compare};
+pub use assertions::{Asserted, assert_tree};
+pub use budget::Excess;
+pub use compare::{
+    Comparison, Counts, Difference, PackageDifference, TextDifference, compare, compare_views, tree_changes,
+};
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use depfile::Depfile;
 pub use error::PipelineError;
+pub use explanation::{Brought, Explanation};
+pub use forecast::{Forecast, ForecastDisk, ForecastStep, StepState, forecast};
 pub use image::{Written, write, write_if};
 pub use load::{HostLoader, load, plan_of_commit};
 pub use packages::Locked;
 pub use rebuild::{Provenance, Rebuilt, Sources, commit_differences, rebuild};
+pub use since::{ChangedText, Since, since_last_build};
 
 use crate::base::Job;
 use crate::packages::{Update, Vendored};

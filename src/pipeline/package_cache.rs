@@ -16,13 +16,20 @@ pub struct StoreCache<'a> {
     store: &'a Store,
     transaction: Transaction<'a>,
     new: Mutex<HashMap<StepKey, Content>>,
+    /// Whether what is found is noted as used.
+    uses: bool,
 }
 
 type ContentResult<T> = std::result::Result<T, ContentError>;
 
 impl<'a> StoreCache<'a> {
     pub fn new(store: &'a Store, job: &Job) -> Self {
-        StoreCache { store, transaction: store.begin(job), new: Mutex::default() }
+        StoreCache { store, transaction: store.begin(job), new: Mutex::default(), uses: true }
+    }
+
+    /// Makes a cache for who only asks what it holds: nothing is written.
+    pub fn looking(store: &'a Store, job: &Job) -> Self {
+        StoreCache { uses: false, ..StoreCache::new(store, job) }
     }
 
     pub fn find(&self, sha256: &[u8; 32], size_bytes: u64) -> Option<Content> {
@@ -34,7 +41,7 @@ impl<'a> StoreCache<'a> {
         if let Some(content) = new.get(key) {
             return Some(*content);
         }
-        let record = self.store.memo_get(key)?;
+        let record = if self.uses { self.store.memo_get(key) } else { self.store.memo_look(key) }?;
         let (id, size) = record.split_first_chunk::<32>()?;
         let content = Content { id: (*id).into(), size: u64::from_le_bytes(size.try_into().ok()?) };
         self.store.has(&content.id.0).then_some(content)

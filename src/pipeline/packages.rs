@@ -265,7 +265,8 @@ impl Unpacking<'_> {
     }
 }
 
-fn key(package: &LockedPackage) -> StepKey {
+/// Returns the key of unpacking a package.
+pub fn key(package: &LockedPackage) -> StepKey {
     match package.distribution == rpm::DISTRIBUTION {
         true => rpm::unpack_key(&package.sha256),
         false => unpack_key(&package.sha256),

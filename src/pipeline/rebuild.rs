@@ -100,7 +100,7 @@ pub fn rebuild(
     let plan = load(provenance, &folder, &recipe)?;
     let mut options = Options {
         recipe: recipe.clone(),
-        epoch: Some(commit.epoch),
+        epoch: outer_epoch(commit),
         annotations: BTreeMap::new(),
         scratch: scratch.to_owned(),
         ..options
@@ -129,6 +129,11 @@ pub fn rebuild(
     }
     let made = recompose(&plan, &options, &store, job)?;
     Ok(Rebuilt { store, commit: made, plan })
+}
+
+/// Returns the time stamp that came from outside of the recipe, where one did.
+fn outer_epoch(commit: &Commit) -> Option<u64> {
+    commit.variables.get("env.SOURCE_DATE_EPOCH")?.trim_matches('"').parse().ok()
 }
 
 /// Returns the notes that the recipe does not give by itself: those of the command line.
@@ -196,7 +201,7 @@ fn place_inputs(commit: &Commit, sources: &Sources<'_>, folder: &Path, job: &Job
 /// Tells whether an input is a file or folder of the machine that built.
 fn is_of_host(input: &Input) -> bool {
     let is_other = ["package ", "base "].iter().any(|word| input.name.starts_with(word));
-    !is_other && input.name != "mkimage-init"
+    !is_other && !["mkimage-init", "mkimage-agent", "mkimage-loader"].contains(&input.name.as_str())
 }
 
 /// Returns where an input of this name lies; nothing for an absolute one. What leads out of our folders is refused.

@@ -43,12 +43,19 @@ impl KeyBuilder {
 pub struct Memo<'a> {
     store: &'a Store,
     trusted: bool,
+    /// Whether what is used is noted as used: by builds, not by who only asks.
+    uses: bool,
     later: Mutex<Vec<(StepKey, Vec<u8>)>>,
 }
 
 impl<'a> Memo<'a> {
     pub fn new(store: &'a Store) -> Self {
-        Memo { store, trusted: store.known_losses() == 0, later: Mutex::default() }
+        Memo { store, trusted: store.known_losses() == 0, uses: true, later: Mutex::default() }
+    }
+
+    /// Makes a memo that writes nothing, not even that a record was used.
+    pub fn looking(store: &'a Store) -> Self {
+        Memo { uses: false, ..Memo::new(store) }
     }
 
     /// Returns the tree that a step made before, if it is still there.
@@ -68,7 +75,11 @@ impl<'a> Memo<'a> {
     }
 
     fn record(&self, key: &StepKey) -> Option<Vec<u8>> {
-        if self.trusted { self.store.memo_get(key) } else { None }
+        match (self.trusted, self.uses) {
+            (false, _) => None,
+            (true, true) => self.store.memo_get(key),
+            (true, false) => self.store.memo_look(key),
+        }
     }
 
     /// Notes the tree that a step made.

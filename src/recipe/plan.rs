@@ -1,7 +1,11 @@
 //! What a recipe asks for, checked and with every default filled in. No text is parsed after this.
 
+mod checks;
+
 use std::collections::BTreeMap;
 use std::fmt;
+
+pub use checks::{BudgetPlan, FileTest, HttpTest, TestPlan};
 
 use crate::base::{Bytes, ImagePath};
 
@@ -22,6 +26,8 @@ pub struct Plan {
     pub kernel: Option<KernelPlan>,
     pub boot: BootPlan,
     pub disk: DiskPlan,
+    pub budget: Option<BudgetPlan>,
+    pub tests: Vec<TestPlan>,
     /// How machines of this image update themselves. Absent: they don't.
     pub update: Option<UpdatePlan>,
     /// Every variable with the value it got, for provenance: sorted by name, as recipe text.

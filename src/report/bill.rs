@@ -234,6 +234,13 @@ impl Bill {
         })
     }
 
+    /// Returns what identifies a document that this bill becomes: two that say different things of one commit, as one
+    /// of them knows less, are two documents.
+    pub fn document(&self, form: &str) -> [u8; 16] {
+        let (tool, files) = (env!("CARGO_PKG_VERSION"), !self.hashes.is_empty());
+        self.what.digest().uuid(&format!("bill {form} {tool} {files} {}", self.unknown.join("\n")))
+    }
+
     /// Returns the packages of distributions that the root filesystem holds.
     pub fn installed(&self) -> impl Iterator<Item = &Component> {
         self.components.iter().filter(|component| component.is_package() && component.in_root)

@@ -38,7 +38,7 @@ impl<'a> Document<'a> {
         Document {
             bom_format: "CycloneDX",
             spec_version: "1.6",
-            serial_number: format!("urn:uuid:{}", text::uuid(&bill.what.digest().uuid("bill cyclonedx 1.6"))),
+            serial_number: format!("urn:uuid:{}", text::uuid(&bill.document("cyclonedx 1.6"))),
             version: 1,
             metadata: metadata(bill),
             components: Components(bill),
@@ -144,7 +144,7 @@ fn supplier(field: &str) -> Value {
 fn of_file(bill: &Bill, index: usize, file: &BilledFile) -> Option<Value> {
     let hashes = bill.hashes.get(&file.content)?;
     Some(json!({
-        "type": "file", "bom-ref": format!("file-{index}"), "name": file.path.to_string(),
+        "type": "file", "bom-ref": format!("file-{index}"), "name": text::path(&file.path),
         "hashes": [
             { "alg": "SHA-1", "content": hex(&hashes.sha1) }, { "alg": "SHA-256", "content": hex(&hashes.sha256) },
         ],

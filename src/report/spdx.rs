@@ -52,7 +52,7 @@ impl<'a> Document<'a> {
             data_license: "CC0-1.0",
             id: "SPDXRef-DOCUMENT",
             name: full_name(bill),
-            document_namespace: format!("urn:uuid:{}", text::uuid(&bill.what.digest().uuid("bill spdx 2.3"))),
+            document_namespace: format!("urn:uuid:{}", text::uuid(&bill.document("spdx 2.3"))),
             creation_info: json!({
                 "created": text::time(bill.epoch),
                 "creators": [format!("Tool: mkimage-{}", env!("CARGO_PKG_VERSION"))],
@@ -239,7 +239,7 @@ impl Serialize for Files<'_> {
         serializer.collect_seq(bill.files.iter().enumerate().filter_map(|(index, file)| {
             let hashes = bill.hashes.get(&file.content)?;
             Some(json!({
-                "SPDXID": file_id(index), "fileName": format!(".{}", file.path),
+                "SPDXID": file_id(index), "fileName": format!(".{}", text::path(&file.path)),
                 "checksums": [
                     { "algorithm": "SHA1", "checksumValue": hex(&hashes.sha1) },
                     { "algorithm": "SHA256", "checksumValue": hex(&hashes.sha256) },

@@ -1,5 +1,7 @@
 //! Small texts that the documents of others want in a form of their own.
 
+use crate::base::ImagePath;
+
 /// Writes seconds since 1970 as `2026-07-11T10:16:37Z` (RFC 3339).
 pub fn time(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
@@ -18,6 +20,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// Writes a path as it is; one that is no UTF-8 as people see it.
+pub fn path(path: &ImagePath) -> String {
+    String::from_utf8(path.as_bytes().to_vec()).unwrap_or_else(|_| path.to_string())
 }
 
 /// Writes the 16 bytes of a UUID as `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.

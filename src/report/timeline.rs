@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! { "displayTimeUnit": "ms", "traceEvents": [
-//!   { "ph": "M", "name": "thread_name", "pid": 1, "tid": LANE, "args": { "name": "worker 0" } }, …
+//!   { "ph": "M", "name": "thread_name", "pid": 1, "tid": LANE, "args": { "name": "worker 1" } }, …
 //!   { "ph": "X", "name": STEP, "cat": "step", "ts": START, "dur": LENGTH, "pid": 1, "tid": LANE,
 //!     "args": { "cached": false, "done": 4096, "unit": "bytes" } }, … ] }
 //! ```
@@ -267,8 +267,8 @@ impl Lanes {
 mod tests {
     use super::*;
 
-    fn record(at: u64, worker: Option<usize>, event: Event) -> Record {
-        Record { event, at_microseconds: at, worker }
+    fn record(at: u64, thread: u64, event: Event) -> Line {
+        Line { at_microseconds: at, thread, event }
     }
 
     fn started(id: u64, step: &str) -> Event {

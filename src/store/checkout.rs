@@ -43,7 +43,7 @@ type Placed<'a> = (ImagePath, &'a Directory);
 
 /// A file that was opened for writing, and what the host refused of it.
 struct Target<'a> {
-    store: &'a Store,
+    contents: &'a dyn ContentSource,
     path: &'a Path,
     root: OwnedFd,
 }
@@ -53,34 +53,56 @@ impl Store {
     /// devices are applied where the host lets this user; where an owner can't be, setuid and setgid bits
     /// are left out as well. On an error what was written stays.
     pub fn checkout(&self, job: &Job, tree: &TreeRef, target: &Path) -> Result<CheckoutReport> {
-        let root = self.read_tree(job, tree)?;
-        let target = Target::open(self, target)?;
-        let mut directories: Vec<Placed<'_>> = vec![(ImagePath::root(), &root)];
-        directories.extend(root.paths().filter_map(|(path, node)| match node {
-            Node::Directory(directory) => Some((path, directory)),
-            _ => None,
-        }));
-        let step = job.step("check out", Some(directories.len() as u64), Unit::Items);
-        for (path, _) in &directories[1..] {
-            target.make_directory(path)?;
-        }
-        let written = job.workers.try_map(directories.clone(), |(path, directory)| {
-            job.check()?;
-            step.advance(1);
-            target.fill(&path, directory)
-        });
-        let reports =
-            written.map_err(|errors| errors.into_iter().next().expect("because a failure has an error"))?;
-        let mut report = reports.into_iter().fold(CheckoutReport::default(), add);
-        for (path, directory) in &directories {
-            target.link(path, directory, &mut report)?;
-        }
-        for (path, directory) in directories.iter().rev() {
-            target.finish_directory(path, &directory.metadata, &mut report)?;
-        }
-        report.skipped.sort_by(|a, b| a.path.names().cmp(b.path.names()));
-        Ok(report)
+        check_out(&self.read_tree(job, tree)?, self, target, job)
     }
+}
+
+/// Writes a tree in memory into `target`, as [`Store::checkout`] does.
+pub fn check_out(
+    root: &Directory,
+    contents: &dyn ContentSource,
+    target: &Path,
+    job: &Job,
+) -> Result<CheckoutReport> {
+    let target = Target::make(contents, target)?;
+    let mut directories: Vec<Placed<'_>> = vec![(ImagePath::root(), root)];
+    directories.extend(root.paths().filter_map(|(path, node)| match node {
+        Node::Directory(directory) => Some((path, directory)),
+        _ => None,
+    }));
+    let step = job.step("check out", Some(directories.len() as u64), Unit::Items);
+    for (path, _) in &directories[1..] {
+        target.make_directory(path)?;
+    }
+    let written = job.workers.try_map(directories.clone(), |(path, directory)| {
+        job.check()?;
+        step.advance(1);
+        target.fill(&path, directory)
+    });
+    let reports =
+        written.map_err(|errors| errors.into_iter().next().expect("because a failure has an error"))?;
+    let mut report = reports.into_iter().fold(CheckoutReport::default(), add);
+    for (path, directory) in &directories {
+        target.link(path, directory, &mut report)?;
+    }
+    for (path, directory) in directories.iter().rev() {
+        target.finish_directory(path, &directory.metadata, &mut report)?;
+    }
+    report.skipped.sort_by(|a, b| a.path.names().cmp(b.path.names()));
+    Ok(report)
+}
+
+/// Writes one entry that is no directory into the directory `target`, which must be there; the name must be
+/// free.
+pub fn check_out_entry(
+    name: &Name,
+    node: &Node,
+    contents: &dyn ContentSource,
+    target: &Path,
+) -> Result<CheckoutReport> {
+    let target = Target::open(contents, target)?;
+    let holder = Directory { entries: [(name.clone(), node.clone())].into(), ..Directory::default() };
+    target.fill(&ImagePath::root(), &holder)
 }
 
 fn add(mut all: CheckoutReport, one: CheckoutReport) -> CheckoutReport {
@@ -93,17 +115,22 @@ fn add(mut all: CheckoutReport, one: CheckoutReport) -> CheckoutReport {
 const PRIVATE: Mode = Mode::RWXU;
 
 impl<'a> Target<'a> {
-    fn open(store: &'a Store, path: &'a Path) -> Result<Self> {
+    /// Opens a directory that is made for the purpose, or empty.
+    fn make(contents: &'a dyn ContentSource, path: &'a Path) -> Result<Self> {
         match rustix::fs::mkdirat(CWD, path, PRIVATE) {
             Ok(()) => {}
             Err(rustix::io::Errno::EXIST) if crate::base::fs::list(path)?.is_empty() => {}
             Err(rustix::io::Errno::EXIST) => return Err(StoreError::NotEmpty { path: path.to_owned() }),
             Err(error) => return Err(FileError::at("create the directory", path)(error.into()).into()),
         }
+        Self::open(contents, path)
+    }
+
+    fn open(contents: &'a dyn ContentSource, path: &'a Path) -> Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let root = rustix::fs::openat(CWD, path, flags, Mode::empty());
         let root = root.map_err(|error| FileError::at("open", path)(error.into()))?;
-        Ok(Target { store, path, root })
+        Ok(Target { contents, path, root })
     }
 
     /// Says what was being done to which path of the target.
@@ -171,7 +198,7 @@ impl<'a> Target<'a> {
         let mut offset = 0;
         while offset < size {
             let piece = &mut buffer[..PIECE_BYTES.min(size - offset) as usize];
-            self.store.read_at(&file.content, offset, piece)?;
+            self.contents.read_at(&file.content, offset, piece)?;
             if !is_zero(piece) {
                 written(out.write_all_at(piece, offset))?;
             }

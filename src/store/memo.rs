@@ -34,6 +34,11 @@ impl Store {
         Some(record)
     }
 
+    /// Returns the record of a step without counting that as use: for who only asks what a build would do.
+    pub fn memo_look(&self, key: &StepKey) -> Option<Vec<u8>> {
+        self.memo_peek(key)
+    }
+
     /// Returns the record of a step without counting that as use.
     pub(super) fn memo_peek(&self, key: &StepKey) -> Option<Vec<u8>> {
         let limit = (MEMO_BYTES_MAX + MAGIC.len() + 32) as u64;

@@ -79,7 +79,7 @@ mod whole;
 
 pub use bisect::{Bisection, Finding, Verdict};
 pub use check::{CheckReport, Damage, Fault, Reached, Spot};
-pub use checkout::{CheckoutReport, Skipped};
+pub use checkout::{CheckoutReport, Skipped, check_out, check_out_entry};
 pub use commit::{Architecture, COMMIT_BYTES_MAX, Commit, DiskSpec, Filesystem, Input, InputDigest};
 pub use difference::{Aspect, TreeChange};
 pub use directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};

@@ -7,7 +7,7 @@ use super::origin::Carried;
 use super::report::{Coverage, Finding, Findings, Kind, Report, SlotReport};
 use super::slot;
 use crate::base::{Job, whole};
-use crate::boot::slots::{Slot, SlotMap, SlotSector, SlotState, map_offset};
+use crate::boot::slots::{Slot, SlotError, SlotMap, SlotState, SlotTable, map_offset};
 use crate::disk::{BlockDevice, fat};
 
 /// Largest UKI that is read.
@@ -128,14 +128,15 @@ pub fn esp_alone(
     Ok(())
 }
 
-fn slots(device: &dyn BlockDevice) -> std::result::Result<SlotSector, String> {
+fn slots(device: &dyn BlockDevice) -> std::result::Result<SlotTable, String> {
     let read = |at: u64| {
         let mut sector = [0; 512];
         device.read_at(at, &mut sector).map(|()| sector).map_err(|error| error.to_string())
     };
     let map = read(map_offset(&read(0)?).map_err(|error| error.to_string())?)?;
     let map = SlotMap::parse(&map).map_err(|error| error.to_string())?;
-    SlotSector::decode(&read(map.directory_offset)?, &map).map_err(|error| error.to_string())
+    let sector = |at| read(at).map_err(|problem| SlotError::Records { problem });
+    SlotTable::read(&map, sector).map_err(|error| error.to_string())
 }
 
 fn uki(device: &dyn BlockDevice, at: u64, size: u32) -> std::result::Result<Carried, String> {

@@ -77,7 +77,7 @@ impl Site {
     pub(crate) fn through(&self, program: &str, before: &[&str], arguments: &[&str]) -> Command {
         let mut command = tool(program, before);
         command.arg(env!("CARGO_BIN_EXE_mkimage")).args(arguments);
-        command.env_remove("SOURCE_DATE_EPOCH");
+        command.env_remove("SOURCE_DATE_EPOCH").env_remove("MAKEFLAGS");
         self.settle(&mut command);
         command
     }

@@ -60,6 +60,8 @@ fn plan(parts: Vec<Part>) -> Plan {
         },
         update: None,
         variables: BTreeMap::new(),
+        budget: None,
+        tests: Vec::new(),
         sources: Vec::new(),
     }
 }

@@ -10,5 +10,7 @@ pub mod seed;
 fn names_that_others_chose_are_theirs() {
     // The Boot Loader Interface's vendor GUID.
     assert_eq!(logic::loader::LOADER_GUID, "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f");
+    // Ours, as `src/loader/main.rs` spells it for firmware.
+    assert!(logic::loader::REPORT_VARIABLE.starts_with("MkimageBoot-7e0c4b1d-52a6-4d8f-"));
     assert_ne!(logic::ending::Ending::PowerOff, logic::ending::Ending::Reboot);
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use mkimage::base::{Bytes, ImagePath, fs};
 use mkimage::recipe::plan::{
-    Account, Architecture, FileContent, HealthCheck, KernelSource, LoaderSource, MetadataSource,
-    PackageDatabase, Part, Restart, ScriptPolicy,
+    Account, Architecture, FileContent, HealthCheck, KernelSource, LoaderProgram, LoaderSource,
+    MetadataSource, PackageDatabase, Part, Restart, ScriptPolicy,
 };
 use mkimage::recipe::{Code, Entry, MemoryLoader, Settings, Severity, format, load, reference};
 
@@ -277,7 +277,8 @@ fn hello_boots_from_packages_of_its_kernel_s_suite() {
     assert_eq!((loader.archive.suite.as_str(), loader.name.as_str()), ("bookworm", "systemd-boot-efi"));
     assert_eq!((plan.boot.tries, plan.boot.watchdog_seconds), (3, 30));
     assert_eq!(plan.boot.command_line, ["console=ttyS0"]);
-    assert_eq!((plan.disk.layout, plan.disk.slot_size, plan.disk.data_size), (1, None, Bytes::mib(64)));
+    assert_eq!((plan.disk.layout, plan.disk.slot_size, plan.disk.data_size), (2, None, Bytes::mib(64)));
+    assert_eq!(plan.boot.program, LoaderProgram::Mkimage);
     assert_eq!(plan.disk.data_path, path("/data"));
 }
 
@@ -328,9 +329,29 @@ fn every_block_and_key_reaches_the_plan() {
     let Part::File(ping) = &plan.parts[3] else { panic!("a file") };
     assert_eq!((&ping.inode.capabilities[..], ping.inode.replace), (&["CAP_NET_RAW".to_owned()][..], true));
     assert_eq!((plan.boot.tries, plan.boot.watchdog_seconds), (5, 0));
-    assert!(matches!(plan.boot.loader, LoaderSource::Host { .. }));
+    assert!(matches!(plan.boot.loader, LoaderSource::Host { loader: Some(_), .. }));
+    assert_eq!((plan.boot.program, plan.disk.layout), (LoaderProgram::SystemdBoot, 1));
     assert_eq!((plan.disk.slot_size, plan.disk.uki_size), (Some(Bytes::mib(256)), None));
     assert_eq!(plan.users.len(), 1);
+    let budget = plan.budget.expect("a budget");
+    assert_eq!(
+        (budget.max_size, budget.max_setuid, budget.max_boot_seconds),
+        (Some(Bytes::mib(64)), Some(2), Some(9))
+    );
+    assert_eq!(budget.forbid, ["/**/*.pyc"]);
+    let [test] = &plan.tests[..] else { panic!("one test") };
+    assert_eq!(
+        (&test.tcp[..], &test.console[..], test.timeout_seconds),
+        (&[8080][..], &["ready".to_owned()][..], 30)
+    );
+    let [file, link, none] = &test.files[..] else { panic!("three files") };
+    assert_eq!((file.mode, &file.group), (Some(0o640), &Some(Account::Id(33))));
+    assert_eq!(file.origin.block, "file \"/etc/web.conf\" in test \"serves\"");
+    assert_eq!((link.target.as_deref(), none.absent), (Some("web.conf"), true));
+    assert_eq!(
+        (test.http[0].port, test.http[0].path.as_str(), test.http[0].status),
+        (8080, "/none", Some(404))
+    );
 }
 
 #[test]

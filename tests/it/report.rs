@@ -152,6 +152,24 @@ fn a_program_that_says_what_it_was_built_of_is_believed() {
 }
 
 #[test]
+fn a_bill_of_an_image_is_that_of_its_commit() {
+    let image = crate::tool::hello_image();
+    let of_commit = succeed(&mut mkimage(["sbom", "hello"]));
+    let of_image = succeed(mkimage(["sbom"]).arg(&image));
+    assert_eq!(of_commit, of_image);
+    assert!(of_commit.contains("\"name\": \"mkimage-init\"") && of_commit.contains("linux-image-"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut elsewhere = mkimage(["sbom"]);
+    let said = fail_with(5, elsewhere.arg(&image).env("MKIMAGE_STORE", folder.path().join("store")));
+    assert!(said.contains("does not know commit"), "{said}");
+    let page = folder.path().join("page.html");
+    succeed(mkimage(["report"]).arg(&image).arg("--output").arg(&page));
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.contains("\"name\":\"slot-b\"") && page.contains("verity tree"), "the disk is not mapped");
+    assert!(page.contains("boot files"), "the time of the build is not noted");
+}
+
+#[test]
 fn licences_are_known_where_documentation_is_left_out() {
     let project = Project::new(PACKAGED);
     // The packages come out of the tests' own store, so that they are fetched once.

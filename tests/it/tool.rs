@@ -19,7 +19,7 @@ pub fn kept(name: &str) -> PathBuf {
 /// Prepares a call of mkimage with the tests' own store and PID 1, and no setting of the caller's.
 pub fn mkimage<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mkimage"));
-    command.env_remove("MKIMAGE_JOBS").env_remove("SOURCE_DATE_EPOCH");
+    command.env_remove("MKIMAGE_JOBS").env_remove("SOURCE_DATE_EPOCH").env_remove("MAKEFLAGS");
     command.env("MKIMAGE_STORE", kept("store")).env("MKIMAGE_INIT", init()).args(arguments);
     command
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::tool::{hello_image, inspect, inspect_with, kept, mkimage, succeed, tool};
+use crate::tool::{hello_image, inspect, inspect_with, kept, mkimage, root, succeed, tool};
 use crate::trial::{damage_second_slot, install_second_slot};
 
 fn copy(image: &Path, name: &str) -> PathBuf {
@@ -114,6 +114,26 @@ fn judge_slots(image: &Path) {
         crate::tool::cut(image, number("start_bytes"), number("size_bytes"), file.path());
         succeed(&mut tool(checker.0, [checker.1.as_ref(), file.path().as_os_str()]));
     }
+}
+
+#[test]
+fn with_systemd_boot_a_trial_is_counted_and_blessed_in_the_directory_sector() {
+    crate::tool::hello_app();
+    let folder = root().join("recipes/hello");
+    let text = std::fs::read_to_string(folder.join("hello.hcl")).expect("the recipe");
+    let recipe = kept("images").join("systemd-boot.hcl");
+    let app = folder.join("target").to_string_lossy().into_owned();
+    let text = text.replace("\"target", &format!("\"{app}"));
+    std::fs::write(&recipe, format!("{text}\nboot {{\n  loader = \"systemd-boot\"\n}}\n")).expect("written");
+    let image = kept("images").join("systemd-boot.img");
+    succeed(&mut mkimage(["build".as_ref(), recipe.as_os_str(), "-o".as_ref(), image.as_os_str()]));
+    assert_eq!(inspect(&image)["slots"][0]["file"], "g1.efi");
+    install_second_slot(&image, 3);
+    judge_slots(&image);
+    fetch(&image, &["--until", "slot-b blessed"]);
+    let after = inspect(&image);
+    assert_eq!((&after["layout"], &after["slots"][1]["file"]), (&1.into(), &"g2.efi".into()), "{after}");
+    judge_slots(&image);
 }
 
 #[test]

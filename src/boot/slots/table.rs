@@ -108,7 +108,7 @@ impl SlotRecord {
         if slots == self.slots {
             return self.clone();
         }
-        SlotRecord { slots, digests: self.digests, sequence: self.sequence + 1 }
+        SlotRecord { slots, digests: self.digests, sequence: self.sequence.saturating_add(1) }
     }
 
     fn trial(&self, slot: Slot, uki: Measured, tries: u8) -> Result<SlotRecord, SlotError> {

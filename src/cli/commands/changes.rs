@@ -64,7 +64,7 @@ pub fn heads(comparison: &Comparison) -> Vec<String> {
 }
 
 /// Shows a value that differs.
-fn difference(difference: &Difference) -> String {
+pub fn difference(difference: &Difference) -> String {
     let Difference { name, old, new } = difference;
     match (old, new) {
         (None, new) => format!("{name}: none → {}", new.as_deref().unwrap_or("none")),
@@ -75,7 +75,7 @@ fn difference(difference: &Difference) -> String {
 }
 
 /// Shows a package that differs.
-fn package(difference: &PackageDifference) -> String {
+pub fn package(difference: &PackageDifference) -> String {
     let name = &difference.package;
     match (&difference.old, &difference.new) {
         (Some(old), Some(new)) if old == new => format!("{name} {new}, other bytes"),

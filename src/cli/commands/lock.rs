@@ -1,6 +1,6 @@
 use std::process::ExitCode;
 
-use super::super::args::{Lock, Vendor, Why};
+use super::super::args::{Lock, Vendor};
 use super::{Context, Done};
 use crate::packages::Update;
 use crate::pipeline;
@@ -33,14 +33,6 @@ pub fn run(context: &Context, arguments: Lock) -> Done {
     let state = if locked.changed { "wrote" } else { "unchanged:" };
     let path = options.lock_path();
     context.printer.say(&format!("{state} {} ({} packages)", path.display(), locked.packages.len()));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// `mkimage why`: says why a package is in the lock.
-pub fn why(context: &Context, arguments: Why) -> Done {
-    let path = pipeline::lock_path(&arguments.recipe);
-    let why = pipeline::why(&path, &arguments.package).map_err(|error| context.failure(error))?;
-    context.printer.data(&why, || why.iter().map(|sentence| format!("{sentence}\n")).collect())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,17 +1,118 @@
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
-use super::super::args::{Cat, Checkout, List};
+use clap::Args;
+
 use super::super::failure::{Failure, Kind};
 use super::super::printer::Reader;
 use super::{Context, Done};
 use crate::base::path::escaped;
-use crate::base::{CommitId, ImagePath, Name};
+use crate::base::{CommitId, ImagePath, Job};
 use crate::store::{Found, Named, Objects, Store, StoreError, StoredDirectory, TreeRef};
 use crate::tree::content::ContentReader;
 use crate::tree::{DeviceKind, Directory, File, Metadata, Node};
+use crate::view::{self, View, ViewError};
 
-/// A place that was named on the command line: an object, and a path inside where it is a tree.
+/// `mkimage ls`: lists what stands at a path.
+#[derive(Args, Debug)]
+pub struct List {
+    /// Ref, REF~N, id of a commit or tree; or IMAGE, IMAGE:slot-b, a filesystem in a file; with :/PATH what stands there
+    #[arg(value_name = "REV")]
+    pub place: String,
+    /// Path inside the tree [default: /]
+    #[arg(value_name = "PATH")]
+    pub path: Option<String>,
+    /// Show kind, mode, owner, group and size, too
+    #[arg(long, short)]
+    pub long: bool,
+    /// List what lies below, too
+    #[arg(long, short = 'R', short_alias = 'r')]
+    pub recursive: bool,
+}
+
+/// `mkimage cat`: prints a file.
+#[derive(Args, Debug)]
+pub struct Cat {
+    /// Ref, REF~N, id or IMAGE, with :/PATH or PATH behind it; or the id of a file
+    #[arg(value_name = "REV")]
+    pub place: String,
+    /// Path inside the tree
+    #[arg(value_name = "PATH")]
+    pub path: Option<String>,
+}
+
+/// `mkimage checkout`: writes a tree into a directory.
+#[derive(Args, Debug)]
+pub struct Checkout {
+    /// Ref, REF~N, id or IMAGE; with :/PATH only what lies there
+    #[arg(value_name = "REV")]
+    pub place: String,
+    /// Directory to make
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
+}
+
+/// The store of the command line, opened when something is looked for in it: files need none.
+#[derive(Default)]
+pub struct Stores(OnceLock<Store>);
+
+impl Stores {
+    /// Returns the store.
+    pub fn get(&self, context: &Context) -> Result<&Store, Failure> {
+        if let Some(store) = self.0.get() {
+            return Ok(store);
+        }
+        let store = context.store()?;
+        Ok(self.0.get_or_init(|| store))
+    }
+
+    /// Opens what a text names: a commit, an image, a partition.
+    pub fn view(&self, context: &Context, text: &str) -> Result<View<'_>, Failure> {
+        let store = if view::needs_store(text) { Some(self.get(context)?) } else { None };
+        let opened = view::open(text, store, &context.job);
+        opened.map_err(|error| match error {
+            ViewError::Store(error @ StoreError::Unknown { .. }) => unknown(text, error),
+            error => error.into(),
+        })
+    }
+
+    /// Opens what a text names, and returns the path that stands behind it or beside it; the root for none.
+    pub fn place(
+        &self,
+        context: &Context,
+        text: &str,
+        at: Option<&str>,
+    ) -> Result<(View<'_>, ImagePath), Failure> {
+        let view = self.view(context, text)?;
+        let path = match (view.path().cloned(), at) {
+            (Some(_), Some(at)) => {
+                let problem = format!("{text} names a path already, and {at} is another one");
+                return Err(Failure::new(Kind::Usage, problem).hint("write REV:PATH, or REV and PATH"));
+            }
+            (Some(inside), None) => inside,
+            (None, at) => at.map(path).transpose()?.unwrap_or_else(ImagePath::root),
+        };
+        Ok((view, path))
+    }
+}
+
+/// Says that a text names neither a commit nor a file, and why a file of this name was not taken for one.
+fn unknown(text: &str, error: StoreError) -> Failure {
+    let failure = Failure::from(error);
+    let name = text.split(':').next().unwrap_or(text);
+    match std::path::Path::new(name).is_file() {
+        true => failure
+            .hint(format!("{name} is a file, but does not begin like an image: ./{name} has it read as one")),
+        false if name.contains(['/', '.']) => {
+            failure.hint("there is no file of this name; `mkimage refs` lists the refs of the store")
+        }
+        false => failure,
+    }
+}
+
+/// A place in a store that was named on the command line: an object, and a path inside where it is a tree.
 pub struct Place {
     root: Found,
     pub path: ImagePath,
@@ -32,17 +133,13 @@ impl Place {
         }
     }
 
-    /// Finds what stands there, symbolic links followed; nothing is an error.
-    fn find(&self, store: &Store) -> Result<Found, Failure> {
-        match &self.root {
-            Found::Directory(tree, _) => store.find(tree, &self.path, true).map_err(Failure::from),
-            leaf => Ok(leaf.clone()),
-        }
-    }
-
     /// Returns what stands there as one entry.
     pub fn node(&self, store: &Store) -> Result<Node, Failure> {
-        Ok(match self.find(store)? {
+        let found = match &self.root {
+            Found::Directory(tree, _) => store.find(tree, &self.path, true).map_err(Failure::from)?,
+            leaf => leaf.clone(),
+        };
+        Ok(match found {
             Found::Leaf(node) => node,
             Found::Directory(_, StoredDirectory { metadata, .. }) => {
                 Node::Directory(Directory { metadata, ..Directory::default() })
@@ -52,12 +149,14 @@ impl Place {
 
     /// Returns the place at a path below.
     pub fn join(&self, path: &ImagePath) -> Place {
-        let mut joined = self.path.clone();
-        for name in path.names() {
-            joined = joined.join(&Name::new(name).expect("because it is part of a path"));
-        }
-        Place { root: self.root.clone(), path: joined, commit: None }
+        Place { root: self.root.clone(), path: joined(&self.path, path), commit: None }
     }
+}
+
+/// Returns a path below another one.
+pub fn joined(above: &ImagePath, below: &ImagePath) -> ImagePath {
+    let name = |name: &[u8]| crate::base::Name::new(name).expect("because it is part of a path");
+    below.names().fold(above.clone(), |path, part| path.join(&name(part)))
 }
 
 /// Finds the place that `REV`, `REV:PATH`, or `REV` and `PATH` name. `REV` may be the id of a tree or file too.
@@ -102,32 +201,32 @@ pub fn path(text: &str) -> Result<ImagePath, Failure> {
 
 /// `mkimage ls`: lists what stands at a path.
 pub fn ls(context: &Context, arguments: &List) -> Done {
-    let store = context.store()?;
-    let place = place(&store, &arguments.commit, arguments.path.as_deref())?;
-    let mut rows = Vec::new();
-    match place.find(&store)? {
-        Found::Directory(found, _) if arguments.recursive => {
-            let directory = store.read_tree(&context.job, &found).map_err(Failure::from)?;
-            rows.extend(directory.paths().map(|(below, node)| row(&below.to_string()[1..], node)));
+    let stores = Stores::default();
+    let (view, path) = stores.place(context, &arguments.place, arguments.path.as_deref())?;
+    let found = view.find(&path, true)?;
+    let mut nodes: Vec<(String, Node)> = Vec::new();
+    match &found.node {
+        Node::Directory(_) if arguments.recursive => {
+            let below = view.below(&path, &context.job)?;
+            nodes.extend(below.paths().map(|(at, node)| (at.to_string()[1..].to_owned(), node.clone())));
         }
-        Found::Directory(_, directory) => {
-            for (name, node) in &directory.entries {
-                rows.push(match node {
-                    crate::store::StoredNode::Directory(below) => {
-                        let metadata = store.read_directory(below).map_err(Failure::from)?.metadata;
-                        row(
-                            &name.to_string(),
-                            &Node::Directory(Directory { metadata, ..Directory::default() }),
-                        )
-                    }
-                    crate::store::StoredNode::Leaf(leaf) => row(&name.to_string(), leaf),
-                });
-            }
+        Node::Directory(_) => {
+            nodes.extend(view.entries(&path)?.into_iter().map(|(name, node)| (name.to_string(), node)));
         }
-        Found::Leaf(node) => rows.push(row(&place.path.to_string(), &node)),
+        _ => nodes.push((path.to_string(), found.node)),
     }
-    let data: Vec<_> = rows.iter().map(|row| &row.0).collect();
-    context.printer.data(&data, || rows.iter().map(|row| row.1.as_str()).collect())?;
+    if context.printer.wants_json() {
+        let rows = nodes.iter().map(|(name, node)| Ok(row(name, &view.identified(node, &context.job)?).0));
+        let rows = rows.collect::<Result<Vec<_>, Failure>>()?;
+        context.printer.data(&rows, String::new)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let line = |(name, node): &(String, Node)| match (arguments.long, node) {
+        (true, node) => row(name, node).1,
+        (false, Node::Directory(_)) => format!("{name}/\n"),
+        (false, _) => format!("{name}\n"),
+    };
+    context.printer.bytes(nodes.iter().map(line).collect::<String>().as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -178,22 +277,16 @@ pub fn facts(node: &Node) -> serde_json::Value {
 
 /// `mkimage cat`: prints a file.
 pub fn cat(context: &Context, arguments: &Cat) -> Done {
-    let store = context.store()?;
-    let place = place(&store, &arguments.commit, arguments.path.as_deref())?;
-    let at = &place.path;
-    let node = match place.find(&store)? {
-        Found::Leaf(node) => node,
-        Found::Directory(..) => {
-            return Err(Failure::new(Kind::NotFound, format!("{at} is a directory, not a file")));
-        }
+    let stores = Stores::default();
+    let (view, at) = stores.place(context, &arguments.place, arguments.path.as_deref())?;
+    let Node::File(file) = view.find(&at, true)?.node else {
+        let kind = view.find(&at, true)?.node.kind();
+        return Err(Failure::new(Kind::NotFound, format!("{at} is a {kind}, not a file")));
     };
-    let Node::File(file) = node else {
-        return Err(Failure::new(Kind::NotFound, format!("{at} is a {}, not a file", node.kind())));
-    };
-    let mut reader = ContentReader::new(&store, file.content);
+    let mut reader = ContentReader::new(&view, file.content);
     let mut piece = vec![0; 1 << 20];
     loop {
-        context.job.check().map_err(|error| Failure::of(Kind::Interrupted, &error))?;
+        check(&context.job)?;
         let length = reader.read(&mut piece).map_err(|error| Failure::of(Kind::Damaged, &error))?;
         if length == 0 {
             return Ok(ExitCode::SUCCESS);
@@ -204,28 +297,42 @@ pub fn cat(context: &Context, arguments: &Cat) -> Done {
     }
 }
 
+fn check(job: &Job) -> Result<(), Failure> {
+    job.check().map_err(|error| Failure::of(Kind::Interrupted, &error))
+}
+
 /// `mkimage checkout`: writes a tree into a directory.
 pub fn checkout(context: &Context, arguments: &Checkout) -> Done {
-    let store = context.store()?;
-    let place = place(&store, &arguments.commit, None)?;
-    let Found::Directory(tree, _) = place.find(&store)? else {
-        return Err(Failure::new(Kind::NotFound, format!("{} is a file, not a directory", place.path))
-            .hint("`mkimage cat` prints files"));
-    };
-    let report = store.checkout(&context.job, &tree, &arguments.directory).map_err(Failure::from)?;
+    let stores = Stores::default();
+    let (view, path) = stores.place(context, &arguments.place, None)?;
+    if !matches!(view.find(&path, true)?.node, Node::Directory(_)) {
+        return Err(Failure::new(Kind::NotFound, format!("{path} is a file, not a directory"))
+            .hint("`mkimage cat` prints files, `mkimage cp` copies them"));
+    }
+    let tree = view.below(&path, &context.job)?;
+    let report = crate::store::check_out(&tree, &view, &arguments.directory, &context.job);
+    let report = report.map_err(Failure::from)?;
+    say_copied(context, &arguments.directory, "checked out", &report)
+}
+
+/// Says what was written to the host, and what of it the host refused.
+pub fn say_copied(
+    context: &Context,
+    to: &std::path::Path,
+    what: &str,
+    report: &crate::store::CheckoutReport,
+) -> Done {
     for skipped in &report.skipped {
         context.printer.warn(&format!("{}: {}", skipped.path, skipped.what));
     }
-    let value = serde_json::json!({
-        "directory": arguments.directory, "entries": report.entries, "bytes": report.bytes, "skipped": report.skipped,
-    });
     if context.printer.wants_json() {
+        let value = serde_json::json!({
+            "directory": to, "entries": report.entries, "bytes": report.bytes, "skipped": report.skipped,
+        });
         context.printer.data(&value, String::new)?;
     } else {
-        let directory = arguments.directory.display();
-        context
-            .printer
-            .say(&format!("checked out {} entries, {} bytes into {directory}", report.entries, report.bytes));
+        let (entries, bytes) = (report.entries, report.bytes);
+        context.printer.say(&format!("{what} {entries} entries, {bytes} bytes into {}", to.display()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,8 +5,10 @@ mod build;
 mod changes;
 mod check;
 pub(super) mod completion;
+pub(super) mod cp;
 pub(super) mod depfile;
 pub(super) mod diff;
+pub(super) mod du;
 pub(super) mod events;
 mod format;
 mod fsck;
@@ -15,10 +17,12 @@ mod inspect;
 mod key;
 mod lock;
 pub(super) mod log;
-mod look;
+pub(super) mod look;
+pub(super) mod mount;
 pub(super) mod ostree;
 pub(super) mod paranoid;
 mod patch;
+pub(super) mod plan;
 pub(super) mod promote;
 mod pull;
 mod push;
@@ -34,10 +38,14 @@ pub(super) mod status;
 pub(super) mod store;
 mod subject;
 pub(super) mod tag;
+pub(super) mod test;
+pub(super) mod tree;
 pub(super) mod turn;
 pub(super) mod undo;
 pub(super) mod update;
 mod verify;
+pub(super) mod why;
+pub(super) mod why_rebuilt;
 
 pub use key::Key;
 pub use pull::{Clone, Mirror, Pull};
@@ -69,9 +77,12 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Build(arguments) => build::build(context, arguments),
         Command::Compose(arguments) => build::compose(context, arguments),
         Command::Check(arguments) => check::run(context, &arguments),
+        Command::Plan(arguments) => plan::run(context, arguments),
+        Command::WhyRebuilt(arguments) => why_rebuilt::run(context, arguments),
+        Command::Test(arguments) => test::run(context, arguments),
         Command::Fmt(arguments) => format::run(context, &arguments),
         Command::Lock(arguments) => lock::run(context, arguments),
-        Command::Why(arguments) => lock::why(context, arguments),
+        Command::Why(arguments) => why::run(context, &arguments),
         Command::Vendor(arguments) => lock::vendor(context, arguments),
         Command::Reference => {
             let text = crate::recipe::reference();
@@ -99,6 +110,10 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
         Command::Store(command) => store::run(context, &command),
         Command::Ls(arguments) => look::ls(context, &arguments),
         Command::Cat(arguments) => look::cat(context, &arguments),
+        Command::Cp(arguments) => cp::run(context, &arguments),
+        Command::Tree(arguments) => tree::run(context, &arguments),
+        Command::Du(arguments) => du::run(context, &arguments),
+        Command::Mount(arguments) => mount::run(context, &arguments),
         Command::Checkout(arguments) => look::checkout(context, &arguments),
         Command::Completion(arguments) => completion::script(context, &arguments),
         Command::Complete(arguments) => completion::complete(context, &arguments),

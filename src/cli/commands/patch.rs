@@ -1,7 +1,7 @@
 //! The lines in which two texts differ, as `diff -u` shows them.
 
 use super::super::failure::Failure;
-use crate::store::{Store, StoreError, TreeChange};
+use crate::store::{StoreError, TreeChange};
 use crate::tree::{Content, ContentSource, Node};
 
 /// Larger files are not shown by line, in bytes.
@@ -11,36 +11,44 @@ const EDITS_MAX: usize = 1000;
 /// Equal lines that are shown around those that differ.
 const CONTEXT: usize = 3;
 
+/// Where the contents before and after come from.
+pub type Sources<'a> = (&'a dyn ContentSource, &'a dyn ContentSource);
+
 /// Shows the lines in which the contents of a file differ; nothing for what is no text.
-pub fn of_change(store: &Store, change: &TreeChange) -> Result<Vec<String>, Failure> {
+pub fn of_change(sources: Sources<'_>, change: &TreeChange) -> Result<Vec<String>, Failure> {
     let content = |node: &Option<Node>| match node {
         Some(Node::File(file)) => Some(file.content),
         _ => None,
     };
-    of_contents(store, content(&change.old).as_ref(), content(&change.new).as_ref())
+    of_contents(sources, content(&change.old).as_ref(), content(&change.new).as_ref())
 }
 
 /// Shows the lines in which two contents differ.
 pub fn of_contents(
-    store: &Store,
+    sources: Sources<'_>,
     old: Option<&Content>,
     new: Option<&Content>,
 ) -> Result<Vec<String>, Failure> {
     if old == new {
         return Ok(Vec::new());
     }
-    let (Some(old), Some(new)) = (text(store, old)?, text(store, new)?) else {
+    let (Some(old), Some(new)) = (text(sources.0, old)?, text(sources.1, new)?) else {
         return Ok(vec!["  (no text, or too long to show)".to_owned()]);
     };
     Ok(unified(&lines(&old), &lines(&new)))
 }
 
-fn text(store: &Store, content: Option<&Content>) -> Result<Option<String>, Failure> {
+/// Shows the lines in which two texts differ.
+pub fn of_texts(old: &str, new: &str) -> Vec<String> {
+    unified(&lines(old), &lines(new))
+}
+
+fn text(source: &dyn ContentSource, content: Option<&Content>) -> Result<Option<String>, Failure> {
     let Some(content) = content else { return Ok(Some(String::new())) };
     if content.size > TEXT_BYTES_MAX {
         return Ok(None);
     }
-    let bytes = store.read_all(content).map_err(StoreError::from).map_err(Failure::from)?;
+    let bytes = source.read_all(content).map_err(StoreError::from).map_err(Failure::from)?;
     Ok(String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')))
 }
 

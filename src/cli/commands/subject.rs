@@ -1,10 +1,12 @@
-//! What a bill or a report is made of: a commit of the store, or a lock, with all that is known of it.
+//! What a bill or a report is made of: a commit of the store, which an image may name, or a lock, with all that is known
+//! of it.
 
 use std::path::Path;
 
 use super::super::failure::{Failure, Kind};
 use super::Context;
 use crate::base::{CommitId, Digest, fs};
+use crate::image::{self, Inspection, OpenImage};
 use crate::packages::Lock;
 use crate::packages::lock::LOCK_BYTES_MAX;
 use crate::pipeline;
@@ -23,6 +25,9 @@ pub struct Opened {
     boot: Option<Directory>,
     lock: Option<Lock>,
     parts: Vec<Part>,
+    unknown: Vec<String>,
+    /// What an image holds, where one was named.
+    inspection: Option<Inspection>,
 }
 
 impl Opened {
@@ -32,22 +37,57 @@ impl Opened {
         let extension = path.extension().and_then(|extension| extension.to_str());
         match extension {
             Some("hcl" | "lock") if path.is_file() => Opened::of_lock(context, path),
-            _ => Opened::of_commit(context, context.store()?, text),
+            _ if is_image(path) => Opened::of_image(context, path),
+            _ => {
+                let store = context.store()?;
+                let id = store.resolve(text).map_err(Failure::from)?;
+                Opened::of_commit(context, store, id)
+            }
         }
     }
 
-    fn of_commit(context: &Context, store: Store, text: &str) -> Result<Opened, Failure> {
-        let id = store.resolve(text).map_err(Failure::from)?;
+    /// Opens the commit that an image names: that of the slot which boots next. The store must know it.
+    fn of_image(context: &Context, path: &Path) -> Result<Opened, Failure> {
+        let inspection = image::inspect(path, false, &context.job)?;
+        let next = inspection.next.as_ref().map(|next| next.slot.as_str());
+        let slot = inspection.slots.iter().find(|slot| Some(slot.slot.as_str()) == next);
+        let Some(id) = slot.and_then(|slot| slot.commit) else {
+            let problem = format!("{} names no commit: nothing in it can boot", path.display());
+            return Err(Failure::new(Kind::Input, problem));
+        };
+        let store = context.store()?;
+        if !store.has(&id.0) {
+            let problem = format!("the store does not know commit {id}, which {} names", path.display());
+            let hint = "`mkimage pull` brings it here; `--store` names another store";
+            return Err(Failure::new(Kind::NotFound, problem).hint(hint));
+        }
+        let opened = Opened::of_commit(context, store, id)?;
+        Ok(Opened { inspection: Some(inspection), ..opened })
+    }
+
+    fn of_commit(context: &Context, store: Store, id: CommitId) -> Result<Opened, Failure> {
+        let mut unknown = Vec::new();
         let commit = store.read_commit(&id).map_err(Failure::from)?;
         let tree = store.read_tree(&context.job, &commit.tree).map_err(Failure::from)?;
         let boot = commit.boot.as_ref().map(|boot| store.read_tree(&context.job, boot));
         let boot = boot.transpose().map_err(Failure::from)?;
         let lock = commit.lock.as_ref().map(|lock| store.read_all(lock)).transpose();
         let lock = lock.map_err(StoreError::from).map_err(Failure::from)?;
-        let lock = lock.and_then(|bytes| Lock::parse(&String::from_utf8_lossy(&bytes)).ok());
-        let plan = pipeline::plan_of_commit(&store, &commit).unwrap_or_default();
+        let lock = match lock.map(|bytes| Lock::parse(&String::from_utf8_lossy(&bytes))) {
+            Some(Err(error)) => {
+                unknown.push(format!("the lock of the commit can't be read: {error}"));
+                None
+            }
+            lock => lock.and_then(Result::ok),
+        };
+        let plan = pipeline::plan_of_commit(&store, &commit).unwrap_or_else(|_| {
+            unknown
+                .push("the recipe of the commit can't be read any more: its parts are left out".to_owned());
+            None
+        });
         let parts = plan.as_ref().map(parts).unwrap_or_default();
-        Ok(Opened { store, commit: Some((id, commit)), alone: None, tree, boot, lock, parts })
+        let commit = Some((id, commit));
+        Ok(Opened { store, commit, alone: None, tree, boot, lock, parts, unknown, inspection: None })
     }
 
     fn of_lock(context: &Context, path: &Path) -> Result<Opened, Failure> {
@@ -70,6 +110,8 @@ impl Opened {
             boot: None,
             lock: Some(lock),
             parts: Vec::new(),
+            unknown: Vec::new(),
+            inspection: None,
         })
     }
 
@@ -78,8 +120,11 @@ impl Opened {
         Timeline::remembered(&self.store, &self.commit.as_ref()?.0)
     }
 
-    /// Maps the disk; `None` for what is none.
+    /// Maps the disk: of an image what it holds, of a commit what it makes; `None` for what is no disk.
     pub fn disk(&self, context: &Context) -> Result<Option<DiskMap>, Failure> {
+        if let Some(inspection) = &self.inspection {
+            return Ok(Some(DiskMap::of_image(inspection)));
+        }
         let bootable = self.commit.as_ref().filter(|(_, commit)| commit.boot.is_some());
         let map = bootable.map(|(id, _)| DiskMap::of_commit(&self.store, *id, &context.job));
         Ok(map.transpose()?)
@@ -99,9 +144,17 @@ impl Opened {
             lock: self.lock.as_ref(),
             kept: Some(&self.store),
             parts: self.parts.clone(),
+            unknown: self.unknown.clone(),
             ..subject
         }
     }
+}
+
+/// Tells whether a path is that of an image: a file that is named with a slash, or one that reads as an image. So a ref
+/// never changes its meaning by a file that happens to lie in the folder.
+fn is_image(path: &Path) -> bool {
+    let reads = || image::open(path).is_ok_and(|device| OpenImage::open(&device).is_ok());
+    path.exists() && !path.is_dir() && (path.components().count() > 1 || reads())
 }
 
 /// Lists the parts of a plan that bring files.

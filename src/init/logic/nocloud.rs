@@ -1,6 +1,7 @@
 //! What NoCloud says besides user data: an address in the machine's serial number, an id in `meta-data`.
 
 use mkimage::base::{Endpoint, Scheme};
+use mkimage::boot::user_data::text_member;
 
 const ID_MAX_BYTES: usize = 128;
 
@@ -36,8 +37,7 @@ pub fn serial(text: &str) -> Option<Serial> {
 pub fn instance_id(meta_data: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(meta_data).ok()?;
     if text.trim_start().starts_with('{') {
-        let object: serde_json::Value = serde_json::from_str(text).ok()?;
-        return id(object.get("instance-id").or_else(|| object.get("uuid"))?.as_str()?);
+        return id(&text_member(meta_data, &["instance-id", "uuid"])?);
     }
     let value = text.lines().find_map(|line| line.strip_prefix("instance-id:"))?;
     id(value.trim().trim_matches(['"', '\'']))

@@ -101,6 +101,7 @@ pub(super) fn program(
     architecture: Architecture,
     context: &Context<'_>,
 ) -> LoaderProgram {
+    let has_file = fields.is_some_and(|fields| fields.span("loader_file").is_some());
     let word = fields.and_then(|fields| fields.text("loader").zip(fields.span("loader")));
     match (word.as_ref().map(|(word, span)| (word.as_str(), *span)), architecture) {
         (Some(("mkimage", span)), Architecture::Aarch64) => {
@@ -109,8 +110,9 @@ pub(super) fn program(
             LoaderProgram::SystemdBoot
         }
         (Some(("mkimage", _)), _) => LoaderProgram::Mkimage,
-        (Some(_), _) => LoaderProgram::SystemdBoot,
-        (None, _) => LoaderProgram::SystemdBoot,
+        (Some(_), _) | (None, Architecture::Aarch64) => LoaderProgram::SystemdBoot,
+        (None, Architecture::X86_64) if has_file => LoaderProgram::SystemdBoot,
+        (None, Architecture::X86_64) => LoaderProgram::Mkimage,
     }
 }
 
@@ -160,7 +162,7 @@ fn loader(
         return Some(LoaderSource::None);
     };
     let Some(fields) = fields else {
-        return package_loader(kernel, kernel, debian, context);
+        return package_loader(kernel, program, kernel, debian, context);
     };
     match (fields.span("loader_file"), fields.span("stub_file")) {
         (Some(_), Some(_)) => {
@@ -172,7 +174,7 @@ fn loader(
             from_files(fields, "stub_file", context);
             Some(LoaderSource::Host { loader: None, stub: fields.host_path("stub_file", context)? })
         }
-        (None, None) => package_loader(fields, kernel, debian, context),
+        (None, None) => package_loader(fields, program, kernel, debian, context),
         (Some(span), None) => half(span, "loader_file", "stub_file", context),
         (None, Some(span)) => half(span, "stub_file", "loader_file", context),
     }
@@ -201,6 +203,7 @@ fn half(
 /// Returns the loader's package, from the archive that `boot` or else the kernel names.
 fn package_loader(
     fields: &Fields<'_>,
+    program: LoaderProgram,
     kernel: &Fields<'_>,
     debian: Option<&Fields<'_>>,
     context: &Context<'_>,
@@ -209,10 +212,13 @@ fn package_loader(
     let has_suite = has(fields) || has(kernel) || debian.is_some_and(has);
     if !has_suite && fields.whole() && kernel.whole() && kernel.row.keys.iter().all(|key| key.name != "suite")
     {
-        let message = "nothing says where the boot loader comes from";
+        let (what, files) = match program {
+            LoaderProgram::Mkimage => ("the stub of the kernel image", "`stub_file`"),
+            LoaderProgram::SystemdBoot => ("the boot loader", "`loader_file` and `stub_file`"),
+        };
+        let message = format!("nothing says where {what} comes from");
         let problem = Problem::new(Code::MissingKey, fields.block.header, message);
-        context
-            .report(problem.hint("add to `boot`: `suite = \"bookworm\"`, or `loader_file` and `stub_file`"));
+        context.report(problem.hint(format!("add to `boot`: `suite = \"bookworm\"`, or {files}")));
         return None;
     }
     let own = fields.row.name == "boot";

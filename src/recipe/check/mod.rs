@@ -3,6 +3,7 @@
 mod accounts;
 mod app;
 mod boot;
+mod checks;
 mod convert;
 pub(super) mod fields;
 mod inodes;
@@ -39,6 +40,12 @@ impl Context<'_> {
         Origin { block: fields.title(), file, line: self.sources.line(span) }
     }
 
+    /// Returns where a block inside another one is.
+    fn origin_within(&self, fields: &Fields<'_>, outer: &Fields<'_>) -> Origin {
+        let block = format!("{} in {}", fields.title(), outer.title());
+        Origin { block, ..self.origin(fields) }
+    }
+
     /// Returns the name of the file that a span is in.
     fn file(&self, span: Span) -> &str {
         &self.sources.files[span.file].name
@@ -66,6 +73,8 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
     let boot = boot::boot(one(&checked, "boot"), program, kernel_fields, debian, &context);
     let disk = boot::disk(one(&checked, "disk"), program, &context);
     let update = one(&checked, "update").map(|fields| update::update(fields, kernel_fields, &context));
+    let budget = one(&checked, "budget").map(|fields| checks::budget(fields, &context));
+    let tests = checks::tests(&checked, &context);
     accounts::ids(&checked, &context);
     accounts::references(&checked, &context);
     whole::check(&checked, &context);
@@ -91,6 +100,11 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
             None => None,
             Some(update) => Some(update?),
         },
+        budget: match budget {
+            None => None,
+            Some(budget) => Some(budget?),
+        },
+        tests: tests.into_iter().collect::<Option<_>>()?,
         variables: Default::default(),
         sources: Vec::new(),
     })

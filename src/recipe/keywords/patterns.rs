@@ -290,6 +290,12 @@ pub(in super::super) const CAPABILITY: Pattern = Pattern {
     matches: |text| CAPABILITIES.contains(&text),
 };
 
+pub(in super::super) const SHA256: Pattern = Pattern {
+    what: "a SHA-256 digest",
+    rule: "64 hexadecimal digits in lower case",
+    matches: |text| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')),
+};
+
 /// Signals that may ask an app to stop.
 pub(in super::super) const SIGNALS: &[&str] =
     &["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGKILL"];

@@ -2,7 +2,8 @@
 
 use super::Place;
 use super::pe::PeNames;
-use crate::boot::slots::{Slot, SlotMap, SlotSector, map_offset};
+use crate::boot::slots::record::SEAL_SECTORS;
+use crate::boot::slots::{Slot, SlotError, SlotMap, SlotTable, map_offset};
 use crate::disk::BlockDevice;
 use crate::disk::esp::SLOT_DIRECTORY;
 use crate::disk::fat::{self, Geometry, Listing};
@@ -35,6 +36,8 @@ pub struct EspNames {
     geometry: Geometry,
     runs: Vec<Run>,
     ukis: Vec<Uki>,
+    /// Sectors of the slot table that lie outside of the volume's files, and of the seals.
+    records: Vec<(u64, &'static str)>,
 }
 
 impl EspNames {
@@ -44,8 +47,8 @@ impl EspNames {
         device.read_at(0, &mut boot).ok()?;
         let geometry = Geometry::parse(&boot).ok()?;
         let runs = fat::read(device).map_or_else(|_| Vec::new(), |listing| runs(&listing));
-        let ukis = ukis(device, &boot).unwrap_or_default();
-        Some(EspNames { geometry, runs, ukis })
+        let (ukis, records) = ukis(device, &boot).unwrap_or_default();
+        Some(EspNames { geometry, runs, ukis, records })
     }
 
     /// Names an offset of the partition.
@@ -61,6 +64,9 @@ impl EspNames {
         let info = u64::from(geometry.fs_info_sector);
         if sector == info || sector == backup + info {
             return Place::new("FAT FSInfo", offset, 1).with(field_at(INFO, inside), start);
+        }
+        if let Some(what) = self.records.iter().find(|(at, _)| *at == start).map(|(_, what)| *what) {
+            return Place::new(what, start, SECTOR);
         }
         if sector < u64::from(geometry.reserved_sectors) {
             return Place::new("FAT reserved sectors", start, SECTOR);
@@ -116,12 +122,19 @@ fn runs(listing: &Listing) -> Vec<Run> {
     std::iter::once(root).chain(listing.entries.iter().flat_map(of)).collect()
 }
 
-fn ukis(device: &dyn BlockDevice, boot: &[u8; 512]) -> Option<Vec<Uki>> {
+/// What the map leads to: the UKIs, and the sectors of the slot table that no file holds.
+type Mapped = (Vec<Uki>, Vec<(u64, &'static str)>);
+
+fn ukis(device: &dyn BlockDevice, boot: &[u8; 512]) -> Option<Mapped> {
     let mut sector = [0; 512];
     device.read_at(map_offset(boot).ok()?, &mut sector).ok()?;
     let map = SlotMap::parse(&sector).ok()?;
-    device.read_at(map.directory_offset, &mut sector).ok()?;
-    let slots = SlotSector::decode(&sector, &map).ok();
+    let read = |at| {
+        let mut sector = [0; 512];
+        let read = device.read_at(at, &mut sector);
+        read.map(|()| sector).map_err(|error| SlotError::Records { problem: error.to_string() })
+    };
+    let slots = SlotTable::read(&map, read).ok();
     let uki = |slot: Slot| {
         let start = map.uki_offset(slot);
         let size = slots.as_ref().map_or(0, |slots| slots.state(slot).size_bytes());
@@ -133,7 +146,15 @@ fn ukis(device: &dyn BlockDevice, boot: &[u8; 512]) -> Option<Vec<Uki>> {
             });
         Uki { slot, start, end: start + map.room(slot), names: names.flatten() }
     };
-    Some(Slot::BOTH.map(uki).into())
+    let records = match map.layout {
+        1 => Vec::new(),
+        _ => {
+            let seals = SEAL_SECTORS.map(|sector| (sector * SECTOR, "seal of a UKI"));
+            let places = SlotTable::places(&map).into_iter().map(|at| (at, "slot record"));
+            places.chain(seals).collect()
+        }
+    };
+    Some((Slot::BOTH.map(uki).into(), records))
 }
 
 impl Uki {

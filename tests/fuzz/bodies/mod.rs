@@ -16,16 +16,19 @@ mod elf;
 mod ext4;
 mod finalize;
 mod init;
+mod metadata;
 mod openpgp;
 mod ostree;
 mod packages;
 mod partitions;
 mod recipe;
+mod records;
 mod report;
 mod rpm;
 mod solving;
 mod store;
 mod trust;
+mod verify;
 mod volume;
 
 use std::sync::LazyLock;
@@ -150,10 +153,18 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "recipe", run: recipe::run, seeds: recipe::seeds, words: recipe::WORDS, rounds: 350 },
     Target { name: "partitions", run: partitions::run, seeds: partitions::seeds, words: &[], rounds: 150 },
-    Target { name: "volume", run: volume::run, seeds: volume::seeds, words: volume::WORDS, rounds: 100 },
+    Target { name: "volume", run: volume::run, seeds: volume::seeds, words: volume::WORDS, rounds: 50 },
     Target { name: "ext4", run: ext4::run, seeds: ext4::seeds, words: &[], rounds: 250 },
     Target { name: "verity", run: device::verity, seeds: device::verity_seeds, words: &[], rounds: 1000 },
     Target { name: "slots", run: boot::slots, seeds: boot::slots_seeds, words: boot::WORDS, rounds: 2500 },
+    Target { name: "records", run: records::records, seeds: records::record_seeds, words: &[], rounds: 2500 },
+    Target {
+        name: "program",
+        run: records::program,
+        seeds: records::program_seeds,
+        words: &[],
+        rounds: 2500,
+    },
     Target { name: "pe", run: boot::pe, seeds: boot::pe_seeds, words: boot::WORDS, rounds: 1500 },
     Target { name: "module", run: boot::module, seeds: boot::module_seeds, words: boot::WORDS, rounds: 1500 },
     Target { name: "elf", run: elf::elf, seeds: elf::elf_seeds, words: elf::WORDS, rounds: 2500 },
@@ -173,6 +184,14 @@ pub const TARGETS: &[Target] = &[
         rounds: 3000,
     },
     Target { name: "dhcp", run: init::dhcp, seeds: init::dhcp_seeds, words: &[], rounds: 4000 },
+    Target {
+        name: "metadata",
+        run: metadata::text,
+        seeds: metadata::text_seeds,
+        words: metadata::WORDS,
+        rounds: 2500,
+    },
+    Target { name: "seed", run: metadata::volume, seeds: metadata::volume_seeds, words: &[], rounds: 4000 },
     Target { name: "loader", run: init::loader, seeds: init::loader_seeds, words: boot::WORDS, rounds: 2000 },
     Target {
         name: "directory",
@@ -232,6 +251,8 @@ pub const TARGETS: &[Target] = &[
         words: report::TIMELINE_WORDS,
         rounds: 2000,
     },
+    Target { name: "image", run: verify::run, seeds: verify::seeds, words: &[], rounds: 20 },
+    Target { name: "origin", run: verify::origin, seeds: verify::origin_seeds, words: &[], rounds: 2000 },
 ];
 
 /// One job for all runs: starting threads would be most of a run.

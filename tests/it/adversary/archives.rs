@@ -80,7 +80,10 @@ fn what_a_recipe_allows_is_taken() {
     let site = Site::with_tree("a.tar\"\n  allow = [\"/su\"]\n  path = \"/");
     site.write("a.tar", &archive(&[entry(b"su", b'0', 0o4755, "", b"x")]));
     site.compose("tree.hcl");
-    assert!(succeed(&mut site.mkimage(&["ls", "small", "/"])).contains("- 4755     0     0          1 su\n"));
+    assert!(
+        succeed(&mut site.mkimage(&["ls", "-l", "small", "/"]))
+            .contains("- 4755     0     0          1 su\n")
+    );
 }
 
 #[test]

@@ -224,7 +224,9 @@ fn blocks_that_are_right_already_are_left_alone() {
 
 #[test]
 fn the_same_command_goes_on_wherever_it_was_cut() {
-    [1, 2].map(|layout| updates_go_on(Story::of(layout)));
+    for layout in [1, 2] {
+        updates_go_on(Story::of(layout));
+    }
 }
 
 fn updates_go_on(story: &Story) {

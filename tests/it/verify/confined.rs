@@ -68,7 +68,7 @@ fn the_child_is_held_by_landlock_seccomp_and_limits() {
     let at = |what: &str| {
         lines.iter().position(|line| line.contains(what)).unwrap_or_else(|| panic!("{what}: {log}"))
     };
-    let (landlock, filter) = (at("landlock_restrict_self"), at("SECCOMP_MODE_FILTER"));
+    let (landlock, filter) = (at("landlock_restrict_self"), at("_MODE_FILTER"));
     assert!(at("RLIMIT_AS") < landlock && landlock < filter, "{log}");
     let child = lines[filter].split(' ').next().expect("a number");
     let after = lines[filter..].iter().filter(|line| line.starts_with(child));

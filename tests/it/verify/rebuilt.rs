@@ -137,8 +137,12 @@ fn statements_are_signed_counted_and_enough_to_build_from() {
     }
     let policy = |needed: &str, keys: &[&str], statements: &[&str]| {
         let mut command = site.mkimage(&["verify", "disk.img", "--policy", needed]);
-        keys.iter().for_each(|key| drop(command.arg("--key").arg(key)));
-        statements.iter().for_each(|statement| drop(command.arg("--statement").arg(statement)));
+        for key in keys {
+            command.args(["--key", key]);
+        }
+        for statement in statements {
+            command.args(["--statement", statement]);
+        }
         command
     };
     let keys = ["a.pub", "b.pub", "c.pub"];

@@ -60,7 +60,12 @@ fn the_tools_find_no_fault_with_the_whole_image() {
 fn what_a_tool_calls_damaged_is_not_sound() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("disk.img");
-    let metadata: Vec<u64> = image().used();
+    let used = image().used();
+    let bounds: Vec<(u64, u64)> = parts().iter().map(|part| (part.1, part.1 + 64 * 1024)).collect();
+    // Where metadata is: the tools don't look at the bytes of files.
+    let is_metadata =
+        |at: &u64| *at < 1 << 20 || bounds.iter().any(|(start, end)| (start..end).contains(&at));
+    let metadata: Vec<u64> = used.into_iter().filter(is_metadata).collect();
     let mut random = Random(4242);
     let mut judged = 0;
     for _ in 0..24 {

@@ -70,11 +70,16 @@ impl<'a> Ext4Reader<'a> {
 
     /// Fills a buffer with a file's bytes from `offset` on; what lies behind its end is an error.
     pub fn read_at(&self, entry: &Ext4Entry, offset: u64, buffer: &mut [u8]) -> Result<()> {
-        let inode = self.inode(entry.inode)?;
+        self.read_inode_at(entry.inode, offset, buffer)
+    }
+
+    /// Does what [`Ext4Reader::read_at`] does for a file that is known by its inode.
+    pub fn read_inode_at(&self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<()> {
+        let inode = self.inode(number)?;
         let mapping = self.mapping(&inode)?;
         if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > inode.size) {
             let problem = format!("{} bytes at {offset} pass its end at {}", buffer.len(), inode.size);
-            return damaged("inode", entry.inode, problem);
+            return damaged("inode", number, problem);
         }
         self.read_mapped(&mapping, offset, buffer)
     }

@@ -97,7 +97,7 @@ pub(super) const BOOT: Block = block(
         key(
             "loader",
             Kind::Word(&["mkimage", "systemd-boot"]),
-            Need::Default("\"systemd-boot\""),
+            Need::Absent("`mkimage`; for aarch64 and with `loader_file`: `systemd-boot`"),
             r#""mkimage""#,
             "The boot loader. `mkimage` (for x86_64): it checks the kernel image before it starts it, and starts \
              the other slot in the same boot where it can't. `systemd-boot`: of the package, or `loader_file`.",

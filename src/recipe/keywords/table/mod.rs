@@ -2,6 +2,7 @@
 
 mod accounts;
 mod app;
+mod checks;
 mod image;
 mod inodes;
 mod machine;
@@ -39,6 +40,10 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     machine::KERNEL_FILE,
     machine::BOOT,
     machine::DISK,
+    checks::BUDGET,
+    checks::TEST,
+    checks::TEST_FILE,
+    checks::TEST_HTTP,
     update::UPDATE,
 ];
 

@@ -1,0 +1,549 @@
+//! Updating the slot of a disk image in a file, against the time that writing the changed bytes takes, and beside
+//! casync with the old slot as its seed and RAUC with its block hash index, on the same pair of images.
+//!
+//! `cargo bench --bench update`. The pair is a Debian minbase tree (or `MKIMAGE_BENCH_TREE`) with the oldest and
+//! the newest version of a package that the mirror has (`MKIMAGE_BENCH_PACKAGES`). `MKIMAGE_BENCH_ROUNDS` (5) says
+//! how often each takes its turn. Needs casync, rauc, squashfs-tools and openssl.
+//!
+//! RAUC installs a bundle through dm-verity, a loop device and a D-Bus service, which builders lack: what it would
+//! fetch is counted with the index that it makes, and `rauc write-slot` shows how it writes a slot.
+//!
+//! "same names" and "ideal" say what other layouts of the filesystem would come to: the first with the
+//! identifiers and the salt of the version before, the second with nothing but the blocks of changed files.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use mkimage::archive::{Limits, scan};
+use mkimage::base::{CommitId, Digest, ImagePath, Job};
+use mkimage::bundle::{self, Contents, Table};
+use mkimage::disk::ext4::{self, Ext4Options};
+use mkimage::disk::{BlockDevice, FileDevice, MemoryDevice};
+use mkimage::image::{Image, slot_bytes};
+use mkimage::slots::{self, Disk, Staged};
+use mkimage::store::{Commit, DiskSpec, Expected, Objects, RefName, RefUpdate, Store, Transaction, TreeRef};
+use mkimage::tree::{ContentSink, Directory, Metadata, Node, SealedTree};
+
+#[path = "commit/mod.rs"]
+mod commit;
+#[path = "debian/mod.rs"]
+mod debian;
+#[path = "versions/mod.rs"]
+mod versions;
+
+use commit::commit_of;
+use debian::{run, tree};
+
+const BLOCK: usize = 4096;
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let rounds = std::env::var("MKIMAGE_BENCH_ROUNDS").map_or(5, |text| text.parse().expect("a number"));
+    let packages = std::env::var("MKIMAGE_BENCH_PACKAGES");
+    let packages = packages.unwrap_or_else(|_| "tzdata libc6".to_owned());
+    let tree = tree();
+    for package in packages.split_whitespace() {
+        let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a scratch folder on a disk");
+        if let Some(pair) = Pair::make(scratch.path(), &tree, package) {
+            pair.compare(rounds);
+        }
+    }
+}
+
+fn say(text: String) {
+    writeln!(io::stdout().lock(), "{text}").expect("written");
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
+}
+
+/// Times work, from a disk that has nothing left to write for whoever was before.
+fn seconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    rustix::fs::sync();
+    let watch = mkimage::base::Stopwatch::start();
+    let done = work();
+    (watch.elapsed().as_secs_f64(), done)
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Two versions in a store, and a disk that has the first in both slots.
+struct Pair {
+    folder: PathBuf,
+    store: PathBuf,
+    commits: [CommitId; 2],
+}
+
+impl Pair {
+    fn make(folder: &Path, tree: &Path, package: &str) -> Option<Pair> {
+        let found = versions::of(package);
+        let [old, .., new] = &found[..] else {
+            say(format!("{package}: the mirror has fewer than two versions, left out"));
+            return None;
+        };
+        say(format!("{package} from {old} to {new}"));
+        let store = folder.join("store");
+        let commits = [old, new].map(|version| {
+            let own = folder.join("tree");
+            run(Command::new("cp").arg("-a").arg(tree).arg(&own));
+            versions::install(folder, package, version, &own);
+            let commit = ingest(&store, &own, version);
+            fs::remove_dir_all(&own).expect("removed");
+            commit
+        });
+        Some(Pair { folder: folder.to_owned(), store, commits })
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.store).expect("opened")
+    }
+
+    fn compare(&self, rounds: usize) {
+        self.write_disk();
+        let images = [self.slot_image(0), self.slot_image(1)];
+        let fetched = self.fetched();
+        let mut times = [const { Vec::new() }; 5];
+        let mut last = None;
+        for _ in 0..rounds {
+            let (time, (staged, ranges)) = self.update("both.img");
+            times[0].push(time);
+            times[1].push(self.write_ranges("both.img", &ranges));
+            let (time, (fresh, ranges)) = self.update("one.img");
+            times[2].push(time);
+            times[3].push(self.write_ranges("one.img", &ranges));
+            last = Some((staged, fresh));
+        }
+        let (staged, fresh) = last.expect("a round");
+        let row = |what: &str, staged: &Staged, times: [f64; 2]| {
+            let written = staged.root.written_bytes + staged.root.erased_bytes + staged.esp.written_bytes;
+            say(format!(
+                "  mkimage update, {what:28} {:7.3} s, {:6.1} MiB written ({:6.1} right already); writing these alone {:7.3} s: ratio {:.2}",
+                times[0],
+                mib(written),
+                mib(staged.root.kept_bytes + staged.esp.kept_bytes),
+                times[1],
+                times[0] / times[1]
+            ));
+        };
+        let [ours, ours_alone, whole, whole_alone, casync] = &mut times;
+        row("over the version before", &staged, [median(ours), median(ours_alone)]);
+        row("into an empty slot", &fresh, [median(whole), median(whole_alone)]);
+        say(format!("  mkimage fetches {:.2} MiB of objects", mib(fetched)));
+        self.casync(&images, rounds, casync);
+        self.rauc(&images);
+        self.layouts();
+    }
+
+    /// Makes `both.img`, with the first version in both slots, and `one.img`, with an empty second slot.
+    fn write_disk(&self) {
+        let (store, job) = (self.open(), Job::quiet(0));
+        let image = Image::of(&store, self.commits[0], &job).expect("an image");
+        let placed = image.place(&job).expect("placed");
+        let path = self.at("one.img");
+        let file = File::create_new(&path).expect("created");
+        file.set_len(placed.disk.size.0).expect("a length");
+        image.write(&placed, &FileDevice::new(file, placed.disk.size.0), &job).expect("written");
+        run(&mut copy(&path, &self.at("both.img")));
+        let disk = Disk::change(&self.at("both.img")).expect("opened");
+        // The same version once more: from a commit that differs in nothing but a note.
+        let again = again(&store, self.commits[0]);
+        let image = Image::of(&store, again, &job).expect("an image");
+        let _ = slots::stage(disk.device(), None, &image, &job).expect("staged");
+        slots::confirm(disk.device(), None, &job).expect("confirmed");
+    }
+
+    /// Writes what a slot holds with a version into a file of its own.
+    fn slot_image(&self, version: usize) -> PathBuf {
+        let (store, job) = (self.open(), Job::quiet(0));
+        let image = Image::of(&store, self.commits[version], &job).expect("an image");
+        let root = image.place_root(&job).expect("placed");
+        let path = self.at(&format!("slot{version}.img"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).expect("created");
+        file.set_len(slot_bytes(&root)).expect("a length");
+        image.write_slot(&root, &FileDevice::new(file, slot_bytes(&root)), &job).expect("written");
+        path
+    }
+
+    /// Updates a fresh copy of a disk; everything from the opening of the store on. Returns what was written where.
+    fn update(&self, disk: &str) -> (f64, (Staged, Vec<(u64, usize)>)) {
+        let path = self.at("disk.img");
+        let _ = fs::remove_file(&path);
+        run(&mut copy(&self.at(disk), &path));
+        seconds(|| {
+            let job = Job::quiet(0);
+            let store = self.open();
+            let disk = Disk::change(&path).expect("opened");
+            let device = Watched { inner: disk.device(), ranges: Mutex::default() };
+            let image = Image::of(&store, self.commits[1], &job).expect("an image");
+            let staged = slots::stage(&device, None, &image, &job).expect("staged");
+            (staged, device.ranges.into_inner().expect("ranges"))
+        })
+    }
+
+    /// Writes the same bytes at the same places of a fresh copy, and flushes once.
+    fn write_ranges(&self, disk: &str, ranges: &[(u64, usize)]) -> f64 {
+        let updated = File::open(self.at("disk.img")).expect("opened");
+        let mut ranges = ranges.to_vec();
+        ranges.sort_unstable();
+        let read = |&(offset, length): &(u64, usize)| {
+            let mut bytes = vec![0; length];
+            updated.read_exact_at(&mut bytes, offset).expect("read");
+            (offset, bytes)
+        };
+        let pieces: Vec<(u64, Vec<u8>)> = ranges.iter().map(read).collect();
+        let path = self.at("alone.img");
+        let _ = fs::remove_file(&path);
+        run(&mut copy(&self.at(disk), &path));
+        let file = OpenOptions::new().write(true).open(&path).expect("opened");
+        let time = seconds(|| {
+            for (offset, bytes) in &pieces {
+                file.write_all_at(bytes, *offset).expect("written");
+            }
+            file.sync_data().expect("synced");
+        });
+        time.0
+    }
+
+    /// Returns how many bytes of a bundle a device fetches that has the first version.
+    fn fetched(&self) -> u64 {
+        let (store, job) = (self.open(), Job::quiet(0));
+        let device = Store::open(self.at("device")).expect("opened");
+        let scratch = tempfile::tempfile().expect("a file");
+        let first = Contents::gather(&store, &self.commits[..1], &[], &job).expect("gathered");
+        let mut whole = bundle::write(&store, &first, scratch, &job).expect("written");
+        take(&device, &mut whole, &job);
+        let second =
+            Contents::gather(&store, &self.commits[1..], &self.commits[..1], &job).expect("gathered");
+        let mut delta =
+            bundle::write(&store, &second, tempfile::tempfile().expect("a file"), &job).expect("written");
+        take(&device, &mut delta, &job)
+    }
+
+    /// Extracts the second slot with the first as seed: casync writes it whole.
+    fn casync(&self, images: &[PathBuf; 2], rounds: usize, times: &mut Vec<f64>) {
+        let castr = [self.at("castr0"), self.at("castr1")];
+        for (image, store) in images.iter().zip(&castr) {
+            let mut command = Command::new("casync");
+            run(command.args(["make", "--store"]).arg(store).arg(image.with_extension("caibx")).arg(image));
+        }
+        let chunks = |store: &Path| {
+            let files = walkdir::WalkDir::new(store)
+                .into_iter()
+                .flatten()
+                .filter(|entry| entry.file_type().is_file());
+            let size = |entry: walkdir::DirEntry| {
+                (entry.file_name().to_owned(), entry.metadata().expect("read").len())
+            };
+            files.map(size).collect::<std::collections::HashMap<_, _>>()
+        };
+        let (old, new) = (chunks(&castr[0]), chunks(&castr[1]));
+        let fetched: u64 =
+            new.iter().filter(|(name, _)| !old.contains_key(*name)).map(|(_, size)| size).sum();
+        let out = self.at("casync.img");
+        for _ in 0..rounds {
+            let _ = fs::remove_file(&out);
+            let (time, ()) = seconds(|| {
+                let mut command = Command::new("casync");
+                command.args(["extract", "--store"]).arg(&castr[1]).arg("--seed").arg(&images[0]);
+                run(command.arg(images[1].with_extension("caibx")).arg(&out));
+                File::open(&out).expect("opened").sync_all().expect("synced");
+            });
+            times.push(time);
+        }
+        let written = fs::metadata(&out).expect("read").blocks() * 512;
+        say(format!(
+            "  casync extract --seed                        {:7.3} s, {:6.1} MiB written, fetches {:.2} MiB",
+            median(times),
+            mib(written),
+            mib(fetched)
+        ));
+    }
+
+    /// Makes bundles with a block hash index, and counts what the index finds missing.
+    fn rauc(&self, images: &[PathBuf; 2]) {
+        let [key, certificate] = [self.at("key.pem"), self.at("certificate.pem")];
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=bench", "-keyout"]);
+        run(command.arg(&key).arg("-out").arg(&certificate));
+        let indexes: Vec<Vec<u8>> =
+            (0..2).map(|version| self.index(version, images, &key, &certificate)).collect();
+        let known: HashSet<&[u8]> = indexes[0].chunks(32).collect();
+        let image = fs::read(&images[1]).expect("read");
+        let missing: Vec<&[u8]> = indexes[1]
+            .chunks(32)
+            .zip(image.chunks(BLOCK))
+            .filter(|(digest, _)| !known.contains(digest))
+            .map(|(_, block)| block)
+            .collect();
+        let packed = zstd::bulk::compress(&missing.concat(), 3).expect("packed").len();
+        let time = self.rauc_write(&images[1], &certificate);
+        say(format!(
+            "  RAUC, block-hash-index: fetches {:.2} MiB ({:.2} as zstd would pack it) and the index of {:.2} MiB; \
+             `rauc write-slot` writes all {:.1} MiB in {time:.3} s",
+            mib((missing.len() * BLOCK) as u64),
+            mib(packed as u64),
+            mib(indexes[1].len() as u64),
+            mib(image.len() as u64)
+        ));
+        let mapper = Path::new("/dev/mapper/control").exists();
+        say(format!(
+            "    (its installer needs dm-verity, which is {} here)",
+            if mapper { "there" } else { "not" }
+        ));
+    }
+
+    fn index(&self, version: usize, images: &[PathBuf; 2], key: &Path, certificate: &Path) -> Vec<u8> {
+        let content = self.at(&format!("rauc{version}"));
+        fs::create_dir(&content).expect("created");
+        fs::copy(&images[version], content.join("root.img")).expect("copied");
+        let manifest = "[update]\ncompatible=bench\nversion=1\n[bundle]\nformat=verity\n[image.rootfs]\n\
+                        filename=root.img\nadaptive=block-hash-index\n";
+        fs::write(content.join("manifest.raucm"), manifest).expect("written");
+        let bundle = content.with_extension("raucb");
+        let mut command = Command::new("rauc");
+        command.arg("--cert").arg(certificate).arg("--key").arg(key).arg("bundle").arg(&content);
+        run(command.arg(&bundle));
+        let unpacked = content.with_extension("unpacked");
+        let mut command = Command::new("unsquashfs");
+        run(command.args(["-q", "-n", "-d"]).arg(&unpacked).arg(&bundle));
+        fs::read(unpacked.join("root.img.block-hash-index")).expect("an index")
+    }
+
+    fn rauc_write(&self, image: &Path, certificate: &Path) -> f64 {
+        let slot = self.at("rauc-slot");
+        let length = fs::metadata(image).expect("read").len();
+        File::create(&slot).expect("created").set_len(length).expect("a length");
+        let configuration = self.at("system.conf");
+        let text = format!(
+            "[system]\ncompatible=bench\nbootloader=noop\n[keyring]\npath={}\n[slot.rootfs.0]\ndevice={}\nbootname=A\n",
+            certificate.display(),
+            slot.display()
+        );
+        fs::write(&configuration, text).expect("written");
+        let (time, ()) = seconds(|| {
+            let mut command = Command::new("rauc");
+            run(command.arg("-c").arg(&configuration).args(["write-slot", "rootfs.0"]).arg(image));
+            File::open(&slot).expect("opened").sync_all().expect("synced");
+        });
+        time
+    }
+
+    /// Says what a version more costs with today's layout, with stable identifiers, and at best.
+    fn layouts(&self) {
+        let (store, job) = (self.open(), Job::quiet(0));
+        let images = self.commits.map(|commit| Image::of(&store, commit, &job).expect("an image"));
+        let today: Vec<Vec<u8>> =
+            (0..2).map(|version| fs::read(self.at(&format!("slot{version}.img"))).expect("read")).collect();
+        let named: Vec<Vec<u8>> = images.iter().map(|image| with_seed(image, &store, &job)).collect();
+        let changed = changed_files(&images);
+        let blocks: u64 = changed.iter().map(|(_, size)| size.div_ceil(BLOCK as u64)).sum();
+        say(format!(
+            "  layout: of {:.1} MiB an update writes {:.1} today, {:.1} with the same names; {} changed files take {:.1}",
+            mib(today[1].len() as u64),
+            mib(differing(&today[0], &today[1])),
+            mib(differing(&named[0], &named[1])),
+            changed.len(),
+            mib(blocks * BLOCK as u64)
+        ));
+    }
+}
+
+/// Returns how many bytes of whole blocks differ.
+fn differing(old: &[u8], new: &[u8]) -> u64 {
+    let old = old.chunks(BLOCK).map(Some).chain(std::iter::repeat(None));
+    let differs = new
+        .chunks(BLOCK)
+        .zip(old)
+        .filter(|(new, old)| Some(*new) != *old && (old.is_some() || new.iter().any(|&byte| byte != 0)));
+    differs.count() as u64 * BLOCK as u64
+}
+
+/// Writes the root of an image with identifiers that don't change from version to version.
+fn with_seed(image: &Image<'_>, store: &Store, job: &Job) -> Vec<u8> {
+    let seed = Digest::of(b"one name for all versions");
+    let options = Ext4Options {
+        uuid: seed.uuid("slot filesystem"),
+        hash_seed: seed.uuid("slot directory hash"),
+        label: b"root".to_vec(),
+        epoch_seconds: 0,
+        size: None,
+        journal: false,
+        growable: false,
+    };
+    let layout = ext4::plan(image.root(), store, &options, job).expect("placed");
+    let device = MemoryDevice::new(slot_bytes(&layout));
+    let builder = mkimage::disk::verity::VerityBuilder::new(layout.blocks().0, &[7; 32]);
+    layout.write(&device, store, Some(&builder), job).expect("written");
+    builder.finish(job).expect("hashed").write(&device, layout.size().0).expect("written");
+    device.into_bytes()
+}
+
+/// Returns the files of the second tree that the first has not, or has with other bytes.
+fn changed_files(images: &[Image<'_>; 2]) -> Vec<(ImagePath, u64)> {
+    let files = |image: &Image<'_>| {
+        let walk = image.root().paths().filter_map(|(path, node)| match node {
+            Node::File(file) => Some((path, file.content)),
+            _ => None,
+        });
+        walk.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let (old, new) = (files(&images[0]), files(&images[1]));
+    let changed = new.into_iter().filter(|(path, content)| old.get(path) != Some(content));
+    changed.map(|(path, content)| (path, content.size)).collect()
+}
+
+/// Prepares a copy that keeps holes, and forgets what it read.
+fn copy(from: &Path, to: &Path) -> Command {
+    let mut command = Command::new("cp");
+    command.arg("--sparse=always").arg(from).arg(to);
+    command
+}
+
+/// Puts a tree and a commit around it whose kernel is as large as Debian's, and the same in every version.
+fn ingest(store: &Path, tree: &Path, version: &str) -> CommitId {
+    let job = Job::quiet(0);
+    let store = Store::open(store).expect("opened");
+    let transaction = store.begin(&job);
+    let (root, _) = scan(tree, &Limits::default(), &transaction, &job).expect("read");
+    let tree = transaction.put_tree(&job, &root.seal().expect("sealed")).expect("put");
+    let boot = transaction.put_tree(&job, &boot_files(&transaction)).expect("put");
+    let commit = commit_with(commit_of(tree), boot, version);
+    publish(transaction, &commit)
+}
+
+fn commit_with(commit: Commit, boot: TreeRef, version: &str) -> Commit {
+    let disk = DiskSpec { data_size: 16 << 20, ..commit.disk };
+    Commit { boot: Some(boot), disk, epoch: 315_532_800, version: Some(version.to_owned()), ..commit }
+}
+
+fn publish(transaction: Transaction<'_>, commit: &Commit) -> CommitId {
+    let id = transaction.put_commit(commit).expect("put");
+    let name = RefName::new("bench").expect("a name");
+    let update = RefUpdate { name, expected: Expected::Any, new: id };
+    transaction.commit(&[update], "bench").expect("committed");
+    id
+}
+
+/// Puts a commit that makes the same slot and is another one.
+fn again(store: &Store, commit: CommitId) -> CommitId {
+    let mut commit = store.read_commit(&commit).expect("read");
+    commit.annotations.insert("again".to_owned(), "yes".to_owned());
+    publish(store.begin(&Job::quiet(0)), &commit)
+}
+
+fn boot_files(transaction: &Transaction<'_>) -> SealedTree {
+    let noise = |seed: u8, length: usize| {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
+        bytes
+    };
+    let files: [(&str, Vec<u8>); 6] = [
+        ("/kernel", program(&noise(1, 14 << 20))),
+        ("/kernel_version", b"6.1.0-bench".to_vec()),
+        ("/initrd", noise(2, 600 << 10)),
+        ("/stub", program(&noise(3, 60 << 10))),
+        ("/loader", program(&noise(4, 90 << 10))),
+        ("/command_line", Vec::new()),
+    ];
+    let mut boot = Directory::default();
+    for (at, bytes) in files {
+        let content = transaction.put(&bytes).expect("put");
+        let node = Node::File(mkimage::tree::File { metadata: Metadata::root(0o644), content });
+        boot.insert(&ImagePath::new(at.as_bytes()).expect("a path"), node).expect("inserted");
+    }
+    boot.seal().expect("sealed")
+}
+
+/// Makes a UEFI program of one section, which every reader can read and no machine could run.
+fn program(contents: &[u8]) -> Vec<u8> {
+    let raw = contents.len().next_multiple_of(512);
+    let mut image = vec![0; 0x400];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    let words: [(usize, u32); 9] = [
+        (0x3c, 0x40),
+        (0x44, 0x0001_8664),
+        (0x54, 240),
+        (0x58 + 32, 4096),
+        (0x58 + 36, 512),
+        (0x58 + 56, 4096 + raw.next_multiple_of(4096) as u32),
+        (0x58 + 60, 0x400),
+        (0x58 + 108, 16),
+        (0x148 + 20, 0x400),
+    ];
+    words.iter().for_each(|(at, word)| put(*at, &word.to_le_bytes()));
+    put(0, b"MZ");
+    put(0x40, b"PE\0\0");
+    put(0x58, &0x20bu16.to_le_bytes());
+    put(0x148, b".text");
+    put(0x148 + 8, &(contents.len() as u32).to_le_bytes());
+    put(0x148 + 12, &4096u32.to_le_bytes());
+    put(0x148 + 16, &(raw as u32).to_le_bytes());
+    image.extend_from_slice(contents);
+    image.resize(0x400 + raw, 0);
+    image
+}
+
+/// Takes a bundle into a store, and returns how many bytes of it were needed.
+fn take(store: &Store, written: &mut bundle::Bundle, job: &Job) -> u64 {
+    let (id, table_bytes) = (written.id(), written.table_bytes());
+    let mut bytes = Vec::new();
+    written.read_to_end(&mut bytes).expect("read");
+    let table = Table::parse(&bytes[..table_bytes as usize], &id).expect("parsed");
+    let transaction = store.begin(job);
+    let plan = table.plan(&transaction, None, job).expect("planned");
+    let ranges = plan.ranges().to_vec();
+    let receiver = bundle::Receiver::new(&table, plan, &transaction, job);
+    for (frame, range) in ranges.iter().enumerate() {
+        receiver.take(frame, &bytes[range.start as usize..range.end as usize]).expect("taken");
+    }
+    let commit = receiver.finish().expect("finished").commits[0];
+    let name = RefName::new("bench").expect("a name");
+    transaction
+        .commit(&[RefUpdate { name, expected: Expected::Any, new: commit }], "pull")
+        .expect("committed");
+    table_bytes + ranges.iter().map(|range| range.end - range.start).sum::<u64>()
+}
+
+/// Notes where is written.
+struct Watched<'a> {
+    inner: &'a FileDevice,
+    ranges: Mutex<Vec<(u64, usize)>>,
+}
+
+impl BlockDevice for Watched<'_> {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.inner.read_at(offset, buffer)
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.ranges.lock().expect("ranges").push((offset, bytes.len()));
+        self.inner.write_at(offset, bytes)
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.inner.flush()
+    }
+    fn read_back_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.inner.read_back_at(offset, buffer)
+    }
+    fn erase_at(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.ranges.lock().expect("ranges").push((offset, length as usize));
+        self.inner.erase_at(offset, length)
+    }
+}
