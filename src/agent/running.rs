@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::error::{AgentError, Result};
 use crate::base::{BlobId, CommitId, Digest, Job, Name};
+use crate::boot::origin::Origin;
 use crate::boot::uki;
 use crate::disk::BlockDevice;
 use crate::disk::ext4::{Ext4Entry, Ext4Reader};
@@ -61,11 +62,13 @@ impl Running {
         };
         let tree = Ext4Reader::open(&*device)?.survey(job, &see)?;
         let mut lent = files.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let commit = lend_sections(&uki, &mut lent)?;
-        for text in &kept {
+        let (commit, origin) = lend_sections(&uki, &mut lent)?;
+        let mut directories = kept;
+        directories.extend([origin.boot_tree]);
+        for text in directories.iter().chain(&origin.recipe).chain(&origin.lock) {
             lent.entry(BlobId::of(text).0).or_insert_with(|| Lent::Text(text.clone()));
         }
-        Ok((Running { device, uki, lent }, Described { commit, tree, directories: kept }))
+        Ok((Running { device, uki, lent }, Described { commit, tree, directories }))
     }
 
     fn bytes(&self, content: &Content) -> Option<&[u8]> {
@@ -77,8 +80,9 @@ impl Running {
     }
 }
 
-/// Enters what a kernel image holds of the boot files, and returns the commit that it was made from.
-fn lend_sections(image: &[u8], lent: &mut HashMap<Digest, Lent>) -> Result<Commit> {
+/// Enters what a kernel image holds of the boot files, and returns the commit that it was made from, with what it says
+/// of its origin.
+fn lend_sections(image: &[u8], lent: &mut HashMap<Digest, Lent>) -> Result<(Commit, Origin)> {
     let sections = uki::read(image)?;
     let place = |part: &[u8]| {
         let start = part.as_ptr() as usize - image.as_ptr() as usize;
@@ -97,7 +101,9 @@ fn lend_sections(image: &[u8], lent: &mut HashMap<Digest, Lent>) -> Result<Commi
         lend(BlobId::from(*hasher.finalize().as_bytes()), (start, end - behind));
         hasher.update(&[0]);
     }
-    Ok(Commit::decode(sections.commit)?)
+    // Without it, what it says is fetched.
+    let origin = Origin::decode(sections.origin).unwrap_or_default();
+    Ok((Commit::decode(sections.commit)?, origin))
 }
 
 impl Described {

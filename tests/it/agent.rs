@@ -113,6 +113,7 @@ kernel "debian" {{
 }}
 
 boot {{
+  loader = "systemd-boot"
   tries = 1
 }}
 "#,

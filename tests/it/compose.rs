@@ -59,7 +59,6 @@ fn plan(parts: Vec<Part>) -> Plan {
             origin: None,
         },
         variables: BTreeMap::new(),
-        update: None,
         budget: None,
         tests: Vec::new(),
         sources: Vec::new(),

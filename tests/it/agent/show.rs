@@ -12,7 +12,7 @@ struct Machine {
 impl Machine {
     fn start(image: &Path) -> Machine {
         let mut command = mkimage(["run".as_ref(), image.as_os_str(), "--accel".as_ref(), "tcg".as_ref()]);
-        command.args(["--timeout", "400"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args(["--timeout", "900"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("a machine");
         let console = BufReader::new(child.stdout.take().expect("piped")).lines();
         Machine { child, console, seen: Vec::new() }
