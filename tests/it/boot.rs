@@ -252,6 +252,7 @@ fn the_initrd_is_a_zstd_frame_of_all_that_pid_1_needs() {
         name: "hello".into(),
         version: None,
         init: None,
+        agent: None,
         app: None,
         data_path: "/data".into(),
         watchdog_seconds: 30,
