@@ -252,10 +252,10 @@ fn the_initrd_is_a_zstd_frame_of_all_that_pid_1_needs() {
         name: "hello".into(),
         version: None,
         init: None,
+        agent: None,
         app: None,
         data_path: "/data".into(),
         watchdog_seconds: 30,
-        agent: None,
     };
     let found = find(&tree(&[("a", "b", ""), ("b", "", "")], ""), &["a"]).expect("found");
     let parts = InitrdParts { init: b"\x7fELF", service: &service, modules: &found.modules, epoch: 0 };

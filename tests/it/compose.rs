@@ -49,6 +49,7 @@ fn plan(parts: Vec<Part>) -> Plan {
             watchdog_seconds: 0,
             origin: None,
         },
+        update: None,
         disk: DiskPlan {
             layout: 1,
             filesystem: Filesystem::Ext4,

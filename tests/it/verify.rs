@@ -80,7 +80,7 @@ impl Site {
         std::fs::set_permissions(site.path("app"), mode).expect("a mode");
         std::fs::create_dir_all(site.path("data/many")).expect("a folder");
         // Two mebibytes and a bit, with a hole; and a directory that needs an index.
-        let mut large: Vec<u8> = (0..(2 << 20) + 777u32).map(|at| (at * 31 >> 4) as u8 | 1).collect();
+        let mut large: Vec<u8> = (0..(2 << 20) + 777u32).map(|at| ((at * 31) >> 4) as u8 | 1).collect();
         large[65_536..196_608].fill(0);
         site.write("data/large", &large);
         for number in 0..120 {

@@ -31,7 +31,7 @@ fn image() -> Vec<u8> {
     let contents = MemoryContents::default();
     let mut root = Directory::default();
     for (name, length) in [("one", 10), ("two", 5000), ("three", 70_000)] {
-        let bytes: Vec<u8> = (0..length).map(|at: u32| (at * 7 >> 2) as u8 | 1).collect();
+        let bytes: Vec<u8> = (0..length).map(|at: u32| ((at * 7) >> 2) as u8 | 1).collect();
         let content = contents.put(&bytes).expect("put");
         let path = mkimage::base::ImagePath::new(format!("/etc/{name}").as_bytes()).expect("a path");
         root.insert(&path, Node::File(File { metadata: Metadata::root(0o644), content })).expect("inserted");

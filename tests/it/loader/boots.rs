@@ -5,14 +5,19 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use mkimage::base::Stopwatch;
 use mkimage::boot::slots::record::{RECORD_SECTORS, Record, SEAL_SECTORS, State};
 use mkimage::boot::slots::{Measured, Slot, SlotState, SlotTable, write_uki};
 use mkimage::disk::{BlockDevice, FileDevice};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::tool::{hello_image, inspect, inspect_with, kept, succeed, tool};
 use crate::trial::{install_second_slot, open, sector, table, uki, window, write};
 
+/// How long a boot may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 const FIRST: &str = "root vda2 verified and mounted";
 const SECOND: &str = "root vda3 verified and mounted";
 
@@ -79,18 +84,24 @@ fn boot(image: &Path, more_of_drive: &str, until: &str) -> String {
         .expect("OVMF: install the package ovmf");
     let drive = format!("if=none,id=d0,format=raw,cache=unsafe{more_of_drive},file={}", image.display());
     let flash = format!("if=pflash,format=raw,unit=1,file={}", variables.path().display());
-    let child = Command::new("timeout")
-        .args(["180", "qemu-system-x86_64", "-accel", "tcg", "-m", "256", "-M", "q35", "-nodefaults"])
+    let child = Command::new("qemu-system-x86_64")
+        .args(["-accel", "tcg", "-m", "256", "-M", "q35", "-nodefaults"])
         .args(["-display", "none", "-serial", "stdio"])
         .args(["-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"])
         .args(["-drive", &flash, "-drive", &drive, "-device", "virtio-blk-pci,drive=d0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn();
-    let mut machine = Machine(child.expect("timeout runs qemu-system-x86_64: install qemu-system-x86"));
+    let mut machine = Machine(child.expect("qemu-system-x86_64 runs: install qemu-system-x86"));
     let mut output = machine.0.stdout.take().expect("piped");
     let (mut said, mut piece) = (Vec::new(), [0; 4096]);
+    let started = Stopwatch::start();
     loop {
+        let left = PATIENCE.saturating_sub(started.elapsed());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let ready = poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&left)).expect("polled");
+        let so_far = || String::from_utf8_lossy(&said).into_owned();
+        assert!(ready > 0, "after {PATIENCE:?} the console has not said {until:?}: {}", so_far());
         let count = output.read(&mut piece).expect("read");
         said.extend_from_slice(&piece[..count]);
         let text = String::from_utf8_lossy(&said);
