@@ -1,5 +1,6 @@
 //! Machines that update themselves: the agent on an image file, without a machine, and in machines.
 
+use std::io::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -219,7 +220,13 @@ fn an_agent_brings_an_image_to_what_the_site_says_bit_for_bit_and_in_few_bytes()
     let next_pull = farm.say("disk.img", "slot-b", &["upgrade"]);
     assert_eq!(next_pull["slot"], "slot-a", "{next_pull}");
     let pulled = |outcome: &Value| outcome["pulled_bytes"].as_u64().expect("a number");
-    println!("a first update pulls {} bytes, the next one {}", pulled(&first_pull), pulled(&next_pull));
+    writeln!(
+        std::io::stdout(),
+        "a first update pulls {} bytes, the next one {}",
+        pulled(&first_pull),
+        pulled(&next_pull)
+    )
+    .expect("printed");
     assert!(pulled(&first_pull) < 300_000, "{first_pull}");
     assert!(pulled(&next_pull) < 30_000, "{next_pull}");
     let (here, there) = (inspect(&farm.path("disk.img")), inspect(&farm.path("third.img")));

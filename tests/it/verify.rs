@@ -148,13 +148,13 @@ impl Image {
 
     /// Returns offsets of bytes that are not zero, spread over all pages.
     fn used(&self) -> Vec<u64> {
-        let of = |(page, bytes): (&u64, &Box<[u8]>)| {
+        let of = |(page, bytes): (&u64, &[u8])| {
             let used: Vec<u64> =
                 (0..).zip(bytes.iter()).filter(|(_, byte)| **byte != 0).map(|(at, _)| at).collect();
             let step = used.len().div_ceil(64).max(1);
             used.into_iter().step_by(step).map(move |at| page * PAGE + at).collect::<Vec<_>>()
         };
-        self.pages.iter().flat_map(of).collect()
+        self.pages.iter().map(|(page, bytes)| (page, &**bytes)).flat_map(of).collect()
     }
 
     fn whole(&'static self) -> Changed {

@@ -83,7 +83,7 @@ fn a_machine_updates_itself_confirms_and_falls_back_from_what_is_sick_panics_or_
 
     let mut machine = Machine::start(&farm.path("disk.img"));
     let told = machine.wait("bytes pulled");
-    println!("v1 to v2, a line in a file and the version: {told}");
+    writeln!(std::io::stdout(), "v1 to v2, a line in a file and the version: {told}").expect("printed");
     machine.wait(&format!("commit {} (2) in slot-b is confirmed", &second[..12]));
     let sick = Version { health: "/sick", ..healthy("3") };
     let panics =
@@ -97,7 +97,7 @@ fn a_machine_updates_itself_confirms_and_falls_back_from_what_is_sick_panics_or_
         let commit = farm.build(&from, version, "next.img");
         farm.push("agent-show");
         let told = machine.wait("bytes pulled");
-        println!("v2 to v{}: {told}", version.version);
+        writeln!(std::io::stdout(), "v2 to v{}: {told}", version.version).expect("printed");
         machine.wait(&format!("commit {} ({}) in slot-a {why}", &commit[..12], version.version));
     }
     machine.wait("is not tried again until the ref moves");
@@ -108,5 +108,5 @@ fn a_machine_updates_itself_confirms_and_falls_back_from_what_is_sick_panics_or_
     assert_eq!(facts["slots"][1]["commit"], second.as_str());
     assert_eq!((&facts["slots"][0]["tries_left"], &facts["slots"][0]["version"]), (&0.into(), &"5".into()));
     let requests = nginx.log().len();
-    println!("the site was asked {requests} times");
+    writeln!(std::io::stdout(), "the site was asked {requests} times").expect("printed");
 }

@@ -213,9 +213,13 @@ fn story(store: &Store, loader: &str, job: &Job) -> Story {
     };
     act("v2 over an empty slot", 3, &|device| update(device, 2));
     act("first boot of v2", 2, &|device| count_a_try(device, layout));
-    act("v2 is confirmed", 1, &|device| drop(slots::confirm(device, None, job).expect("confirmed")));
+    act("v2 is confirmed", 1, &|device| {
+        slots::confirm(device, None, job).expect("confirmed");
+    });
     act("v3 over v1", 2, &|device| update(device, 3));
-    act("back to v2", 2, &|device| drop(slots::rollback(device, None, job).expect("turned")));
+    act("back to v2", 2, &|device| {
+        slots::rollback(device, None, job).expect("turned");
+    });
     Story { model, start, logs }
 }
 

@@ -114,7 +114,7 @@ fn builds_beside_collections_succeed() {
         }
         collecting.join().expect("collected");
     });
-    assert!(succeed(mkimage(&["fsck"]).env("MKIMAGE_STORE", folder)).contains("sound"));
+    assert!(succeed(mkimage(["fsck"]).env("MKIMAGE_STORE", &folder)).contains("sound"));
 }
 
 #[test]

@@ -16,10 +16,15 @@ fn first(changed: &Changed) -> String {
 }
 
 fn find(text: &[u8]) -> u64 {
-    let hit = |(page, bytes): (&u64, &Box<[u8]>)| {
+    let hit = |(page, bytes): (&u64, &[u8])| {
         bytes.windows(text.len()).position(|window| window == text).map(|at| page * 4096 + at as u64)
     };
-    image().pages.iter().find_map(hit).expect("the text is in the image")
+    image()
+        .pages
+        .iter()
+        .map(|(page, bytes)| (page, &**bytes))
+        .find_map(hit)
+        .expect("the text is in the image")
 }
 
 #[test]
