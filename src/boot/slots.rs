@@ -24,22 +24,22 @@
 //! Shared with PID 1: names only `base`, and nothing of it needs more than the standard library.
 
 mod choose;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 mod dump;
 mod map;
 mod name;
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 mod place;
 pub mod record;
 mod sector;
 mod table;
 
 pub use choose::{Choice, Reason};
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub use dump::dump_records;
 pub use map::{SlotExtent, SlotMap, map_offset};
 pub use name::{EntryName, MOST_GENERATION};
-#[cfg(feature = "tool")]
+#[cfg(feature = "agent")]
 pub use place::write_uki;
 pub use table::{Measured, SlotRecord, SlotTable};
 
