@@ -214,12 +214,11 @@ mod tests {
     #[test]
     fn relations_name_alternatives_in_their_order() {
         let (mut records, mut unknown) = (Vec::new(), Vec::new());
-        let text =
-            "Package: a\nVersion: 1\nArchitecture: amd64\nProvides: v (= 1), w\nDepends: b (>= 1) | c, d\n";
+        let text = "Package: a\nVersion: 1\nArchitecture: amd64\nProvides: va (= 1), wa\nDepends: ba (>= 1) | ca, da\n";
         stanzas(text, "here", &mut records, &mut unknown);
         let (provides, wants) = records[0].relations("amd64");
-        assert_eq!(provides, ["v", "w"]);
-        assert_eq!(wants, [vec!["b".to_owned(), "c".to_owned()], vec!["d".to_owned()]]);
+        assert_eq!(provides, ["va", "wa"]);
+        assert_eq!(wants, [vec!["ba".to_owned(), "ca".to_owned()], vec!["da".to_owned()]]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::super::args::{Build, Compose};
@@ -38,12 +38,17 @@ pub fn build(context: &Context, arguments: Build) -> Done {
         approximate(Bytes(written.size_bytes)),
     );
     let value = serde_json::json!({
-        "output": arguments.output, "reference": composed.reference, "inputs": composed.inputs,
+        "output": output.to_string(), "reference": composed.reference, "inputs": shown(&composed.inputs),
         "commit": written.commit, "changed": written.changed, "size_bytes": written.size_bytes,
         "allocated_bytes": written.allocated_bytes,
     });
     context.told(&value, &text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns paths as people see them: JSON has no other bytes.
+fn shown(paths: &[PathBuf]) -> Vec<String> {
+    paths.iter().map(|path| path.display().to_string()).collect()
 }
 
 /// Builds here and under another host. Neither the ref moves nor the image gets its name where they differ.

@@ -49,7 +49,7 @@ pub fn run(context: &Context, arguments: &Report) -> Done {
     let (packages, files) = (bill.installed().count() as u64, bill.files.len() as u64);
     if context.printer.wants_json() {
         let value = serde_json::json!({
-            "output": arguments.output, "of": bill.what.digest().to_string(), "bytes": html.len(),
+            "output": arguments.output.display().to_string(), "of": bill.what.digest().to_string(), "bytes": html.len(),
             "packages": packages, "files": files, "unknown": bill.unknown,
         });
         context.printer.data(&value, String::new)?;

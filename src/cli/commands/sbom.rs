@@ -66,7 +66,7 @@ pub fn run(context: &Context, arguments: &Sbom) -> Done {
     let packages = bill.installed().count() as u64;
     if context.printer.wants_json() {
         let value = serde_json::json!({
-            "output": path, "of": bill.what.digest().to_string(), "packages": packages, "components": components,
+            "output": path.display().to_string(), "of": bill.what.digest().to_string(), "packages": packages, "components": components,
             "files": files, "unknown": bill.unknown,
         });
         context.printer.data(&value, String::new)?;
