@@ -49,11 +49,11 @@ fn piece(name: &str, bytes: u64) -> (String, u64) {
 }
 
 fn mapped(inspection: &Inspection, partition: &PartitionFacts) -> MappedPartition {
-    let slot = inspection.slots.iter().find(|slot| partition.name == format!("slot-{}", slot.slot));
+    let slot = inspection.slots.iter().find(|slot| partition.name == slot.slot);
     let (pieces, note) = match (partition.name.as_str(), slot) {
         ("esp", _) => {
             let ukis = inspection.slots.iter();
-            let ukis = ukis.filter_map(|slot| Some((format!("UKI {}", slot.slot), slot.uki_bytes?)));
+            let ukis = ukis.filter_map(|slot| Some((format!("UKI of {}", slot.slot), slot.uki_bytes?)));
             (ukis.collect(), "what boots".to_owned())
         }
         (_, Some(slot)) => (slot_pieces(slot), slot_note(slot)),
