@@ -171,7 +171,8 @@ fn held_against(
         let inside = |range: &crate::verify::Range| {
             (range.offset..range.offset + range.bytes).contains(&difference.offset)
         };
-        !report.is_some_and(|report| report.uncovered.iter().any(inside))
+        // Of an image that is damaged nothing was covered for certain.
+        !report.is_some_and(|report| report.sound && report.uncovered.iter().any(inside))
     };
     let (bytes, uncovered) = bytes.into_iter().partition(is_covered);
     Ok(Differences { settings, bytes, uncovered })

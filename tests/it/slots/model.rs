@@ -453,9 +453,13 @@ fn count_by_name(disk: &State<'_>) -> Vec<(usize, [u8; SECTOR])> {
     changes
 }
 
+/// Returns the cluster at which an entry's file begins.
+fn start(entry: &[u8]) -> u64 {
+    number(entry, 26, 2) | number(entry, 20, 2) << 16
+}
+
 fn rename(sector: &mut [u8; SECTOR], cluster: u32, name: &str) {
-    let place =
-        |entry: &[u8]| entry[0] != 0xe5 && entry[11] == 0x20 && number(entry, 26, 2) == u64::from(cluster);
+    let place = |entry: &[u8]| entry[0] != 0xe5 && entry[11] == 0x20 && start(entry) == u64::from(cluster);
     let old = sector.chunks(32).position(place).expect("the entry");
     let mut short: [u8; 32] = sector[old * 32..][..32].try_into().expect("an entry");
     let mut first = old;

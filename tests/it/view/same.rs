@@ -59,7 +59,7 @@ fn a_file_of_the_boot_partition_is_read_in_any_pieces() {
     let esp = format!("{image}:esp");
     let listed = with_image(&["ls", "-R", &esp]);
     let uki =
-        listed.lines().find(|line| line.ends_with(".efi") && line.contains("Linux")).expect("a kernel image");
+        listed.lines().find(|line| line.ends_with(".EFI") && line.contains("Linux")).expect("a kernel image");
     with_image(&["cp", &format!("{esp}:/{uki}"), &folder.path().join("uki").to_string_lossy()]);
     let ours = std::fs::read(folder.path().join("uki")).expect("copied");
     let partition = folder.path().join("esp");
