@@ -6,7 +6,7 @@
 //! On disk: what `disk/` and `boot/slots` write. An update goes in this order:
 //!
 //! ```text
-//! U0  sizes, layout, processor, name and room are checked; the slot that stays is confirmed
+//! U0  sizes, processor, name and room are checked; the slot that stays is confirmed
 //! U1  the target is not selectable any more; flush
 //! U2  root filesystem, verity tree, UKI and its FAT chain, each block only where it differs; flush
 //! U3  what was written is read back past the cache and compared
