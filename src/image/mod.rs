@@ -25,5 +25,5 @@ mod written;
 pub use boot_files::BootFiles;
 pub use error::{ImageError, Result};
 pub use inspect::{FilesystemFacts, Inspection, Next, PORTS, PartitionFacts, SlotFacts, dump, inspect};
-pub use opened::{OpenImage, open};
+pub use opened::{OpenImage, commit_in, open, verity_in};
 pub use written::{Image, Placed, SlotContent, slot_bytes};

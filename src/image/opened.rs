@@ -89,13 +89,23 @@ impl<'a> OpenImage<'a> {
 
     /// Returns the commit that a slot's UKI carries.
     pub fn commit(&self, slot: Slot) -> Result<Commit> {
-        Ok(Commit::decode(uki::read(&self.uki(slot)?)?.commit)?)
+        commit_in(&self.uki(slot)?)
     }
 
     /// Returns the root hash that a slot's UKI names, and where its verity tree is.
     pub fn verity(&self, slot: Slot) -> Result<VerityRoot> {
-        Ok(command_line::parse(uki::read(&self.uki(slot)?)?.command_line)?.verity)
+        verity_in(&self.uki(slot)?)
     }
+}
+
+/// Returns the commit that a UKI carries.
+pub fn commit_in(uki: &[u8]) -> Result<Commit> {
+    Ok(Commit::decode(uki::read(uki)?.commit)?)
+}
+
+/// Returns the root hash that a UKI names, and where its verity tree is.
+pub fn verity_in(uki: &[u8]) -> Result<VerityRoot> {
+    Ok(command_line::parse(uki::read(uki)?.command_line)?.verity)
 }
 
 pub(super) fn partition<'a>(

@@ -9,7 +9,7 @@ use super::rpm::{RepositoryError, RpmError};
 use super::solve::Unsolvable;
 use super::trust::SignatureProblem;
 use super::universe::BareError;
-use crate::base::{Cancelled, FileError};
+use crate::base::{Cancelled, FileError, whole};
 use crate::tree::ContentError;
 
 /// Says why packages could not be found, verified, fetched or unpacked.
@@ -128,7 +128,7 @@ pub enum PackagesError {
     File(#[from] FileError),
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
-    #[error("{}", .0.iter().map(whole).collect::<Vec<_>>().join("; "))]
+    #[error("{}", .0.iter().map(|error| whole(error)).collect::<Vec<_>>().join("; "))]
     Several(Vec<PackagesError>),
 }
 
@@ -140,17 +140,6 @@ impl PackagesError {
             _ => PackagesError::Several(errors),
         }
     }
-}
-
-/// Writes an error with all that led to it, in one line.
-pub(super) fn whole(error: &PackagesError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }
 
 fn did_you_mean(similar: &[String]) -> String {

@@ -4,7 +4,7 @@ use super::date;
 use super::deb::index::INDEX_BYTES_MAX;
 use super::deb::release::{RELEASE_BYTES_MAX, Release};
 use super::digest::Sha256;
-use super::error::{FetchProblem, PackagesError, SuiteProblem, whole};
+use super::error::{FetchProblem, PackagesError, SuiteProblem};
 use super::fetch::Fetcher;
 use super::index_text;
 use super::keyring::Keyring;
@@ -68,7 +68,9 @@ pub(super) fn load(
         let loading = Loading { mirror: &mirror, request, source, previous, fetcher, job };
         match loading.load() {
             Ok(suite) => {
-                errors.iter().for_each(|error| job.note(format!("passed over: {}", whole(error))));
+                errors
+                    .iter()
+                    .for_each(|error| job.note(format!("passed over: {}", crate::base::whole(error))));
                 return Ok(suite);
             }
             Err(PackagesError::Cancelled(cancelled)) => return Err(cancelled.into()),

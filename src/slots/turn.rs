@@ -6,7 +6,7 @@ use super::whole::{self, Fresh};
 use crate::base::Job;
 use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, SlotTable};
 use crate::disk::BlockDevice;
-use crate::image::OpenImage;
+use crate::image::{OpenImage, commit_in};
 
 /// What became of the switch.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -82,7 +82,8 @@ fn turn(device: &dyn BlockDevice, disk: &OpenImage<'_>, slot: Slot, job: &Job) -
         // A step of its own: cut behind it, the other slot boots and an update writes this one anew.
         set(device, disk, slot, |now| Ok(now.deactivate(slot)?))?;
     }
-    let (tries, uki) = (disk.commit(slot)?.disk.tries.clamp(1, MOST_TRIES), disk.uki(slot)?);
+    let uki = disk.uki(slot)?;
+    let tries = commit_in(&uki)?.disk.tries.clamp(1, MOST_TRIES);
     set(device, disk, slot, |now| {
         Ok(match now.state(slot) {
             SlotState::Blessed { .. } => now.rollback(slot)?,

@@ -7,7 +7,7 @@ use crate::base::{Digest, Job};
 use crate::boot::command_line::{VERITY_BLOCK_BYTES, VerityRoot};
 use crate::boot::slots::Slot;
 use crate::disk::{BlockDevice, verity};
-use crate::image::OpenImage;
+use crate::image::{OpenImage, verity_in};
 
 /// A device of which everything is read past the cache.
 pub struct Fresh<'a>(pub &'a dyn BlockDevice);
@@ -36,7 +36,7 @@ fn check_kernel(disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
     if disk.slots().digest(slot).is_some_and(|digest| digest != Digest::of(&uki)) {
         return Err(SlotsError::Kernel);
     }
-    Ok(disk.verity(slot)?)
+    Ok(verity_in(&uki)?)
 }
 
 /// Reads a slot whole, and fails where it is damaged.
