@@ -271,9 +271,9 @@ fn cases(story: &Story) -> Vec<Case> {
     let mut lost = Vec::new();
     add(&mut lost, &story.start, &log, 40, "without flushes");
     lost.retain(|case| matches!(case.expected, Boot::Hangs { .. }));
-    lost.truncate(1);
-    assert!(!lost.is_empty(), "without flushes every state boots");
-    cases.extend(lost);
+    // Where little is missing it may be what no boot reads: the model asks for a whole kernel image.
+    let emptiest = lost.into_iter().min_by_key(|case| case.changed.len());
+    cases.push(emptiest.expect("without flushes every state boots"));
     cases
 }
 

@@ -126,12 +126,13 @@ fn a_repacker_killed_anywhere_leaves_every_object() {
 }
 
 /// Publishes versions over and over, so that objects come to be needed that are dead, or in the trash, or gone.
+/// Every third is like none before, so that there is always something that nobody needs any more.
 fn write_on(store: &Store, at: &str, seed: u32, until: &AtomicBool) {
     for round in 0.. {
         if until.load(Ordering::Relaxed) {
             break;
         }
-        let version = (round * 7 + seed) % 5;
+        let version = if round % 3 == 0 { 1000 * (round + 1) + seed } else { (round * 7 + seed) % 5 };
         loop {
             let transaction = store.begin(&job());
             let commit = put_version(&transaction, version);
