@@ -34,6 +34,7 @@
 //! | [`pipeline`] | the story, top to bottom; read it first |
 //! | [`report`] | bills of materials, a page of pictures, timelines |
 //! | [`remote`] | push, pull, clone, mirror: commits from store to store |
+//! | [`confine`] | foreign bytes in a child that can do nothing else |
 //! | [`view`] | one way to look into commits, images and partitions |
 //! | [`slots`] | a disk with two slots: status, update, rollback, switch, confirm |
 //! | [`agent`] | a machine updates itself: asks a site, fetches what it lacks, fills the other slot |
@@ -64,6 +65,8 @@ pub mod bundle;
 pub mod cli;
 #[cfg(feature = "tool")]
 pub mod compose;
+#[cfg(feature = "tool")]
+pub mod confine;
 #[cfg(feature = "agent")]
 pub mod disk;
 #[cfg(feature = "tool")]

@@ -6,26 +6,36 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Context;
 use super::commands::Carried;
 use super::failure::{Failure, Kind};
 use crate::archive::{Compression, Limits, decompress};
 use crate::base::{Job, base64, whole};
+use crate::confine::{self, Channel, ConfineError, Input, Said, Verb};
 use crate::disk::FileDevice;
+use crate::image::{self, Inspection};
 use crate::tree::content::is_zero;
-use crate::verify::{self, Input, Verb, VerifyError};
+use crate::verify::{self, VerifyError};
+use crate::{pipeline, view};
 
 /// The verbs of the child.
-const VERBS: &[(&str, Verb)] = &[("verify", check), ("compare", compare), ("carried", carried)];
+const VERBS: &[(&str, Verb)] = &[
+    ("verify", check),
+    ("compare", compare),
+    ("carried", carried),
+    ("inspect", inspect),
+    ("dump", dump),
+    (view::VERB, look),
+];
 
 /// Pieces in which compressed images are unpacked.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Runs as the confined child.
 pub fn child() -> ExitCode {
-    verify::child(VERBS, open)
+    confine::child(VERBS, open)
 }
 
 impl Context {
@@ -37,10 +47,19 @@ impl Context {
         images: &[&Path],
     ) -> Result<T, Failure> {
         let inputs = images.iter().map(|path| self::input(path)).collect::<Result<Vec<_>, _>>()?;
-        let confined = verify::confine(verb, arguments, &inputs, &self.job);
-        let confined = confined.map_err(|error| named(error, images))?;
-        confined.warnings.iter().for_each(|warning| self.job.warn(warning.clone()));
-        serde_json::from_value(confined.value).map_err(|error| Failure::of(Kind::Failed, &error))
+        let value = confine::confine(verb, arguments, &inputs, &self.job);
+        let value = value.map_err(|error| named(error, images))?;
+        serde_json::from_value(value).map_err(|error| Failure::of(Kind::Failed, &error))
+    }
+
+    /// Reads what an image holds, in a confined child. With `check`, each slot is held against its root hash.
+    pub(super) fn inspect(&self, image: &Path, check: bool) -> Result<Inspection, Failure> {
+        self.confined("inspect", &json!({ "file": image.to_string_lossy(), "check": check }), &[image])
+    }
+
+    /// Returns every field of an image's tables as text.
+    pub(super) fn dump(&self, image: &Path) -> Result<String, Failure> {
+        self.confined("dump", &json!({ "file": image.to_string_lossy() }), &[image])
     }
 }
 
@@ -54,31 +73,48 @@ fn input(path: &Path) -> Result<Input, Failure> {
     }
 }
 
-/// Says of which images an error is.
-fn named(error: VerifyError, images: &[&Path]) -> Failure {
+/// Says of which images an error is, where it does not say so itself.
+fn named(error: ConfineError, images: &[&Path]) -> Failure {
     let names: Vec<String> = images.iter().map(|path| path.display().to_string()).collect();
     let mut failure = Failure::from(error);
-    failure.message = format!("{}: {}", names.join(", "), failure.message);
+    if !names.iter().any(|name| failure.message.contains(name.as_str())) {
+        failure.message = format!("{}: {}", names.join(", "), failure.message);
+    }
     failure
+}
+
+impl From<ConfineError> for Failure {
+    fn from(error: ConfineError) -> Self {
+        let kind = match &error {
+            ConfineError::Said(_) | ConfineError::Child { .. } => Kind::Damaged,
+            ConfineError::Start { .. } => Kind::Failed,
+            ConfineError::Cancelled(_) => Kind::Interrupted,
+        };
+        match error {
+            ConfineError::Said(Said { kind, message, causes, hint }) => {
+                let kind = Kind::named(&kind).unwrap_or(Kind::Failed);
+                Failure { causes, hint, ..Failure::new(kind, message) }
+            }
+            error => Failure::of(kind, &error),
+        }
+    }
+}
+
+impl From<Failure> for Said {
+    fn from(failure: Failure) -> Self {
+        let Failure { kind, message, causes, hint, .. } = failure;
+        Said { kind: kind.name().to_owned(), message, causes, hint }
+    }
 }
 
 impl From<VerifyError> for Failure {
     fn from(error: VerifyError) -> Self {
         let kind = match &error {
-            VerifyError::Said { kind, .. } => match kind.as_str() {
-                "damaged" => Kind::Damaged,
-                "input" => Kind::Input,
-                "usage" => Kind::Usage,
-                "no_space" => Kind::NoSpace,
-                _ => Kind::Failed,
-            },
-            VerifyError::NotAnImage { .. } | VerifyError::Child { .. } | VerifyError::Boot(_) => {
-                Kind::Damaged
-            }
+            VerifyError::NotAnImage { .. } | VerifyError::Verity(_) | VerifyError::Boot(_) => Kind::Damaged,
             VerifyError::NoOrigin { .. } | VerifyError::Policy { .. } => Kind::Damaged,
             VerifyError::Statement { .. } => Kind::Input,
             VerifyError::Cancelled(_) => Kind::Interrupted,
-            VerifyError::Trust(_) | VerifyError::Device { .. } | VerifyError::Start { .. } => Kind::Failed,
+            VerifyError::Trust(_) | VerifyError::Device { .. } => Kind::Failed,
         };
         match error {
             VerifyError::Trust(error) => error.into(),
@@ -87,41 +123,66 @@ impl From<VerifyError> for Failure {
     }
 }
 
-type Answer = Result<Value, (String, String)>;
+type Answer = Result<Value, Said>;
 
-fn check(_: &Value, devices: &[FileDevice], job: &Job) -> Answer {
+fn check(_: &Value, devices: Vec<FileDevice>, _: &mut Channel, job: &Job) -> Answer {
     answer(verify::verify(&devices[0], job))
 }
 
-fn compare(_: &Value, devices: &[FileDevice], job: &Job) -> Answer {
+fn compare(_: &Value, devices: Vec<FileDevice>, _: &mut Channel, job: &Job) -> Answer {
     answer(verify::compare(&devices[0], &devices[1], job))
 }
 
-fn carried(_: &Value, devices: &[FileDevice], job: &Job) -> Answer {
+fn carried(_: &Value, devices: Vec<FileDevice>, _: &mut Channel, job: &Job) -> Answer {
     let text = |bytes: &Vec<u8>| String::from_utf8(bytes.clone());
     answer(verify::carried(&devices[0], job).and_then(|carried| {
         let not_text = |_| VerifyError::NoOrigin { problem: "a recipe text is no UTF-8".to_owned() };
         let recipe =
             carried.origin.recipe.iter().map(text).collect::<Result<Vec<_>, _>>().map_err(not_text)?;
         let lock = carried.origin.lock.as_ref().map(text).transpose().map_err(not_text)?;
+        // Whatever these texts do to who reads them, they do it here first.
+        pipeline::rehearse(&carried.commit, &carried.origin);
         Ok(Carried { commit: base64::encode(&carried.commit.encode()), recipe, lock })
     }))
 }
 
+fn inspect(arguments: &Value, devices: Vec<FileDevice>, _: &mut Channel, job: &Job) -> Answer {
+    let check = arguments["check"].as_bool().unwrap_or_default();
+    let inspection = image::inspect(file(arguments), &devices[0], check, job).map_err(Failure::from)?;
+    value(&inspection)
+}
+
+fn dump(arguments: &Value, devices: Vec<FileDevice>, _: &mut Channel, _: &Job) -> Answer {
+    Ok(image::dump(file(arguments), &devices[0]).map_err(Failure::from)?.into())
+}
+
+fn look(arguments: &Value, mut devices: Vec<FileDevice>, channel: &mut Channel, job: &Job) -> Answer {
+    let served = view::serve(arguments, devices.remove(0), channel, &pipeline::rehearse, job);
+    served.map_err(Failure::from)?;
+    Ok(Value::Null)
+}
+
+/// The name of the image, for messages: here it could not be opened.
+fn file(arguments: &Value) -> &Path {
+    Path::new(arguments["file"].as_str().unwrap_or_default())
+}
+
 /// Writes a result as the child's answer.
 pub fn answer<T: serde::Serialize>(result: Result<T, VerifyError>) -> Answer {
-    let value = result.map_err(|error| {
+    value(&result.map_err(|error| {
         let message = whole(&error);
-        (message, Failure::from(error).kind.name().to_owned())
-    })?;
-    serde_json::to_value(value).map_err(|error| (error.to_string(), "failed".to_owned()))
+        Said::new(Failure::from(error).kind.name(), message)
+    })?)
+}
+
+fn value(value: &impl serde::Serialize) -> Answer {
+    serde_json::to_value(value).map_err(|error| Said::new("failed", error.to_string()))
 }
 
 /// Makes an image of a file: what is compressed is unpacked first, zeros as holes.
-fn open(image: File, scratch: Option<File>) -> Result<FileDevice, (String, String)> {
-    let Some(scratch) = scratch else { return verify::plain(image, None) };
-    let wrong =
-        |error: &dyn std::fmt::Display| (format!("unpacking the image: {error}"), "damaged".to_owned());
+fn open(image: File, scratch: Option<File>) -> Result<FileDevice, Said> {
+    let Some(scratch) = scratch else { return confine::plain(image, None) };
+    let wrong = |error: &dyn std::fmt::Display| Said::new("damaged", format!("unpacking the image: {error}"));
     let mut image = image;
     image.seek(SeekFrom::Start(0)).map_err(|error| wrong(&error))?;
     let (_, mut stream) = decompress(image, &Limits::default()).map_err(|error| wrong(&whole(&error)))?;

@@ -44,6 +44,22 @@ impl Kind {
         }
     }
 
+    /// Returns the kind of a name.
+    pub fn named(name: &str) -> Option<Kind> {
+        let all = [
+            Kind::Failed,
+            Kind::Usage,
+            Kind::Recipe,
+            Kind::Input,
+            Kind::NotFound,
+            Kind::Damaged,
+            Kind::Network,
+            Kind::NoSpace,
+            Kind::Interrupted,
+        ];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// Returns the name of the kind in JSON.
     pub fn name(self) -> &'static str {
         match self {

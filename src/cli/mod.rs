@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::sandbox::STAGE_VERB) {
         return crate::sandbox::stage();
     }
-    if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::verify::CHILD_VERB) {
+    if std::env::args_os().nth(1).is_some_and(|verb| verb == crate::confine::CHILD_VERB) {
         return confined::child();
     }
     let parsed = args::Cli::command().try_get_matches().and_then(|matches| {

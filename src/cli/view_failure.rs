@@ -1,6 +1,7 @@
 //! What is said where something can't be looked into.
 
 use super::failure::{Failure, Kind};
+use crate::confine::ConfineError;
 use crate::pipeline::PipelineError;
 use crate::view::ViewError;
 
@@ -10,6 +11,7 @@ impl From<ViewError> for Failure {
             ViewError::Store(error) => error.into(),
             ViewError::File(error) => error.into(),
             ViewError::Content(error) => PipelineError::Content(error).into(),
+            ViewError::Confined { source } => source.into(),
             ViewError::Cancelled(error) => Failure::of(Kind::Interrupted, &error),
             error => {
                 let failure = Failure::of(kind(&error), &error);
@@ -27,6 +29,7 @@ fn kind(error: &ViewError) -> Kind {
         ViewError::Place { .. } | ViewError::NoStore { .. } | ViewError::NoPartition { .. } => Kind::Usage,
         ViewError::NotAnImage { .. }
         | ViewError::NothingBoots { .. }
+        | ViewError::Unread { source: ConfineError::Child { .. }, .. }
         | ViewError::Ext4 { .. }
         | ViewError::Fat { .. }
         | ViewError::Image { .. } => Kind::Damaged,

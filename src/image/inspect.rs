@@ -1,9 +1,10 @@
 //! What an image says of itself, read strictly and without mounting anything.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use super::error::{ImageError, Result};
-use super::opened::{OpenImage, open, partition, read_map};
+use super::opened::{OpenImage, partition, read_map};
 use crate::base::{CommitId, Digest, Job, whole};
 use crate::boot::command_line;
 use crate::boot::slots::{Slot, SlotState, SlotTable, dump_records};
@@ -11,14 +12,14 @@ use crate::boot::uki;
 use crate::disk::ext4::Ext4Reader;
 use crate::disk::gpt::{self, Partition};
 use crate::disk::verity;
-use crate::disk::{self, BlockDevice, FileDevice};
+use crate::disk::{self, BlockDevice};
 use crate::store::Commit;
 
 /// The annotation that lists the TCP ports of the app, with spaces between.
 pub const PORTS: &str = "ports";
 
 /// What an image holds.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Inspection {
     pub size_bytes: u64,
     /// The disk's GUID.
@@ -31,7 +32,7 @@ pub struct Inspection {
     pub data: Option<FilesystemFacts>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct PartitionFacts {
     pub number: u32,
     pub name: String,
@@ -43,7 +44,7 @@ pub struct PartitionFacts {
     pub size_bytes: u64,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Next {
     pub slot: String,
     pub trial: bool,
@@ -51,11 +52,11 @@ pub struct Next {
 }
 
 /// What is known of a slot. Fields that only a slot with a UKI has are absent elsewhere.
-#[derive(Clone, Debug, Default, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct SlotFacts {
     pub slot: String,
     /// `empty`, `inactive`, `trial` or `blessed`.
-    pub state: &'static str,
+    pub state: Cow<'static, str>,
     pub file: Option<String>,
     pub generation: Option<u32>,
     pub tries_left: Option<u32>,
@@ -81,20 +82,19 @@ pub struct SlotFacts {
     pub verified: Option<bool>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct FilesystemFacts {
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     pub uuid: String,
     pub label: String,
     pub blocks: u64,
     pub free_blocks: u64,
 }
 
-/// Reads what an image or a disk holds. With `check`, each slot is read whole and held against its root
-/// hash.
-pub fn inspect(path: &Path, check: bool, job: &Job) -> Result<Inspection> {
-    let device = open(path)?;
-    inspect_disk(&device, check, job).map_err(|error| match error {
+/// Reads what an image or a disk holds, whose name is for messages. With `check`, each slot is read whole and held
+/// against its root hash.
+pub fn inspect(path: &Path, device: &dyn BlockDevice, check: bool, job: &Job) -> Result<Inspection> {
+    inspect_disk(device, check, job).map_err(|error| match error {
         ImageError::NoPartition { .. } => {
             ImageError::NotAnImage { path: path.to_owned(), problem: error.to_string() }
         }
@@ -103,7 +103,7 @@ pub fn inspect(path: &Path, check: bool, job: &Job) -> Result<Inspection> {
     })
 }
 
-fn inspect_disk(device: &FileDevice, check: bool, job: &Job) -> Result<Inspection> {
+fn inspect_disk(device: &dyn BlockDevice, check: bool, job: &Job) -> Result<Inspection> {
     let image = OpenImage::open(device)?;
     let mut slots = Vec::new();
     for slot in Slot::BOTH {
@@ -135,16 +135,16 @@ fn inspect_disk(device: &FileDevice, check: bool, job: &Job) -> Result<Inspectio
     })
 }
 
-/// Returns every field of the partition table, the ESP and the slot state as text, each with its offset.
-pub fn dump(path: &Path) -> Result<String> {
-    let device = open(path)?;
+/// Returns every field of the partition table, the ESP and the slot state as text, each with its offset. The
+/// name of the image is for messages.
+pub fn dump(path: &Path, device: &dyn BlockDevice) -> Result<String> {
     let problem =
         |error| ImageError::NotAnImage { path: path.to_owned(), problem: whole(&ImageError::Dump(error)) };
-    let text = disk::dump::disk(&device).map_err(problem)?;
-    Ok(text + &dump_slot_records(&device)?)
+    let text = disk::dump::disk(device).map_err(problem)?;
+    Ok(text + &dump_slot_records(device)?)
 }
 
-fn dump_slot_records(device: &FileDevice) -> Result<String> {
+fn dump_slot_records(device: &dyn BlockDevice) -> Result<String> {
     let table = gpt::read(device)?;
     let esp = partition(device, &table, "esp")?;
     let base = table.named("esp").map_or(0, Partition::offset);
@@ -176,7 +176,7 @@ fn state_facts(slots: &SlotTable, slot: Slot) -> SlotFacts {
     };
     SlotFacts {
         slot: slot.to_string(),
-        state: name,
+        state: name.into(),
         file: slots.file_name(slot),
         generation: state.generation(),
         tries_left,
@@ -247,7 +247,7 @@ fn filesystem(device: &dyn BlockDevice) -> Result<FilesystemFacts> {
     let reader = Ext4Reader::open(device)?;
     let facts = reader.facts();
     Ok(FilesystemFacts {
-        kind: "ext4",
+        kind: "ext4".into(),
         uuid: uuid_text(&facts.uuid),
         label: String::from_utf8_lossy(&facts.label).into_owned(),
         blocks: facts.blocks.0,

@@ -77,7 +77,7 @@ fn slot_note(slot: &SlotFacts) -> String {
     let name =
         slot.name.as_ref().map(|name| format!("{name} {}", slot.version.as_deref().unwrap_or_default()));
     let commit = slot.commit.map(|commit| commit.to_string().chars().take(12).collect::<String>());
-    let words = [Some(slot.state.to_owned()), name.map(|name| name.trim().to_owned()), commit];
+    let words = [Some(slot.state.to_string()), name.map(|name| name.trim().to_owned()), commit];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 

@@ -16,19 +16,8 @@ pub enum VerifyError {
         #[source]
         source: std::io::Error,
     },
-    /// The child that looked at the bytes did not come to an end of its own.
-    #[error("the confined reader of the image {problem}")]
-    Child { problem: String },
-    /// The child could not be started.
-    #[error("cannot {doing} the confined reader")]
-    Start {
-        doing: &'static str,
-        #[source]
-        source: std::io::Error,
-    },
-    /// The child said what it could not do.
-    #[error("{message}")]
-    Said { message: String, kind: String },
+    #[error(transparent)]
+    Verity(#[from] crate::disk::verity::VerityError),
     #[error("the image does not say where it came from: {problem}")]
     NoOrigin { problem: String },
     #[error(transparent)]

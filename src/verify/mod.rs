@@ -9,7 +9,6 @@
 //!                           └── root hash ── verity tree ── blocks ── files ── tree id ── commit
 //!          and the rest is computed again from the commit: superblocks, bitmaps, GUIDs, FATs, padding
 //! compare  two images, by what stands where they differ
-//! confine  any of it in a child that Landlock, seccomp and limits hold
 //! ```
 //!
 //! Always true
@@ -19,13 +18,13 @@
 //!   to the last byte; what an update or a first boot changes is said to be uncovered, never passed over.
 //! - One pass over a slot feeds the verity digests and the files' ids.
 //!
-//! Not here: building again (`pipeline/rebuild`), which keys to trust (`trust/`), printing.
+//! Not here: the child that Landlock, seccomp and limits hold, where all of it is done to foreign images (`confine/`);
+//! building again (`pipeline/rebuild`), which keys to trust (`trust/`), printing.
 //!
 //! Read first: `image.rs`, `slot.rs`, `pass.rs`; for differences `compare.rs` and `names/`.
 #![forbid(unsafe_code)]
 
 mod compare;
-mod confine;
 
 mod error;
 mod esp;
@@ -42,7 +41,6 @@ pub mod statement;
 mod table;
 
 pub use compare::{Divergence, compare};
-pub use confine::{CHILD_VERB, Confined, Input, Verb, child, confine, plain};
 
 pub use error::{Result, VerifyError};
 pub use image::verify;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock};
 
 use blake3::hazmat::{HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 
-use super::error::{Result, VerifyError};
+use super::error::Result;
 use super::expected::{PIECE_BYTES, read};
 use super::report::{Finding, Findings};
 use crate::base::job::{Step, Unit};
@@ -235,13 +235,9 @@ impl Pass<'_> {
 
     fn check(&self, first: u64, blocks: &[u8], file: Option<&FileMap>) -> Result<()> {
         let Some(verity) = self.verity else { return Ok(()) };
-        let failed = |error: crate::disk::verity::VerityError| VerifyError::Said {
-            message: crate::base::whole(&error),
-            kind: "damaged".to_owned(),
-        };
         let mut done = 0;
         while let Some((block, expected, found)) =
-            verity.first_fault(first + done, &blocks[done as usize * BLOCK..]).map_err(failed)?
+            verity.first_fault(first + done, &blocks[done as usize * BLOCK..])?
         {
             self.findings.add(Finding {
                 structure: "verity".to_owned(),

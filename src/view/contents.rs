@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use super::error::{Result, ViewError};
 use super::outline::place;
-use super::partition::Partition;
-use super::view::{Source, View, in_ext4};
+use super::stranger::DIGESTS_MAX;
+use super::view::{Source, View};
 use crate::base::job::Unit;
 use crate::base::{BlobId, Job};
-use crate::disk::BlockDevice;
-use crate::disk::ext4::Ext4Reader;
-use crate::disk::fat::{Listed, Listing};
 use crate::tree::content::PIECE_BYTES;
 use crate::tree::{Content, ContentError, ContentSource, DataMap, Directory, File, Node};
+
+/// Bytes of files whose digests are asked for at once, beside the first file: until they are there nothing moves on.
+const DIGESTED_BYTES: u64 = 64 << 20;
 
 impl View<'_> {
     /// Returns a copy of a tree in which each file has its digest. Files are read side by side, the largest first.
@@ -27,13 +27,21 @@ impl View<'_> {
         files.sort_by_key(|content| std::cmp::Reverse(content.size));
         let total = files.iter().map(|content| content.size).sum();
         let step = job.step(format!("read {}", self.name()), Some(total), Unit::Bytes);
-        let digested = job.workers.try_map(files, |content| {
-            let digest = self.digest(&content, job)?;
-            step.advance(content.size);
-            Ok((content, digest))
-        });
-        let digested: HashMap<Content, Content> =
-            digested.map_err(|mut errors: Vec<ViewError>| errors.swap_remove(0))?.into_iter().collect();
+        let mut digested: HashMap<Content, Content> = HashMap::new();
+        let mut waiting = &files[..];
+        while !waiting.is_empty() {
+            job.check()?;
+            let mut bytes = 0;
+            let some = waiting.iter().take(DIGESTS_MAX).take_while(|content| {
+                let is_taken = bytes < DIGESTED_BYTES;
+                bytes += content.size;
+                is_taken
+            });
+            let (now, later) = waiting.split_at(some.count());
+            digested.extend(now.iter().copied().zip(self.digests(now)?));
+            step.advance(now.iter().map(|content| content.size).sum());
+            waiting = later;
+        }
         let mut tree = outline.clone();
         // Directories that wait to be visited, not a recursion: depth is a stranger's.
         let mut waiting: Vec<&mut Directory> = vec![&mut tree];
@@ -49,22 +57,22 @@ impl View<'_> {
         Ok(tree)
     }
 
-    /// Returns a file's content under its digest; it is read for that where only its place is known.
-    pub(super) fn digest(&self, content: &Content, job: &Job) -> Result<Content> {
-        if place(content).is_none() {
-            return Ok(*content);
-        }
-        let mut hasher = blake3::Hasher::new();
-        let mut piece = vec![0; PIECE_BYTES.min(content.size) as usize];
-        let mut at = 0;
-        while at < content.size {
-            job.check()?;
-            let length = PIECE_BYTES.min(content.size - at) as usize;
-            self.read_at(content, at, &mut piece[..length])?;
-            hasher.update(&piece[..length]);
-            at += length as u64;
-        }
-        Ok(Content { id: BlobId::from(*hasher.finalize().as_bytes()), size: content.size })
+    /// Returns files' contents under their digests; they are read for that where only their places are known.
+    pub(super) fn digests(&self, contents: &[Content]) -> Result<Vec<Content>> {
+        let Source::Image { stranger, .. } = &self.source else { return Ok(contents.to_vec()) };
+        let files: Vec<(u32, u64)> =
+            contents.iter().filter_map(|content| Some((place(content)?, content.size))).collect();
+        let Some(first) = contents.first().filter(|_| files.len() == contents.len()) else {
+            return Ok(contents.to_vec());
+        };
+        let digests = stranger.digests(&files);
+        let digests = digests
+            .map_err(|problem| ViewError::from(ContentError::Damaged { id: first.id, problem }))?
+            .into_iter();
+        Ok(digests
+            .zip(contents)
+            .map(|(id, content)| Content { id: BlobId::from(id), size: content.size })
+            .collect())
     }
 
     /// Finds the place of a content that is named by its digest.
@@ -111,18 +119,9 @@ impl ContentSource for View<'_> {
         let damaged = |problem: String| ContentError::Damaged { id: content.id, problem };
         match &self.source {
             Source::Tree { store, .. } | Source::Blob { store, .. } => store.read_at(content, offset, buffer),
-            Source::Ext4 { partition, .. } => {
-                let inode = self.placed(content).ok_or(ContentError::Missing { id: content.id })?;
-                let reader = Ext4Reader::open(partition);
-                let read = reader.and_then(|reader| reader.read_inode_at(inode, offset, buffer));
-                read.map_err(|error| damaged(whole(&in_ext4(partition, error))))
-            }
-            Source::Fat { partition, listing, .. } => {
-                let number = self.placed(content).ok_or(ContentError::Missing { id: content.id })?;
-                let entry = listing.entries.get(number as usize);
-                let entry = entry.ok_or(ContentError::Missing { id: content.id })?;
-                read_fat(partition, listing, entry, offset, buffer)
-                    .map_err(|error| damaged(error.to_string()))
+            Source::Image { stranger, .. } => {
+                let place = self.placed(content).ok_or(ContentError::Missing { id: content.id })?;
+                stranger.read_at(place, offset, buffer).map_err(damaged)
             }
         }
     }
@@ -131,46 +130,13 @@ impl ContentSource for View<'_> {
         if let Source::Tree { store, .. } | Source::Blob { store, .. } = &self.source {
             return store.read_all(content);
         }
-        let mut bytes = vec![0; content.size as usize];
-        self.read_at(content, 0, &mut bytes)?;
-        Ok(bytes)
-    }
-}
-
-fn whole(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
-}
-
-/// Reads a range of a file of a FAT volume.
-fn read_fat(
-    device: &Partition,
-    listing: &Listing,
-    entry: &Listed,
-    offset: u64,
-    buffer: &mut [u8],
-) -> std::io::Result<()> {
-    let end = offset.checked_add(buffer.len() as u64);
-    if end.is_none_or(|end| end > u64::from(entry.size_bytes)) {
-        return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof));
-    }
-    let (mut begin, mut done) = (0, 0);
-    for extent in &entry.extents {
-        let length = u64::from(extent.clusters) * listing.geometry.cluster_bytes();
-        let at = offset + done as u64;
-        if done < buffer.len() && at < begin + length {
-            let from = at - begin;
-            let take = (length - from).min((buffer.len() - done) as u64) as usize;
-            let place = listing.geometry.cluster_offset(extent.start_cluster) + from;
-            device.read_at(place, &mut buffer[done..done + take])?;
-            done += take;
+        // Grows with what is there: the size is a stranger's.
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < content.size {
+            let have = bytes.len();
+            bytes.resize(have + PIECE_BYTES.min(content.size - have as u64) as usize, 0);
+            self.read_at(content, have as u64, &mut bytes[have..])?;
         }
-        begin += length;
-    }
-    match done == buffer.len() {
-        true => Ok(()),
-        false => Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)),
+        Ok(bytes)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::{Cancelled, FileError, ImagePath};
+use crate::confine::ConfineError;
 use crate::disk::ext4::Ext4ReadError;
 use crate::disk::fat::FatError;
 use crate::image::ImageError;
@@ -32,6 +33,12 @@ pub enum ViewError {
     Fat { file: PathBuf, part: String, source: FatError },
     #[error("{} can't be read as an image", file.display())]
     Image { file: PathBuf, source: Box<ImageError> },
+    /// The child says what is wrong with the image.
+    #[error(transparent)]
+    Confined { source: ConfineError },
+    /// The child came to no end of its own.
+    #[error("{}: {source}", file.display())]
+    Unread { file: PathBuf, source: ConfineError },
     #[error("{path}: {problem}{}", near.as_ref().map_or(String::new(), |near| format!("; did you mean {near}?")))]
     Path { path: ImagePath, problem: String, near: Option<ImagePath> },
     #[error("{path} is a {kind}, not a {wanted}")]

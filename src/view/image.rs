@@ -1,14 +1,12 @@
-//! From a file to the partition that is meant, and to the commit that its slot says it is.
-//!
-//! This is the one place where the view meets a stranger's file: whoever confines the reading of images does it
-//! here.
+//! From a file to the partition that is meant, and to the commit that its slot says it is. All of it happens in the
+//! confined child.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use super::error::{Result, ViewError};
 use super::partition::Partition;
-use crate::base::{CommitId, Job};
+use crate::base::Job;
 use crate::boot::origin::Origin;
 use crate::boot::slots::{Slot, SlotState};
 use crate::boot::uki;
@@ -18,16 +16,20 @@ use crate::store::Commit;
 
 /// What an image says of the tree in a slot. Nobody has checked it here.
 pub(super) struct Said {
-    pub id: CommitId,
     pub commit: Commit,
     /// Recipe texts and the lock, where the image has them.
     pub carried: Option<Origin>,
 }
 
 /// Opens the partition that is meant, with the commit of its slot where a UKI names one.
-pub(super) fn open(file: &Path, part: Option<&str>, job: &Job) -> Result<(Partition, Option<Said>)> {
+pub(super) fn open(
+    device: FileDevice,
+    file: &Path,
+    part: Option<&str>,
+    job: &Job,
+) -> Result<(Partition, Option<Said>)> {
     job.check()?;
-    let device = Arc::new(image::open(file).map_err(|error| of_image(file, error))?);
+    let device = Arc::new(device);
     let whole =
         |name: &str| Partition::new(file.to_owned(), name.to_owned(), device.clone(), 0, device.size());
     if is_ext4(&device) || (is_fat(&*device) && !has_table(&device)) {
@@ -62,7 +64,7 @@ fn said(image: &OpenImage<'_>, slot: Slot) -> image::Result<Said> {
     let commit = Commit::decode(sections.commit)?;
     // Images of before carry nothing more, and one that is cut short tells nothing more.
     let carried = Origin::decode(sections.origin).ok();
-    Ok(Said { id: commit.id(), commit, carried })
+    Ok(Said { commit, carried })
 }
 
 /// Returns the name of the partition that is meant, and the slot where it is one.

@@ -17,13 +17,14 @@
 //! Always true
 //! - The same tree is the same view, whether it comes out of a store, an image or a partition; only what a
 //!   filesystem adds itself (an empty `lost+found`) is left out.
-//! - Foreign bytes are read strictly, in memory that follows from the size of the device; contents are read in
-//!   pieces. Nothing is written to what is looked at.
+//! - Foreign bytes are read strictly, in memory that follows from the size of the device, and in a confined child
+//!   (`confine/`): to us it sends names, numbers and the bytes of files. Contents are read in pieces. Nothing is written
+//!   to what is looked at.
 //! - Nothing that is copied out of a view leaves the directory that it is copied into.
 //!
 //! Not here: what differs and why something is there (`pipeline/`), whether an image is right (`verify/`).
 //!
-//! Read first: [`location`], [`View`].
+//! Read first: [`location`], [`View`]; for images `stranger.rs` (our side) and `serve.rs` (the child's).
 #![forbid(unsafe_code)]
 
 mod contents;
@@ -35,12 +36,16 @@ pub mod mount;
 mod outline;
 mod partition;
 mod pieces;
+mod serve;
+mod stranger;
 mod subtree;
 pub mod usage;
 #[allow(clippy::module_inception, reason = "the room is named after what stands in it")]
 mod view;
+mod wire;
 
 pub use copy::Copied;
 pub use error::{Result, ViewError};
 pub use location::{Location, begins_like_an_image, needs_store};
+pub use serve::{VERB, serve};
 pub use view::{Found, View, open};

@@ -6,13 +6,12 @@ use std::sync::OnceLock;
 use super::error::{Result, ViewError};
 use super::location::Location;
 use super::outline::{self, Outline};
-use super::partition::Partition;
-use super::{contents, image, subtree};
+use super::stranger::{self, Stranger};
+use super::{contents, subtree};
 use crate::base::nearest::closest;
 use crate::base::{CommitId, ImagePath, Job, Name};
 use crate::boot::origin::Origin;
-use crate::disk::ext4::Ext4Reader;
-use crate::disk::fat::{self, Listing};
+use crate::confine::Term;
 use crate::store::{self, Commit, Named, Objects, Store, StoreError, StoredNode, TreeRef};
 use crate::tree::{Content, Directory, File, Metadata, Node, follow};
 
@@ -21,7 +20,6 @@ pub struct View<'s> {
     name: String,
     path: Option<ImagePath>,
     commit: Option<(CommitId, Commit)>,
-    carried: Option<Origin>,
     pub(super) source: Source<'s>,
     /// The whole tree with digests, once somebody asked for it.
     whole: OnceLock<Directory>,
@@ -40,13 +38,9 @@ pub(super) enum Source<'s> {
         store: &'s Store,
         content: Content,
     },
-    Ext4 {
-        partition: Partition,
-        outline: Outline,
-    },
-    Fat {
-        partition: Partition,
-        listing: Listing,
+    /// A filesystem of an image, which a confined child reads.
+    Image {
+        stranger: Stranger,
         outline: Outline,
     },
 }
@@ -61,48 +55,22 @@ pub struct Found {
 
 /// Opens what a text names (see the card of this room). A text that names no file needs the store.
 ///
-/// An image is read as far as its tables, its slot sector and the inodes of one filesystem: some 300 bytes of
-/// memory for each. Nothing else of it is read before it is asked for.
-pub fn open<'s>(text: &str, store: Option<&'s Store>, job: &Job) -> Result<View<'s>> {
+/// A file is read by a confined child for as long as the view is there: as far as its tables, its slot sector and the
+/// inodes of one filesystem, some 300 bytes of memory for each. Nothing else of it is read before it is asked for.
+pub fn open<'s>(text: &str, store: Option<&'s Store>, term: Term, job: &Job) -> Result<View<'s>> {
     match Location::parse(text)? {
         Location::File { file, part, path } => {
-            let (partition, said) = image::open(&file, part.as_deref(), job)?;
-            let source = of_partition(partition, job)?;
+            let opened = stranger::open(&file, part.as_deref(), term, job)?;
+            let source = Source::Image { stranger: opened.stranger, outline: opened.outline };
             let part = part.map(|part| format!(":{part}")).unwrap_or_default();
             let name = format!("{}{part}", file.display());
-            let (commit, carried) = match said {
-                Some(image::Said { id, commit, carried }) => (Some((id, commit)), carried),
-                None => (None, None),
-            };
-            Ok(View { carried, ..View::new(name, path, commit, source) })
+            Ok(View::new(name, path, opened.commit.map(|commit| (commit.id(), commit)), source))
         }
         Location::Revision(text) => {
             let store = store.ok_or_else(|| ViewError::NoStore { text: text.clone() })?;
             of_revision(&text, store)
         }
     }
-}
-
-fn of_partition(partition: Partition, job: &Job) -> Result<Source<'static>> {
-    if image::is_fat(&partition) {
-        let listing = fat::read(&partition).map_err(|source| in_fat(&partition, source))?;
-        let outline = outline::of_fat(&listing);
-        return Ok(Source::Fat { partition, listing, outline });
-    }
-    let walked = Ext4Reader::open(&partition).and_then(|reader| reader.walk(job));
-    let outline = outline::of_ext4(&walked.map_err(|source| in_ext4(&partition, source))?);
-    Ok(Source::Ext4 { partition, outline })
-}
-
-pub(super) fn in_ext4(partition: &Partition, source: crate::disk::ext4::Ext4ReadError) -> ViewError {
-    match source {
-        crate::disk::ext4::Ext4ReadError::Cancelled(error) => error.into(),
-        source => ViewError::Ext4 { file: partition.file.clone(), part: partition.name.clone(), source },
-    }
-}
-
-pub(super) fn in_fat(partition: &Partition, source: fat::FatError) -> ViewError {
-    ViewError::Fat { file: partition.file.clone(), part: partition.name.clone(), source }
 }
 
 fn of_revision<'s>(text: &str, store: &'s Store) -> Result<View<'s>> {
@@ -130,7 +98,7 @@ impl<'s> View<'s> {
         commit: Option<(CommitId, Commit)>,
         source: Source<'s>,
     ) -> View<'s> {
-        View { name, path, commit, carried: None, source, whole: OnceLock::new(), places: OnceLock::new() }
+        View { name, path, commit, source, whole: OnceLock::new(), places: OnceLock::new() }
     }
 
     /// Makes a view of a stored commit.
@@ -160,8 +128,11 @@ impl<'s> View<'s> {
     }
 
     /// Returns what an image carries of its own provenance: recipe texts and the lock. Nobody has checked it here.
-    pub fn carried(&self) -> Option<&Origin> {
-        self.carried.as_ref()
+    pub fn carried(&self) -> Option<Origin> {
+        match &self.source {
+            Source::Image { stranger, .. } => stranger.origin(),
+            _ => None,
+        }
     }
 
     /// Returns the stored tree; `None` for what is in no store.
@@ -175,7 +146,7 @@ impl<'s> View<'s> {
     /// Returns when an entry was changed, in seconds since 1970: of a commit, its epoch.
     pub fn modified(&self, path: &ImagePath) -> i64 {
         match &self.source {
-            Source::Ext4 { outline, .. } | Source::Fat { outline, .. } => {
+            Source::Image { outline, .. } => {
                 outline.modified_otherwise.get(path).copied().unwrap_or(outline.modified)
             }
             _ => self.commit().map_or(0, |commit| i64::try_from(commit.epoch).unwrap_or(i64::MAX)),
@@ -193,7 +164,7 @@ impl<'s> View<'s> {
                 Ok(Found { node, path: path.clone() })
             }
             Source::Blob { .. } => Err(missing(path, None)),
-            Source::Ext4 { outline, .. } | Source::Fat { outline, .. } => find(&outline.root, path, follow),
+            Source::Image { outline, .. } => find(&outline.root, path, follow),
         }
     }
 
@@ -208,7 +179,7 @@ impl<'s> View<'s> {
             Source::Blob { .. } => {
                 Err(ViewError::Kind { path: path.clone(), kind: "file", wanted: "directory" })
             }
-            Source::Ext4 { outline, .. } | Source::Fat { outline, .. } => {
+            Source::Image { outline, .. } => {
                 let found = find(&outline.root, path, true)?;
                 match outline.root.directory(&found.path) {
                     Some(directory) => Ok(directory.entries.iter().map(shown).collect()),
@@ -227,7 +198,7 @@ impl<'s> View<'s> {
         }
         let whole;
         let root = match &self.source {
-            Source::Ext4 { outline, .. } | Source::Fat { outline, .. } => &outline.root,
+            Source::Image { outline, .. } => &outline.root,
             _ => {
                 whole = self.tree(job)?;
                 whole
@@ -247,9 +218,7 @@ impl<'s> View<'s> {
             Source::Blob { .. } => {
                 return Err(ViewError::Kind { path: ImagePath::root(), kind: "file", wanted: "directory" });
             }
-            Source::Ext4 { outline, .. } | Source::Fat { outline, .. } => {
-                self.identify(&outline.root, job)?
-            }
+            Source::Image { outline, .. } => self.identify(&outline.root, job)?,
         };
         Ok(self.whole.get_or_init(|| whole))
     }
@@ -258,7 +227,7 @@ impl<'s> View<'s> {
     pub(super) fn places(&self) -> &HashMap<Content, u32> {
         static NONE: OnceLock<HashMap<Content, u32>> = OnceLock::new();
         match (&self.source, self.whole.get()) {
-            (Source::Ext4 { outline, .. } | Source::Fat { outline, .. }, Some(whole)) => {
+            (Source::Image { outline, .. }, Some(whole)) => {
                 self.places.get_or_init(|| contents::places(&outline.root, whole))
             }
             _ => NONE.get_or_init(HashMap::new),
@@ -266,10 +235,10 @@ impl<'s> View<'s> {
     }
 
     /// Returns an entry with the digest of its file, which is read for that in an image.
-    pub fn identified(&self, node: &Node, job: &Job) -> Result<Node> {
+    pub fn identified(&self, node: &Node) -> Result<Node> {
         match node {
             Node::File(file) if outline::place(&file.content).is_some() => {
-                let content = self.digest(&file.content, job)?;
+                let content = self.digests(&[file.content])?[0];
                 Ok(Node::File(File { content, ..file.clone() }))
             }
             node => Ok(node.clone()),

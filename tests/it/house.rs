@@ -18,7 +18,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("agent", &["base", "tree", "store", "disk", "boot", "image", "slots", "bundle", "trust", "remote"]),
     ("boot", &["base", "tree", "disk"]),
     ("image", &["base", "tree", "store", "disk", "boot"]),
-    ("view", &["base", "tree", "store", "disk", "boot", "image"]),
+    ("confine", &["base", "disk"]),
+    ("view", &["base", "tree", "store", "disk", "boot", "image", "confine"]),
     ("slots", &["base", "tree", "store", "disk", "boot", "image"]),
     ("packages", &["base", "tree", "archive"]),
     ("elf", &["base", "tree"]),
@@ -41,7 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "base", "recipe", "tree", "archive", "store", "trust", "disk", "boot", "image", "slots", "view",
             "packages", "elf", "finalize", "sandbox", "compose", "machine", "ostree", "pipeline", "remote",
-            "report", "verify",
+            "report", "verify", "confine",
         ],
     ),
 ];

@@ -5,16 +5,16 @@ use super::super::args::Inspect;
 use super::super::failure::Kind;
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
-use crate::image::{self, Inspection, SlotFacts};
+use crate::image::{Inspection, SlotFacts};
 
 /// `mkimage inspect`: shows what an image holds. Exits with 6 where `--verify` finds a slot damaged.
 pub fn run(context: &Context, arguments: &Inspect) -> Done {
     if arguments.dump {
-        let text = image::dump(&arguments.image)?;
+        let text = context.dump(&arguments.image)?;
         context.printer.data(&text.lines().collect::<Vec<_>>(), || text.clone())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let inspection = image::inspect(&arguments.image, arguments.verify, &context.job)?;
+    let inspection = context.inspect(&arguments.image, arguments.verify)?;
     context.printer.data(&inspection, || as_text(&inspection))?;
     let damaged = inspection.slots.iter().any(|slot| slot.verified == Some(false));
     Ok(if damaged { ExitCode::from(Kind::Damaged.exit_code()) } else { ExitCode::SUCCESS })

@@ -10,6 +10,7 @@ use super::super::printer::Reader;
 use super::{Context, Done};
 use crate::base::path::escaped;
 use crate::base::{CommitId, ImagePath, Job};
+use crate::confine::Term;
 use crate::store::{Found, Named, Objects, Store, StoreError, StoredDirectory, TreeRef};
 use crate::tree::content::ContentReader;
 use crate::tree::{DeviceKind, Directory, File, Metadata, Node};
@@ -71,7 +72,7 @@ impl Stores {
     /// Opens what a text names: a commit, an image, a partition.
     pub fn view(&self, context: &Context, text: &str) -> Result<View<'_>, Failure> {
         let store = if view::needs_store(text) { Some(self.get(context)?) } else { None };
-        let opened = view::open(text, store, &context.job);
+        let opened = view::open(text, store, Term::Short, &context.job);
         opened.map_err(|error| match error {
             ViewError::Store(error @ StoreError::Unknown { .. }) => unknown(text, error),
             error => error.into(),
@@ -216,7 +217,7 @@ pub fn ls(context: &Context, arguments: &List) -> Done {
         _ => nodes.push((path.to_string(), found.node)),
     }
     if context.printer.wants_json() {
-        let rows = nodes.iter().map(|(name, node)| Ok(row(name, &view.identified(node, &context.job)?).0));
+        let rows = nodes.iter().map(|(name, node)| Ok(row(name, &view.identified(node)?).0));
         let rows = rows.collect::<Result<Vec<_>, Failure>>()?;
         context.printer.data(&rows, String::new)?;
         return Ok(ExitCode::SUCCESS);

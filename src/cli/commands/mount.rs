@@ -6,6 +6,7 @@ use clap::Args;
 use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
 use crate::base::ImagePath;
+use crate::confine::Term;
 use crate::tree::ContentSource;
 use crate::view::mount::Mountable;
 use crate::view::{self, View};
@@ -44,12 +45,12 @@ fn prepare(context: &Context, text: &str) -> Result<(Mountable, Box<dyn ContentS
     if view::needs_store(text) {
         let store = context.store()?;
         let mountable = {
-            let view = view::open(text, Some(&store), &context.job)?;
+            let view = view::open(text, Some(&store), Term::Lasting, &context.job)?;
             Mountable::of(&view, &at(&view), &context.job)?
         };
         return Ok((mountable, Box::new(store)));
     }
-    let view = view::open(text, None, &context.job)?;
+    let view = view::open(text, None, Term::Lasting, &context.job)?;
     let mountable = Mountable::of(&view, &at(&view), &context.job)?;
     Ok((mountable, Box::new(view)))
 }

@@ -243,7 +243,7 @@ fn until(
 /// Returns the ports that were asked for, or those of the app in the slot that boots next.
 fn forwards(context: &Context, arguments: &Run) -> Result<Vec<Forward>, Failure> {
     if arguments.port.is_empty() {
-        let inspection = image::inspect(&arguments.image, false, &context.job)?;
+        let inspection = context.inspect(&arguments.image, false)?;
         return Ok(ports(&inspection).into_iter().map(|guest| Forward { host: 0, guest }).collect());
     }
     let parse = |text: &String| {

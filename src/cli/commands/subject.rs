@@ -6,7 +6,7 @@ use std::path::Path;
 use super::super::failure::{Failure, Kind};
 use super::Context;
 use crate::base::{CommitId, Digest, fs};
-use crate::image::{self, Inspection, OpenImage};
+use crate::image::Inspection;
 use crate::packages::Lock;
 use crate::packages::lock::LOCK_BYTES_MAX;
 use crate::pipeline;
@@ -14,6 +14,7 @@ use crate::recipe::plan::{self, Plan};
 use crate::report::{DiskMap, Part, PartKind, Subject, Timeline, What};
 use crate::store::{Commit, Objects, Store, StoreError};
 use crate::tree::{ContentSource, Directory};
+use crate::view::begins_like_an_image;
 
 /// Everything that is known of a commit, or of a lock.
 pub struct Opened {
@@ -48,7 +49,7 @@ impl Opened {
 
     /// Opens the commit that an image names: that of the slot which boots next. The store must know it.
     fn of_image(context: &Context, path: &Path) -> Result<Opened, Failure> {
-        let inspection = image::inspect(path, false, &context.job)?;
+        let inspection = context.inspect(path, false)?;
         let next = inspection.next.as_ref().map(|next| next.slot.as_str());
         let slot = inspection.slots.iter().find(|slot| Some(slot.slot.as_str()) == next);
         let Some(id) = slot.and_then(|slot| slot.commit) else {
@@ -150,11 +151,10 @@ impl Opened {
     }
 }
 
-/// Tells whether a path is that of an image: a file that is named with a slash, or one that reads as an image. So a ref
-/// never changes its meaning by a file that happens to lie in the folder.
+/// Tells whether a path is that of an image: a file that is named with a slash, or one that begins like an image. So a
+/// ref never changes its meaning by a file that happens to lie in the folder.
 fn is_image(path: &Path) -> bool {
-    let reads = || image::open(path).is_ok_and(|device| OpenImage::open(&device).is_ok());
-    path.exists() && !path.is_dir() && (path.components().count() > 1 || reads())
+    path.exists() && !path.is_dir() && (path.components().count() > 1 || begins_like_an_image(path))
 }
 
 /// Lists the parts of a plan that bring files.

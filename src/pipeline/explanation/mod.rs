@@ -78,6 +78,14 @@ fn text(store: &Store, content: &Content) -> Result<Option<String>> {
     Ok(String::from_utf8(store.read_all(content)?).ok())
 }
 
+/// Reads the recipe and the lock that an image carries and drops what comes of it: in a confined child, before anybody
+/// else reads these texts. What is wrong with them is told by who reads them next.
+pub fn rehearse(commit: &Commit, carried: &crate::boot::origin::Origin) {
+    drop(plan_carried(&carried.recipe, commit));
+    let lock = carried.lock.as_ref().and_then(|text| std::str::from_utf8(text).ok());
+    drop(lock.map(Lock::parse));
+}
+
 impl Explanation {
     /// Gathers what is known of a view. Reads lists of files, the recipe and the lock; no other file.
     pub fn of(view: &View<'_>, store: Option<&Store>, job: &Job) -> Result<Explanation> {

@@ -1,41 +1,41 @@
 //! The child: takes what it was handed, locks itself in, does one thing, answers.
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::Seek;
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::Value;
 
-use super::{Answer, Handed, Limits, Request, filter};
+use super::frame::{Channel, ERROR, VALUE, WARNINGS};
+use super::{Handed, Limits, Request, Said, filter};
 use crate::base::Job;
 use crate::disk::gpt::{self, Guid, PartitionTable};
 use crate::disk::{FileDevice, MemoryDevice};
 
-/// Something that is done to images in a child: arguments and images in, a value or a message and a kind out.
-pub type Verb = fn(&Value, &[FileDevice], &Job) -> Result<Value, (String, String)>;
+/// Something that is done to images in a child: arguments and images in, a value or what can't be done out. What takes
+/// questions hears and answers them over the channel.
+pub type Verb = fn(&Value, Vec<FileDevice>, &mut Channel, &Job) -> Result<Value, Said>;
 
 /// Makes the image of a file and, where it was handed one, a scratch file.
-pub type Open = fn(File, Option<File>) -> Result<FileDevice, (String, String)>;
+pub type Open = fn(File, Option<File>) -> Result<FileDevice, Said>;
 
 /// Runs as the child: the request is the second argument of the command line. `open` makes an image of a file and
 /// its scratch file, when nothing but them can be reached any more; without one a file is an image as it is.
 pub fn child(verbs: &[(&str, Verb)], open: Open) -> ExitCode {
-    let answer = match answer(verbs, open) {
-        Ok((value, warnings)) => Answer::Value { value, warnings },
-        Err((message, kind)) => Answer::Error { message, kind },
+    let mut channel = Channel::default();
+    let (kind, bytes) = match answer(verbs, open, &mut channel) {
+        Ok(value) => (VALUE, json(&value)),
+        Err(said) => (ERROR, json(&said)),
     };
-    let text = serde_json::to_vec(&answer).expect("because an answer has string keys only");
-    match std::io::stdout().write_all(&text).and_then(|()| std::io::stdout().flush()) {
+    match channel.frame(kind, &bytes) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-type Answered = Result<(Value, Vec<String>), (String, String)>;
-
-fn answer(verbs: &[(&str, Verb)], open: Open) -> Answered {
-    let wrong = |problem: &str| (problem.to_owned(), "usage".to_owned());
+fn answer(verbs: &[(&str, Verb)], open: Open, channel: &mut Channel) -> Result<Value, Said> {
+    let wrong = |problem: &str| Said::new("usage", problem);
     let text = std::env::args().nth(2).ok_or_else(|| wrong("the confined child is not for people"))?;
     let request: Request = serde_json::from_str(&text).map_err(|error| wrong(&error.to_string()))?;
     let known = verbs.iter().find(|(name, _)| *name == request.verb);
@@ -44,11 +44,16 @@ fn answer(verbs: &[(&str, Verb)], open: Open) -> Answered {
     let files = files.map_err(|error| wrong(&format!("an image that was handed over: {error}")))?;
     take_random_numbers();
     let warnings = lock_in(&request.limits);
+    channel.frame(WARNINGS, &json(&warnings)).map_err(|error| Said::new("failed", error.to_string()))?;
     // Threads from here on: what holds this one holds them.
     let job = Job::quiet(request.workers);
     let devices = files.into_iter().map(|(image, scratch)| open(image, scratch));
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
-    Ok((verb(&request.arguments, &devices, &job)?, warnings))
+    verb(&request.arguments, devices, channel, &job)
+}
+
+fn json(value: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("because an answer has string keys only")
 }
 
 /// Takes the descriptors of an image, by their numbers.
@@ -69,10 +74,10 @@ fn take_random_numbers() {
 }
 
 /// Makes a device of a file as it is.
-pub fn plain(mut image: File, _: Option<File>) -> Result<FileDevice, (String, String)> {
+pub fn plain(mut image: File, _: Option<File>) -> Result<FileDevice, Said> {
     let size = image.seek(std::io::SeekFrom::End(0));
     let size =
-        size.map_err(|error| (format!("cannot find the length of the image: {error}"), "failed".to_owned()))?;
+        size.map_err(|error| Said::new("failed", format!("cannot find the length of the image: {error}")))?;
     Ok(FileDevice::new(image, size))
 }
 
@@ -80,13 +85,13 @@ pub fn plain(mut image: File, _: Option<File>) -> Result<FileDevice, (String, St
 fn lock_in(limits: &Limits) -> Vec<String> {
     let mut warnings = Vec::new();
     for (resource, value) in [
-        (Resource::As, limits.memory_bytes),
+        (Resource::As, Some(limits.memory_bytes)),
         (Resource::Cpu, limits.seconds),
-        (Resource::Fsize, limits.file_bytes),
-        (Resource::Core, 0),
-        (Resource::Nofile, 64),
+        (Resource::Fsize, Some(limits.file_bytes)),
+        (Resource::Core, Some(0)),
+        (Resource::Nofile, Some(64)),
     ] {
-        let limit = Rlimit { current: Some(value), maximum: Some(value) };
+        let limit = Rlimit { current: value, maximum: value };
         if let Err(error) = setrlimit(resource, limit) {
             warnings.push(format!("the confined reader could not limit {resource:?}: {error}"));
         }
