@@ -24,6 +24,7 @@ use crate::{pipeline, view};
 const VERBS: &[(&str, Verb)] = &[
     ("verify", check),
     ("compare", compare),
+    ("against", against),
     ("carried", carried),
     ("inspect", inspect),
     ("dump", dump),
@@ -131,6 +132,10 @@ fn check(_: &Value, devices: Vec<FileDevice>, _: &mut Channel, job: &Job) -> Ans
 
 fn compare(_: &Value, devices: Vec<FileDevice>, _: &mut Channel, job: &Job) -> Answer {
     answer(verify::compare(&devices[0], &devices[1], job))
+}
+
+fn against(_: &Value, devices: Vec<FileDevice>, _: &mut Channel, job: &Job) -> Answer {
+    answer(verify::verify_against(&devices[0], &devices[1], job))
 }
 
 fn carried(_: &Value, devices: Vec<FileDevice>, _: &mut Channel, job: &Job) -> Answer {

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::error::Result;
+use super::error::{Result, VerifyError};
 use super::expected::{RUNS_MAX, differences, read};
 use super::names::{Names, Place};
+use super::proof::{Side, unproven};
+use super::report::Report;
 use crate::base::Job;
 use crate::base::units::BLOCK_BYTES;
 use crate::disk::BlockDevice;
@@ -49,9 +51,38 @@ impl std::fmt::Display for Divergence {
 }
 
 /// Compares two images and names what differs: causes before what follows from them, each in the order of the disk.
-/// Nothing differs exactly where the list is empty. Blocks of files are found by reading both images once, side by
-/// side; what they belong to is read where they differ.
+/// Nothing differs exactly where the list is empty. Both images are read once, side by side; what bytes belong to is read
+/// where they differ.
 pub fn compare(a: &dyn BlockDevice, b: &dyn BlockDevice, job: &Job) -> Result<Vec<Divergence>> {
+    compare_sides(Side::unread(a), Side::unread(b), job)
+}
+
+/// An image that was verified, and held against another one that was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Against {
+    pub report: Report,
+    /// What is to be said of the other one; `None` where it is no image.
+    pub other: Option<Report>,
+    pub differences: Vec<Divergence>,
+}
+
+/// Verifies two images, each against itself, and compares them as [`compare`] does. What verifying has proved to be equal
+/// is not read again: slots by their verity trees, where these were right to the last block and have one salt, else files
+/// by their ids. So each image is read once, and further only where they differ or nothing is proved.
+pub fn verify_against(a: &dyn BlockDevice, b: &dyn BlockDevice, job: &Job) -> Result<Against> {
+    let report = super::verify(a, job)?;
+    let other = match super::verify(b, job) {
+        Ok(report) => Some(report),
+        Err(VerifyError::NotAnImage { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let side = other.as_ref().map_or_else(|| Side::unread(b), |other| Side::verified(b, other));
+    let differences = compare_sides(Side::verified(a, &report), side, job)?;
+    Ok(Against { report, other, differences })
+}
+
+fn compare_sides(one: Side<'_>, other: Side<'_>, job: &Job) -> Result<Vec<Divergence>> {
+    let (a, b) = (one.device, other.device);
     let mut found = Vec::new();
     let common = a.size().min(b.size());
     if a.size() != b.size() {
@@ -67,7 +98,7 @@ pub fn compare(a: &dyn BlockDevice, b: &dyn BlockDevice, job: &Job) -> Result<Ve
             derived: false,
         });
     }
-    let runs = differences(a, b, &[(0, common)], job)?;
+    let runs = differences(a, b, &unproven(one, other, common, job)?, job)?;
     if runs.is_empty() {
         return Ok(found);
     }

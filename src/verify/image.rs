@@ -3,6 +3,7 @@
 use super::error::{Result, VerifyError};
 use super::expected::{Expected, differences, first_byte, read};
 use super::names::Names;
+use super::proof::Proofs;
 use super::report::{Coverage, Findings, Kind, Report, SlotReport};
 use super::slot::{self, Looked, Root};
 use super::{esp, table};
@@ -32,6 +33,7 @@ pub fn verify(device: &dyn BlockDevice, job: &Job) -> Result<Report> {
         more_findings: 0,
         covered: Vec::new(),
         uncovered: Vec::new(),
+        proofs: Proofs::default(),
     };
     match kind {
         Kind::Disk => disk(device, &mut report, &findings, &mut coverage, job)?,
@@ -39,6 +41,7 @@ pub fn verify(device: &dyn BlockDevice, job: &Job) -> Result<Report> {
         Kind::Slot => slot_alone(device, &mut report, &findings, &mut coverage, job)?,
     }
     (report.findings, report.more_findings) = findings.into_inner();
+    report.proofs.zeros = std::mem::take(&mut coverage.zeros);
     (report.covered, report.uncovered) = coverage.finish();
     report.sound = report.findings.is_empty();
     Ok(report)
@@ -95,7 +98,8 @@ fn disk(
             report.slots.push(SlotReport { slot: slot.to_string(), state, ..SlotReport::default() });
             continue;
         }
-        let looked = slot::look(&disk, slot, findings, job)?;
+        let mut looked = slot::look(&disk, slot, findings, job)?;
+        report.proofs.slots.extend(looked.filesystem.as_mut().and_then(|filesystem| filesystem.proof.take()));
         report.slots.push(looked.report.clone());
         let fresh = report.fresh && slot == Slot::A;
         let checked = check_slot(&disk, slot, &looked, fresh, &names, findings, coverage, job)?;
@@ -230,16 +234,22 @@ fn fresh_disk(
     table::check(disk.device(), disk.table(), Some(&plan.disk), names, findings, coverage, job)?;
     esp::check_fresh(esp_part, image, &plan, uki, names, findings, coverage, job)?;
     let size = root.device.size();
-    if let Some(at) = first_byte(root.device, content.min(size), size.saturating_sub(content), job)? {
-        let structure = format!("{}: behind the verity tree", root.name);
-        findings.note(structure, root.base + at, "a byte that is not zero, where a fresh image has none");
+    match first_byte(root.device, content.min(size), size.saturating_sub(content), job)? {
+        None => coverage.zeros.push((root.base + content.min(size), root.base + size)),
+        Some(at) => {
+            let structure = format!("{}: behind the verity tree", root.name);
+            findings.note(structure, root.base + at, "a byte that is not zero, where a fresh image has none");
+        }
     }
     coverage.cover(root.base + content.min(size), size.saturating_sub(content), "slot: zeros");
     if let Ok(other) = disk.root(Slot::B) {
         let other = part(disk, &other, &disk.map().slots[Slot::B.index()].partition);
-        if let Some(at) = first_byte(other.device, 0, other.device.size(), job)? {
-            let problem = "a byte that is not zero, where a fresh image has none";
-            findings.note(format!("{}: empty slot", other.name), other.base + at, problem);
+        match first_byte(other.device, 0, other.device.size(), job)? {
+            None => coverage.zeros.push((other.base, other.base + other.device.size())),
+            Some(at) => {
+                let problem = "a byte that is not zero, where a fresh image has none";
+                findings.note(format!("{}: empty slot", other.name), other.base + at, problem);
+            }
         }
         coverage.cover(other.base, other.device.size(), "empty slot: zeros");
     }
@@ -317,7 +327,8 @@ fn slot_alone(
 ) -> Result<()> {
     let root = Root { device, base: 0, name: "slot".to_owned() };
     let mut slot = SlotReport { slot: root.name.clone(), ..SlotReport::default() };
-    if let Some(filesystem) = slot::filesystem(&root, None, None, findings, job)? {
+    if let Some(mut filesystem) = slot::filesystem(&root, None, None, findings, job)? {
+        report.proofs.slots.extend(filesystem.proof.take());
         slot.tree = Some(filesystem.id.id.to_string());
         (slot.files, slot.file_bytes) = (filesystem.files, filesystem.file_bytes);
     }

@@ -18,6 +18,9 @@ use crate::disk::verity::CheckedTree;
 use crate::tree::Content;
 use crate::tree::content::is_zero;
 
+/// What a block that is not as its verity tree says is found in.
+pub const VERITY: &str = "verity";
+
 const BLOCK: usize = BLOCK_BYTES as usize;
 const PIECE_BLOCKS: u64 = PIECE_BYTES / BLOCK_BYTES;
 
@@ -240,7 +243,7 @@ impl Pass<'_> {
             verity.first_fault(first + done, &blocks[done as usize * BLOCK..])?
         {
             self.findings.add(Finding {
-                structure: "verity".to_owned(),
+                structure: VERITY.to_owned(),
                 field: Some(format!("data block {block}")),
                 path: file.map(|file| self.listing.path(file.entry).to_string()),
                 offset: self.base + block * BLOCK_BYTES,

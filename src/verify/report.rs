@@ -4,6 +4,8 @@ use std::sync::Mutex;
 
 use serde::{Deserialize, Serialize};
 
+use super::proof::Proofs;
+
 /// Findings that are told one by one; further ones are counted.
 const FINDINGS_MAX: usize = 64;
 
@@ -38,6 +40,9 @@ pub struct Report {
     pub covered: Vec<Range>,
     /// Byte ranges that nothing covers, and why.
     pub uncovered: Vec<Range>,
+    /// What comparing need not read again. It is known to who verified, and to nobody else.
+    #[serde(skip)]
+    pub proofs: Proofs,
 }
 
 /// What a slot holds.
@@ -120,6 +125,12 @@ impl Findings {
         self.0.lock().expect("because nothing panics while it notes a finding").0.is_empty()
     }
 
+    /// Tells whether anything was found in a structure, or too much to know.
+    pub fn may_be_of(&self, structure: &str) -> bool {
+        let found = self.0.lock().expect("because nothing panics while it notes a finding");
+        found.1 > 0 || found.0.iter().any(|finding| finding.structure == structure)
+    }
+
     /// Returns all, by place, and how many were only counted.
     pub fn into_inner(self) -> (Vec<Finding>, u64) {
         let (mut found, more) = self.0.into_inner().expect("because nothing panics while it notes a finding");
@@ -133,6 +144,8 @@ impl Findings {
 pub struct Coverage {
     pub covered: Vec<Range>,
     pub uncovered: Vec<Range>,
+    /// Ranges that were seen to hold zeros only: begin, end.
+    pub zeros: Vec<(u64, u64)>,
 }
 
 impl Coverage {

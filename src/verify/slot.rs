@@ -8,6 +8,7 @@ use super::expected::{Expected, differences};
 use super::names::Names;
 use super::origin::Carried;
 use super::pass::{self, Map};
+use super::proof::{Proof, ProvenFile};
 use super::report::{Finding, Findings, SlotReport};
 use crate::base::units::BLOCK_BYTES;
 use crate::base::{Job, whole};
@@ -36,6 +37,7 @@ pub struct Filesystem {
     pub id: TreeRef,
     pub contents: Contents,
     pub map: Map,
+    pub proof: Option<Proof>,
     pub files: u64,
     pub file_bytes: u64,
 }
@@ -173,17 +175,32 @@ pub fn filesystem(
         return Ok(None);
     }
     let contents = pass::run(root.device, root.base, &map, &listing, checked.as_ref(), findings, job)?;
+    let proof = Some(Proof {
+        base: root.base,
+        bytes: root.device.size(),
+        // Told from a fault in any slot: one that is not ours costs reading, and no more.
+        verity: verity.filter(|_| checked.is_some() && !findings.may_be_of(pass::VERITY)).cloned(),
+        files: proven(&map, &contents),
+        ends_in_zeros: findings.is_empty(),
+    });
     let maps = map.files.iter().map(|file| (contents[&file.inode], data_map(file)));
     let maps = Contents(maps.collect());
     let files = map.files.len() as u64;
     let file_bytes = map.files.iter().map(|file| file.size).sum();
     match tree(listing, &contents, wanted, job) {
-        Ok((tree, id)) => Ok(Some(Filesystem { tree, id, contents: maps, map, files, file_bytes })),
+        Ok((tree, id)) => Ok(Some(Filesystem { tree, id, contents: maps, map, proof, files, file_bytes })),
         Err(problem) => {
             findings.note(structure, root.base, problem);
             Ok(None)
         }
     }
+}
+
+/// Lists the files by what was read of them.
+fn proven(map: &Map, contents: &HashMap<u32, Content>) -> Vec<ProvenFile> {
+    let file =
+        |file: &pass::FileMap| ProvenFile { content: contents[&file.inode], extents: file.extents.clone() };
+    map.files.iter().map(file).collect()
 }
 
 fn check_verity<'a>(

@@ -1,6 +1,7 @@
 //! Tests of the room `view` and of the verbs that look into commits, images and partitions.
 
 mod asking;
+mod confined;
 mod hostile;
 mod mounting;
 mod same;

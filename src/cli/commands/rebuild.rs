@@ -13,7 +13,7 @@ use crate::pipeline::{self, Provenance, Rebuilt, Sources};
 use crate::store::{Commit, Store};
 use crate::trust::Signer;
 use crate::verify::statement::{self, Facts, Subject};
-use crate::verify::{Divergence, Report};
+use crate::verify::{Against, Divergence, Report};
 
 /// Largest statement that is read.
 const STATEMENT_BYTES_MAX: u64 = statement::STATEMENT_BYTES_MAX as u64;
@@ -64,7 +64,7 @@ struct Subjects {
 /// even say one thing.
 pub fn run(context: &Context, arguments: &Rebuild) -> Done {
     let store = context.store().ok().filter(|store| store.path().exists());
-    let subject = find(context, arguments, store.as_ref())?;
+    let mut subject = find(context, arguments, store.as_ref())?;
     let scratch = Scratch::new()?;
     let provenance = &subject.provenance;
     let recipe = Path::new(provenance.commit.recipe.first().map_or("recipe.hcl", |(name, _)| name));
@@ -73,8 +73,8 @@ pub fn run(context: &Context, arguments: &Rebuild) -> Done {
     let made = pipeline::rebuild(provenance, &sources, options, scratch.path(), &context.job);
     let made = made.map_err(|error| context.failure(error))?;
     let output = arguments.output.clone().unwrap_or_else(|| scratch.path().join("rebuilt.img"));
-    let differences = held_against(context, &subject, &made, &output)?;
-    let reproduced = differences.is_reproduced();
+    let differences = held_against(context, &mut subject, &made, &output)?;
+    let (reproduced, provenance) = (differences.is_reproduced(), &subject.provenance);
     if let Some(path) = &arguments.statement {
         state(arguments, &subject, &output, reproduced, path)?;
     }
@@ -113,11 +113,10 @@ fn find(context: &Context, arguments: &Rebuild, store: Option<&Store>) -> Result
         let (commit, recipe, lock) = statement::unverified_build(&arguments.what, &bytes)?;
         return Ok(Subjects { provenance: provenance(&commit, recipe, lock)?, image: None, report: None });
     }
-    let report: Report = context.confined("verify", &Value::Null, &[path])?;
     let carried: Carried = context.confined("carried", &Value::Null, &[path])?;
     let commit = base64::decode(carried.commit.as_bytes()).unwrap_or_default();
     let provenance = provenance(&commit, carried.recipe, carried.lock)?;
-    Ok(Subjects { provenance, image: Some(path.to_owned()), report: Some(report) })
+    Ok(Subjects { provenance, image: Some(path.to_owned()), report: None })
 }
 
 /// What the confined child reads out of an image.
@@ -150,22 +149,33 @@ impl Differences {
     }
 }
 
+/// Writes the image again and holds it against the one that was given, both verified: then that one has its report.
 fn held_against(
     context: &Context,
-    subject: &Subjects,
+    subject: &mut Subjects,
     made: &Rebuilt,
     output: &Path,
 ) -> Result<Differences, Failure> {
     let expected = &subject.provenance.commit;
     let found = crate::store::Objects::read_commit(&made.store, &made.commit)?;
     let settings = pipeline::commit_differences(expected, &found);
-    if found.boot.is_none() {
-        return Ok(Differences { settings, ..Differences::default() });
+    let boots = found.boot.is_some();
+    if boots {
+        pipeline::write(&made.store, made.commit, output, &context.job)
+            .map_err(|error| context.failure(error))?;
     }
-    pipeline::write(&made.store, made.commit, output, &context.job)
-        .map_err(|error| context.failure(error))?;
-    let Some(image) = &subject.image else { return Ok(Differences { settings, ..Differences::default() }) };
-    let bytes: Vec<Divergence> = context.confined("compare", &Value::Null, &[image, output])?;
+    let bytes = match &subject.image {
+        None => return Ok(Differences { settings, ..Differences::default() }),
+        Some(image) if boots => {
+            let against: Against = context.confined("against", &Value::Null, &[image, output])?;
+            subject.report = Some(against.report);
+            against.differences
+        }
+        Some(image) => {
+            subject.report = Some(context.confined("verify", &Value::Null, &[image])?);
+            Vec::new()
+        }
+    };
     let report = subject.report.as_ref();
     let is_covered = |difference: &Divergence| {
         let inside = |range: &crate::verify::Range| {

@@ -10,14 +10,14 @@ use crate::base::units::{Bytes, approximate};
 use crate::base::{FileError, fs};
 use crate::trust::PublicKey;
 use crate::verify::statement::{self, Agreed, Policy, Subject};
-use crate::verify::{Divergence, Report, SlotReport};
+use crate::verify::{Against, Divergence, Report, SlotReport};
 
 #[derive(clap::Args, Debug)]
 pub struct Verify {
     /// Disk image, block device, ESP or slot; also compressed with gzip, xz or zstd
     #[arg(value_name = "IMAGE")]
     pub image: PathBuf,
-    /// Compare with another image, byte for byte, and name what differs
+    /// Compare with another image, which is verified as well, byte for byte, and name what differs
     #[arg(long, value_name = "IMAGE|COMMIT")]
     pub against: Option<String>,
     /// Demand that so many different keys state that the image was built from its commit
@@ -34,22 +34,22 @@ pub struct Verify {
 /// `mkimage verify`: exits with 6 where the image is damaged or not what it claims, with 1 where it differs from
 /// what it is compared with.
 pub fn run(context: &Context, arguments: &Verify) -> Done {
-    let report: Report = context.confined("verify", &Value::Null, &[&arguments.image])?;
-    let differences = match &arguments.against {
-        Some(other) => Some(against(context, arguments, &report, other)?),
-        None => None,
-    };
+    let Verified { report, other, differences } = verified(context, arguments)?;
     let agreed = match arguments.policy {
         Some(needed) if report.sound => Some(policy(needed, arguments, &report)?),
         _ => None,
     };
-    let value = serde_json::json!({ "report": report, "differences": differences, "agreed": agreed });
+    let value = serde_json::json!({
+        "report": report, "other": other, "differences": differences, "agreed": agreed,
+    });
     let shown = match (&arguments.against, arguments.policy) {
         (None, None) => value["report"].clone(),
         _ => value,
     };
     context.printer.data(&shown, || {
-        let mut text = as_text(&report, differences.as_deref());
+        let wrong = |finding| format!("wrong with the other: {finding}\n");
+        let mut text: String = other.iter().flat_map(|other| &other.findings).map(wrong).collect();
+        text.push_str(&as_text(&report, differences.as_deref()));
         if let Some(agreed) = &agreed {
             let _ =
                 writeln!(text, "{} of {} keys that are needed state it", agreed.keys.len(), agreed.needed);
@@ -64,17 +64,28 @@ pub fn run(context: &Context, arguments: &Verify) -> Done {
     })
 }
 
-/// Compares with another image, or with what a commit of the store is.
-fn against(
-    context: &Context,
-    arguments: &Verify,
-    report: &Report,
-    other: &str,
-) -> Result<Vec<Divergence>, super::Failure> {
-    let path = std::path::Path::new(other);
-    if path.exists() {
-        return context.confined("compare", &Value::Null, &[&arguments.image, path]);
+/// What was found out of an image, and of what it is compared with.
+struct Verified {
+    report: Report,
+    other: Option<Report>,
+    differences: Option<Vec<Divergence>>,
+}
+
+/// Verifies, and compares with another image, which is verified too, or with what a commit of the store is.
+fn verified(context: &Context, arguments: &Verify) -> Result<Verified, super::Failure> {
+    let image = arguments.image.as_path();
+    if let Some(other) = arguments.against.as_ref().map(std::path::Path::new).filter(|path| path.exists()) {
+        let Against { report, other, differences } =
+            context.confined("against", &Value::Null, &[image, other])?;
+        return Ok(Verified { report, other, differences: Some(differences) });
     }
+    let report: Report = context.confined("verify", &Value::Null, &[image])?;
+    let differences = arguments.against.as_ref().map(|text| against(context, &report, text)).transpose()?;
+    Ok(Verified { report, other: None, differences })
+}
+
+/// Compares with what a commit of the store is.
+fn against(context: &Context, report: &Report, other: &str) -> Result<Vec<Divergence>, super::Failure> {
     let store = context.store()?;
     let id = store.resolve(other)?.to_string();
     let found = report.commit.clone().unwrap_or_else(|| "no commit".to_owned());

@@ -1,9 +1,12 @@
 //! A changed byte is named to the field.
 
-use super::{Changed, image};
+use std::io;
+use std::sync::Mutex;
+
+use super::{Changed, Image, RECIPE, Site, image};
 use mkimage::base::Job;
-use mkimage::disk::gpt;
-use mkimage::verify::{compare, verify};
+use mkimage::disk::{BlockDevice, gpt};
+use mkimage::verify::{Against, compare, verify, verify_against};
 
 fn offset(name: &str) -> u64 {
     gpt::read(&image().whole()).expect("a table").named(name).expect("a partition").offset()
@@ -89,4 +92,99 @@ fn what_follows_from_another_difference_comes_last() {
     let fields: Vec<_> =
         found.iter().map(|one| (one.field.clone().unwrap_or_default(), one.derived)).collect();
     assert_eq!(fields, [("errors".to_owned(), false), ("checksum".to_owned(), true)]);
+}
+
+/// A device that counts what is read of it.
+struct Counted<'a> {
+    device: &'a Changed,
+    reads: Mutex<Vec<(u64, u64)>>,
+}
+
+impl BlockDevice for Counted<'_> {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.reads.lock().expect("free").push((offset, buffer.len() as u64));
+        self.device.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.device.write_at(offset, bytes)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Returns how many bytes of the slots' filesystems were read, of both images together.
+fn read_of_slots(a: &Changed, b: &Changed, with: impl FnOnce(&dyn BlockDevice, &dyn BlockDevice)) -> u64 {
+    let counted = [a, b].map(|device| Counted { device, reads: Mutex::default() });
+    with(&counted[0], &counted[1]);
+    let start = offset("slot-a");
+    // Slot B is empty.
+    let end = offset("slot-b");
+    let of_slot = |counted: &Counted<'_>| -> u64 {
+        let reads = counted.reads.lock().expect("free");
+        reads.iter().map(|(at, bytes)| (at + bytes).min(end).saturating_sub((*at).max(start))).sum()
+    };
+    counted.iter().map(of_slot).sum()
+}
+
+#[test]
+fn what_verifying_has_proved_equal_is_not_read_again() {
+    let job = Job::quiet(1);
+    let one = image().whole();
+    let site = Site::new();
+    // Of the same length: all the other files stay where they are.
+    site.write("disk.hcl", RECIPE.replace("welcome", "wellcom").as_bytes());
+    let other: &'static Image = Box::leak(Box::new(Image::read(&site.build("other.img"))));
+    for (name, second, most) in [("equal", &image().whole(), 0), ("one file differs", &other.whole(), 20)] {
+        let alone = read_of_slots(&one, second, |a, b| {
+            verify(a, &job).expect("verified");
+            verify(b, &job).expect("verified");
+        });
+        let bytewise = read_of_slots(&one, second, |a, b| drop(compare(a, b, &job).expect("compared")));
+        let mut found = None;
+        let against = read_of_slots(&one, second, |a, b| {
+            found = Some(verify_against(a, b, &job).expect("compared"));
+        });
+        let Against { report, other, differences } = found.expect("an answer");
+        assert!(report.sound && other.expect("a report").sound, "{name}");
+        assert_eq!(differences, compare(&one, second, &job).expect("compared"), "{name}");
+        assert_eq!(differences.is_empty(), name == "equal");
+        let again = against.saturating_sub(alone);
+        println!(
+            "{name}: {alone} bytes of the slots to verify both, {again} more to compare; {bytewise} byte by byte"
+        );
+        assert!(again * 100 <= bytewise * most, "{name}: {again} of {bytewise} bytes were read again");
+    }
+}
+
+/// The verity tree says that these are equal: it is the check of the tree against its data that tells.
+#[test]
+fn a_changed_byte_under_an_unchanged_tree_is_found_and_named() {
+    let job = Job::quiet(1);
+    let slot = offset("slot-a");
+    let file = find(b"file number 77") + 3;
+    let large = find(&(1000..1064u32).map(|at| ((at * 31) >> 4) as u8 | 1).collect::<Vec<u8>>());
+    for at in [file, large, large + (1 << 20), slot + 1024 + 0x3c] {
+        let changed = image().whole().flip(at * 8);
+        let Against { report, other, differences } =
+            verify_against(&image().whole(), &changed, &job).expect("compared");
+        let other = other.expect("a report");
+        assert!(report.sound && !other.sound, "{at}");
+        assert!(
+            other.findings.iter().any(|finding| finding.structure == "verity"),
+            "{at}: {:?}",
+            other.findings
+        );
+        assert_eq!(differences, compare(&image().whole(), &changed, &job).expect("compared"), "{at}");
+        assert!(!differences.is_empty(), "{at}");
+        // The damaged one first: nothing depends on the order.
+        let turned = verify_against(&changed, &image().whole(), &job).expect("compared");
+        assert_eq!(turned.differences.len(), differences.len(), "{at}");
+    }
 }

@@ -42,6 +42,10 @@ fn garbage_is_refused_by_every_verb() {
             &["why", &place, "/etc/passwd"],
             &["checkout", &place, "out"],
             &["mount", &place, "."],
+            &["inspect", &place],
+            &["inspect", "--dump", &place],
+            &["report", &place, "-o", "out"],
+            &["sbom", &place],
         ] {
             let output = run(&mut project.call(arguments));
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
