@@ -87,11 +87,14 @@ fn named(error: ConfineError, images: &[&Path]) -> Failure {
 impl From<ConfineError> for Failure {
     fn from(error: ConfineError) -> Self {
         let kind = match &error {
-            ConfineError::Said(_) | ConfineError::Child { .. } => Kind::Damaged,
-            ConfineError::Start { .. } => Kind::Failed,
+            ConfineError::Said(_) | ConfineError::Child { .. } | ConfineError::NotAFile { .. } => {
+                Kind::Damaged
+            }
+            ConfineError::Start { .. } | ConfineError::File(_) => Kind::Failed,
             ConfineError::Cancelled(_) => Kind::Interrupted,
         };
         match error {
+            ConfineError::File(error) => error.into(),
             ConfineError::Said(Said { kind, message, causes, hint }) => {
                 let kind = Kind::named(&kind).unwrap_or(Kind::Failed);
                 Failure { causes, hint, ..Failure::new(kind, message) }

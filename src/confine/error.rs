@@ -1,4 +1,6 @@
-use crate::base::Cancelled;
+use std::path::PathBuf;
+
+use crate::base::{Cancelled, FileError};
 
 /// Says why nothing came of reading in a child.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,10 @@ pub enum ConfineError {
         #[source]
         source: std::io::Error,
     },
+    #[error("{} is no image: it is neither a file nor a block device", path.display())]
+    NotAFile { path: PathBuf },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The child said what it could not do.
     #[error("{}", .0.message)]
     Said(Said),

@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use super::Handed;
+use super::error::{ConfineError, Result};
 use crate::base::FileError;
 
 /// An image to be read by the child.
@@ -17,14 +18,11 @@ pub struct Input {
 
 impl Input {
     /// Opens a file or a block device; anything else is refused, unopened.
-    pub fn open(path: &Path) -> Result<Self, FileError> {
-        let metadata = std::fs::metadata(path).map_err(FileError::at("open", path))?;
-        if !metadata.is_file() && !metadata.file_type().is_block_device() {
-            let source = std::io::Error::new(
-                std::io::ErrorKind::InvalidInput,
-                "it is neither a file nor a block device",
-            );
-            return Err(FileError { doing: "open", path: path.to_owned(), source });
+    pub fn open(path: &Path) -> Result<Self> {
+        let kind = std::fs::metadata(path).map_err(FileError::at("open", path))?.file_type();
+        // Looked at before it is opened: opening a fifo would wait.
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(ConfineError::NotAFile { path: path.to_owned() });
         }
         Ok(Input { image: crate::base::fs::open(path)?, scratch: None })
     }
@@ -38,7 +36,7 @@ impl Input {
     }
 
     /// Gives the child a file without a name, in a folder, that it may write.
-    pub fn with_scratch(mut self, folder: &Path) -> Result<Self, FileError> {
+    pub fn with_scratch(mut self, folder: &Path) -> Result<Self> {
         use rustix::fs::{Mode, OFlags};
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let opened = rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR);

@@ -32,8 +32,8 @@ pub(super) struct Opened {
 /// Has a child open a partition of a file.
 pub(super) fn open(file: &Path, part: Option<&str>, term: Term, job: &Job) -> Result<Opened> {
     job.check()?;
-    let input = Input::open(file)?;
     let failed = |source| of_child(file, source);
+    let input = Input::open(file).map_err(failed)?;
     let arguments = serve::arguments(file, part);
     let mut session = Session::start(serve::VERB, &arguments, &[input], term, job).map_err(failed)?;
     let answer = session.part().map_err(failed)?;
@@ -54,8 +54,9 @@ fn read_opened(answer: &[u8]) -> Option<(Option<Commit>, Outline)> {
 fn of_child(file: &Path, source: ConfineError) -> ViewError {
     match source {
         ConfineError::Cancelled(error) => error.into(),
-        // What it says names the file already.
-        source @ ConfineError::Said(_) => ViewError::Confined { source },
+        ConfineError::File(error) => error.into(),
+        // What these say names the file already.
+        source @ (ConfineError::Said(_) | ConfineError::NotAFile { .. }) => ViewError::Confined { source },
         source => ViewError::Unread { file: file.to_owned(), source },
     }
 }

@@ -110,7 +110,6 @@ fn a_child_that_dies_ends_the_verb_with_its_reason() {
     }
 }
 
-/// What a stranger's text says of recipes and locks is read by the child before anybody else reads it.
 #[test]
 fn memory_is_bounded_for_whoever_looks() {
     let project = Project::new();
