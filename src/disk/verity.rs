@@ -438,7 +438,7 @@ mod tests {
                 let at = count as u64 * BLOCK_BYTES;
                 differing_blocks([&one, other], count as u64, at, [&root, other_root], &job).expect("trees")
             };
-            assert_eq!(differing(&one, &root), []);
+            assert!(differing(&one, &root).is_empty());
             blocks[changed] ^= 1;
             let (other, other_root) = written(&blocks, &job);
             // Found again by looking at all of it.
