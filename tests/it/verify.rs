@@ -403,7 +403,7 @@ fn what_is_no_image_is_an_error_with_its_name() {
     let missing = folder.path().join("missing");
     crate::tool::fail_with(5, &mut mkimage(["verify".as_ref(), missing.as_os_str()]));
     let said = crate::tool::run(&mut mkimage(["verify", "/dev/null"]));
-    assert_eq!(said.status.code(), Some(1), "a device that is none is refused unopened");
+    assert_eq!(said.status.code(), Some(6), "what is no image is refused unopened, as by every verb");
 }
 
 #[test]
