@@ -14,7 +14,8 @@
 //! Always true
 //! - The child has its two pipes and the images, and where an image is compressed a scratch file of its own. It can't
 //!   open, connect, start or signal anything, whatever takes it over.
-//! - A child that takes too long, dies, or passes a limit is an error that says so. It never outlives its asker.
+//! - A child that takes too long, dies, or passes a limit is an error that says so. It is killed when nobody waits for it
+//!   any more; where its asker was killed, it ends when it next speaks or listens.
 //! - Where the kernel has no Landlock or no seccomp, that is a warning, and it goes on with what there is: an address
 //!   space limit and our own readers still stand.
 //!
