@@ -188,7 +188,7 @@ mod nightly {
     #[ignore = "for `make nightly`"]
     fn flipped_bits_everywhere_are_seen() {
         for seed in 1..20 {
-            super::flip_anywhere(2000, seed * 0x9e37_79b9_7f4a_7c15);
+            super::flip_anywhere(2000, 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
         }
     }
 }
