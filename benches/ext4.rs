@@ -200,6 +200,7 @@ fn options() -> Ext4Options {
         hash_seed: [2; 16],
         label: b"bench".to_vec(),
         epoch_seconds: 1_700_000_000,
+        placement: ext4::Ext4Placement::Dense,
         size: None,
         journal: false,
         growable: false,

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::catalogue::{Body, number};
+use super::catalogue::Body;
 use super::directory::Renderer;
 use super::error::Ext4Error;
 use super::extents::{self, Extent};
@@ -88,7 +88,7 @@ impl Ext4Layout<'_> {
     fn tasks(&self, bodies: usize) -> Vec<Task> {
         let mut tasks = Vec::new();
         for group in 0..self.placement.geometry.groups {
-            let blocks = superblock::used_inodes(self, group).div_ceil(INODES_PER_BLOCK);
+            let blocks = superblock::group_inodes(self, group).end.div_ceil(INODES_PER_BLOCK);
             for first in (0..blocks).step_by(TASK_BLOCKS) {
                 tasks.push(Task::Inodes { group, blocks: first..blocks.min(first + TASK_BLOCKS as u64) });
             }
@@ -202,7 +202,7 @@ impl Writer<'_> {
             }
             Task::Tree(body) => {
                 let inode = self.layout.demand.bodies[*body].inode;
-                self.write_tree(number(inode), &self.layout.placement.maps[inode as usize])
+                self.write_tree(self.layout.placement.numbers.number(inode), &self.layout.placement.maps[inode as usize])
             }
             Task::Attributes(blocks) => self.write_attributes(blocks.clone()),
             Task::Journal => self.write_journal(),
@@ -270,7 +270,9 @@ impl Writer<'_> {
             Body::Directory(directory) => {
                 let listing = &layout.catalogue.directories[directory as usize];
                 let index = layout.indexes[directory as usize].as_ref();
-                Renderer::new(&layout.catalogue, listing, index, layout.seed).write(first as usize, out);
+                let numbers = &layout.placement.numbers;
+                let renderer = Renderer::new(&layout.catalogue, numbers, listing, index, layout.seed);
+                renderer.write(first as usize, out);
             }
             Body::Device(_) | Body::Fifo | Body::Socket => unreachable!("these have no blocks"),
         }
@@ -340,13 +342,13 @@ impl Writer<'_> {
     fn write_inodes(&self, group: u32, blocks: Range<u64>) -> Result<(), Ext4Error> {
         let geometry = &self.layout.placement.geometry;
         let before = geometry.inodes_before(group);
-        let used = superblock::used_inodes(self.layout, group);
+        let end = superblock::group_inodes(self.layout, group).end;
         let count = (blocks.end - blocks.start) as usize;
         self.with_batch(|batch| {
             let out = &mut batch.bytes[..count * BLOCK];
             out.fill(0);
             let first = blocks.start * INODES_PER_BLOCK;
-            for (position, out) in (first..used).zip(out.chunks_exact_mut(INODE_BYTES)) {
+            for (position, out) in (first..end).zip(out.chunks_exact_mut(INODE_BYTES)) {
                 inode::write(self.layout, (before + position + 1) as u32, out);
             }
             batch.note(geometry.places[group as usize].inode_table + blocks.start, count);
@@ -380,9 +382,12 @@ impl Writer<'_> {
             let mut bitmaps = vec![0; 2 * count * BLOCK];
             let (blocks, inodes) = bitmaps.split_at_mut(count * BLOCK);
             let facts = superblock::write_bitmaps(self.layout, first, blocks, inodes);
-            let places = geometry.places[first as usize];
-            self.put(places.block_bitmap, blocks)?;
-            self.put(places.inode_bitmap, inodes)?;
+            let places = &geometry.places[first as usize..];
+            let bitmaps = blocks.chunks_exact(BLOCK).zip(inodes.chunks_exact(BLOCK));
+            for (places, (blocks, inodes)) in places.iter().zip(bitmaps) {
+                self.put(places.block_bitmap, blocks)?;
+                self.put(places.inode_bitmap, inodes)?;
+            }
             Ok(facts)
         });
         let facts = written.map_err(|mut errors: Vec<Ext4Error>| errors.swap_remove(0))?;
