@@ -26,7 +26,9 @@ use mkimage::disk::ext4::{self, Ext4Options};
 use mkimage::disk::{BlockDevice, FileDevice, MemoryDevice};
 use mkimage::image::{Image, slot_bytes};
 use mkimage::slots::{self, Disk, Staged};
-use mkimage::store::{Commit, DiskSpec, Expected, Filesystem, Objects, RefName, RefUpdate, Store, Transaction, TreeRef};
+use mkimage::store::{
+    Commit, DiskSpec, Expected, Filesystem, Objects, RefName, RefUpdate, Store, Transaction, TreeRef,
+};
 use mkimage::tree::{ContentSink, Directory, Metadata, Node, SealedTree};
 
 #[path = "commit/mod.rs"]

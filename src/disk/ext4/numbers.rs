@@ -65,9 +65,7 @@ impl Numbers {
         match self {
             _ if number == ROOT_INODE => Some(ROOT),
             _ if number < FIRST_INODE => None,
-            Numbers::InOrder(last) => {
-                (number <= *last).then(|| number - FIRST_INODE + LOST_AND_FOUND)
-            }
+            Numbers::InOrder(last) => (number <= *last).then(|| number - FIRST_INODE + LOST_AND_FOUND),
             Numbers::Spread { positions, .. } => {
                 positions.get(number as usize).copied().filter(|&position| position != NOBODY)
             }
@@ -97,10 +95,7 @@ impl Numbers {
 fn free_number(positions: &[u32], key: u64) -> u32 {
     let first = FIRST_INODE as usize + 1;
     let places = (positions.len() - first) as u64;
-    let is_free = |place: &u64| positions[first + *place as usize] == NOBODY;
-    let best = probe::places(key, places).next().expect("because there is always a first place");
-    let place = probe::places(key, places).find(is_free);
-    let place = place.or_else(|| (best..places).chain(0..best).find(is_free));
+    let place = probe::find(key, places, |place| positions[first + place as usize] == NOBODY);
     first as u32 + place.expect("because there are more inodes than keys") as u32
 }
 

@@ -2,7 +2,7 @@
 //! from it.
 
 /// How many places are tried before the next free one is taken.
-pub const ATTEMPTS: u64 = 24;
+const ATTEMPTS: u64 = 24;
 
 /// Spreads the bits of a number over all of it (the finaliser of SplitMix64).
 pub fn mix(value: u64) -> u64 {
@@ -11,10 +11,18 @@ pub fn mix(value: u64) -> u64 {
     value ^ value >> 31
 }
 
-/// Returns the places of a key among `count`, the one that it likes best first. Of two counts, the larger one
-/// gives another place to as few keys as can be.
-pub fn places(key: u64, count: u64) -> impl Iterator<Item = u64> {
-    (0..ATTEMPTS).map(move |attempt| jump(mix(key.wrapping_add(attempt << 32)), count))
+/// Returns the first free one of the places of a key among `count`, else the next free one behind the best. Among
+/// more places, as few keys as can be get another one. `count` is at most 2^32; `None` where none is free.
+pub fn find(key: u64, count: u64, is_free: impl Fn(u64) -> bool) -> Option<u64> {
+    if count == 0 {
+        return None;
+    }
+    let place = |attempt: u64| jump(mix(key.wrapping_add(attempt << 32)), count);
+    let found = (0..ATTEMPTS).map(place).find(|&place| is_free(place));
+    found.or_else(|| {
+        let best = place(0);
+        (best..count).chain(0..best).find(|&place| is_free(place))
+    })
 }
 
 /// Jump consistent hash (Lamping and Veach, 2014), in whole numbers: any machine gets the same. `count` is at
@@ -46,7 +54,9 @@ mod tests {
 
     #[test]
     fn places_are_pinned() {
-        let found: Vec<u64> = places(7, 1000).take(3).collect();
-        assert_eq!(found, [378, 988, 748]);
+        let find = |taken: &[u64]| find(7, 1000, |place| !taken.contains(&place));
+        assert_eq!([find(&[]), find(&[378]), find(&[378, 988])], [378, 988, 748].map(Some));
+        let most: Vec<u64> = (0..1000).filter(|&place| place != 377).collect();
+        assert_eq!([find(&most), super::find(7, 1000, |_| false)], [Some(377), None]);
     }
 }

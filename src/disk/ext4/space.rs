@@ -26,11 +26,7 @@ impl Space {
     /// best. `None` where none is free.
     pub fn find(&self, class: u32, key: u64) -> Option<u64> {
         let units = self.blocks >> class;
-        let is_free = |unit: &u64| self.is_free(unit << class, 1 << class);
-        let best = probe::places(key, units.max(1)).next()?;
-        let named = probe::places(key, units.max(1)).filter(|&unit| unit < units);
-        let found = named.into_iter().find(is_free);
-        found.or_else(|| (best..units).chain(0..best.min(units)).find(is_free)).map(|unit| unit << class)
+        probe::find(key, units, |unit| self.is_free(unit << class, 1 << class)).map(|unit| unit << class)
     }
 
     pub fn take(&mut self, first: u64, count: u64) {
@@ -50,7 +46,8 @@ impl Space {
             if taken == u64::MAX {
                 continue;
             }
-            for block in (word * 64..self.blocks.min(word * 64 + 64)).filter(|block| taken >> (block % 64) & 1 == 0)
+            for block in
+                (word * 64..self.blocks.min(word * 64 + 64)).filter(|block| taken >> (block % 64) & 1 == 0)
             {
                 match free.last_mut() {
                     Some((start, length)) if *start + *length == block => *length += 1,

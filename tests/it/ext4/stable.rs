@@ -153,7 +153,8 @@ fn whatever_fits_densely_fits_with_stable_places_asked_for() {
 
 #[test]
 fn a_file_of_several_groups_stands_in_few_pieces() {
-    let sizes: [(&str, u64); 4] = [("/large", 400 << 20), ("/middle", 5 << 20), ("/small", 5000), ("/d/e/f", 1)];
+    let sizes: [(&str, u64); 4] =
+        [("/large", 400 << 20), ("/middle", 5 << 20), ("/small", 5000), ("/d/e/f", 1)];
     let files: Files = sizes.iter().map(|&(at, size)| (at.to_owned(), (size, 1))).collect();
     let places = judge(&tree_of(&files), &stable(None));
     assert!(places[&path("/large")].len() <= 50 && places[&path("/middle")].len() == 1);
@@ -220,7 +221,8 @@ fn an_update_writes_little_more_than_what_changed() {
     cases.push(("one of a hundred grew by a tenth", new));
 
     for (case, new) in cases {
-        let metadata = 24 * BLOCK + 3 * BLOCK * new.iter().filter(|(at, file)| old.get(*at) != Some(file)).count() as u64;
+        let metadata = 24 * BLOCK
+            + 3 * BLOCK * new.iter().filter(|(at, file)| old.get(*at) != Some(file)).count() as u64;
         let changed = changed(&old, &new);
         let written = rewritten(&before, &bytes(&new, &stable(None)));
         println!("{case}: {changed} bytes changed, {written} written, {metadata} allowed for metadata");
