@@ -398,4 +398,14 @@ mod tests {
         assert_eq!(tree_bytes(129), 3 * 4096);
         assert_eq!(tree_bytes(0), 0);
     }
+
+    #[test]
+    fn as_many_data_blocks_as_can_be_share_a_room_with_their_tree() {
+        for room in (0..70_000).step_by(37).map(|blocks| blocks * BLOCK_BYTES + 5) {
+            let Blocks(most) = data_blocks_in(Bytes(room));
+            assert!(most * BLOCK_BYTES + tree_bytes(most) <= room);
+            assert!((most + 1) * BLOCK_BYTES + tree_bytes(most + 1) > room, "{room}");
+        }
+        assert_eq!(data_blocks_in(Bytes(4096)), Blocks(1), "one block has no tree");
+    }
 }

@@ -100,8 +100,12 @@ fn shape(demand: &Demand, limit: Option<u64>) -> Option<Geometry> {
     let inodes = u64::from(demand.used_inodes);
     let content: u64 = demand.runs.iter().map(|run| u64::from(run.1)).sum();
     let needed = content + demand.attribute_blocks as u64 + inodes.div_ceil(INODES_PER_BLOCK);
-    let full_groups = (step(roomy_inodes(inodes)).div_ceil(GROUP_INODES_MAX) - 1) * GROUP_BLOCKS;
-    let wanted = step(needed + needed / 2).max(BLOCKS_MIN).max(full_groups + GROUP_BLOCKS / 4);
+    let wanted = step(needed + needed / 2).max(BLOCKS_MIN);
+    // As many groups as all inodes need.
+    let wanted = match step(roomy_inodes(inodes)).div_ceil(GROUP_INODES_MAX) {
+        0 | 1 => wanted,
+        groups => wanted.max(groups * GROUP_BLOCKS),
+    };
     let mut blocks = wanted.min(limit.unwrap_or(u64::MAX));
     if Blocks(blocks).bytes().0 > FILESYSTEM_BYTES_MAX {
         return None;
