@@ -122,6 +122,8 @@ fn everything_that_a_tree_can_hold_has_a_stable_place() {
         let image = build(&tree, &contents, &stable(None));
         compare_with_our_reader(&image.path, &tree);
         compare_with_ext4_view(&image.path, &tree, &contents);
+        let mount = Mount::new(&image.path, &image.path.with_file_name("mount"), "loop,ro");
+        compare_with_mount(&mount.0, &tree, &contents);
     }
     let (tree, contents) = small();
     let image = build(&tree, &contents, &stable(Some(Bytes::mib(2))));
