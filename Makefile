@@ -32,8 +32,8 @@ TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs crypts
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
 BENCH_PACKAGES := $(TEST_PACKAGES) diffoscope-minimal casync borgbackup ostree restic nginx-light rauc squashfs-tools
 
-.PHONY: all demo test nightly mutated power-loss ostree recipes lint bench fuzz install-demo install-test install-nightly \
-	install-ostree install-bench hello clean help
+.PHONY: all demo test for-tests nightly mutated power-loss ostree recipes lint bench fuzz install-demo install-test \
+	install-nightly install-ostree install-bench hello clean help
 
 help: ## Say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -50,9 +50,13 @@ demo: install-demo all hello ## Build the hello image, boot it under UEFI firmwa
 	echo "demo: image built in $$(( (built - started) / 1000000 )) ms (packages fetched on the first run), booted and fetched in $$(( (fetched - built) / 1000000 )) ms"; \
 	echo "demo: target/hello.img holds $$(( $$(stat -c %b target/hello.img) / 2048 )) MiB on disk; run it with $(RELEASE)/mkimage run target/hello.img"
 
-test: install-test $(SMALL)/mkimage-init $(SMALL)/mkimage-agent $(HELPER) hello lint ## Run every test but the nightly ones
+test: install-test ## Run every test but the nightly ones
+	@# Side by side: what goes into images ends in long steps of one thread.
+	@$(MAKE) --no-print-directory lint & lint=$$!; $(MAKE) --no-print-directory for-tests || { wait; exit 1; }; wait $$lint
 	$(INTO_IMAGES) MKIMAGE_OSTREE=$(CURDIR)/$(HELPER) \
 		$(CARGO) test --locked -- --include-ignored --skip nightly::
+
+for-tests: $(SMALL)/mkimage-init $(SMALL)/mkimage-agent $(HELPER) hello
 
 nightly: install-nightly $(SMALL)/mkimage-init $(SMALL)/mkimage-agent ## Run the tests that take too long for each change
 	$(INTO_IMAGES) $(CARGO) test --locked --test it -- --ignored nightly::

@@ -62,13 +62,38 @@ impl Machine {
                 (Accelerator::Kvm, None)
             }
         };
-        let forwards = choose_ports(&self.options.forwards)?;
         sink(MachineEvent::Starts { accelerator, reason });
-        for forward in &forwards {
+        let mut running = spawn_with_ports(&self.options, &host, accelerator)?;
+        for forward in &running.forwards {
             sink(MachineEvent::Forwards(*forward));
         }
-        spawn(&self.options, &host, accelerator, forwards, sink)
+        running.sink = sink;
+        Ok(running)
     }
+}
+
+/// How often ports are chosen anew because another program took one meanwhile.
+const MOST_PORT_CHOICES: u32 = 5;
+
+/// Starts the emulator with ports that are free when it asks for them: between our look and its own, another
+/// program may take one, and where any port will do the machine gets the next.
+fn spawn_with_ports<'a>(
+    options: &MachineOptions,
+    host: &Host,
+    accelerator: Accelerator,
+) -> Result<Running<'a>, MachineError> {
+    let mut choice = 1;
+    loop {
+        let forwards = choose_ports(&options.forwards)?;
+        match spawn(options, host, accelerator, forwards, Box::new(|_| {})) {
+            Err(error) if choice < MOST_PORT_CHOICES && lost_a_port(&error) => choice += 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn lost_a_port(error: &MachineError) -> bool {
+    matches!(error, MachineError::Ended { message, .. } if message.contains("Could not set up host forwarding rule"))
 }
 
 /// What of this host a machine needs.
@@ -242,6 +267,27 @@ mod tests {
         assert_ne!(chosen[0].host, chosen[1].host);
         let error = choose_ports(&[Forward { host: port, guest: 80 }]).expect_err("taken");
         assert!(error.to_string().contains(&port.to_string()), "{error}");
+    }
+
+    #[test]
+    fn a_port_that_another_program_takes_in_between_is_chosen_anew() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // It fails as the emulator does, the first two times.
+        let script = "#!/bin/sh\necho x >> \"$(dirname \"$0\")/count\"\n\
+            [ $(wc -l < \"$(dirname \"$0\")/count\") -gt 2 ] && { echo broken >&2; exit 3; }\n\
+            echo \"Could not set up host forwarding rule 'tcp:127.0.0.1:80-:80'\" >&2; exit 1\n";
+        let emulator = folder.path().join("emulator");
+        std::fs::write(&emulator, script).expect("written");
+        std::fs::set_permissions(&emulator, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("set");
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"bytes").expect("written");
+        let firmware = Firmware { code: file.clone(), variables: file.clone() };
+        let options =
+            MachineOptions { forwards: vec![Forward { host: 0, guest: 80 }], ..MachineOptions::new(&file) };
+        let host = Host { emulator, firmware, guard: None };
+        let error = spawn_with_ports(&options, &host, Accelerator::Tcg).map(drop).expect_err("it is broken");
+        assert!(error.to_string().contains("broken"), "{error}");
     }
 
     /// Starts a script in place of the emulator; its descriptor 0 is the control connection.

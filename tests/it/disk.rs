@@ -486,12 +486,11 @@ mod volume {
     fn the_largest_file_fits_and_a_larger_one_does_not() {
         let scratch = tempfile::tempdir().expect("scratch");
         let path = scratch.path().join("large.img");
-        let device = write_large(&path, u32::MAX as usize);
-        let listing = fat::read(&device).expect("reads");
-        assert_eq!(listing.entries[0].size_bytes, u32::MAX);
-        assert!(std::fs::metadata(&path).expect("there").blocks() * 512 < 80 << 20);
         // fsck.fat 4.2 counts the bytes of a chain in 32 bits: one cluster less is all that it can judge.
-        write_large(&path, u32::MAX as usize - 511);
+        let device = write_large(&path, u32::MAX as usize - 511);
+        let listing = fat::read(&device).expect("reads");
+        assert_eq!(listing.entries[0].size_bytes, u32::MAX - 511);
+        assert!(std::fs::metadata(&path).expect("there").blocks() * 512 < 80 << 20);
         fsck_is_silent(&path);
         let error = Tree::place(&[file("LARGER", 1 << 32)], 2).expect_err("refused");
         assert_eq!(error.to_string(), "LARGER is 4 GiB: a FAT file has at most 4294967295 bytes");

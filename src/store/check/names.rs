@@ -255,7 +255,18 @@ pub fn read_log(store: &Store, name: &RefName) -> Result<(Vec<LogEntry>, Lines)>
 fn is_torn(line: &[u8]) -> bool {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     let last = words.last().map_or(0, |word| word.len());
-    line.contains(&0) || words.len() < 7 || last < 64
+    line.contains(&0) || words.len() < 7 || (last < CHECK_DIGITS && !ends_with_damaged_check(line))
+}
+
+/// How long the checksum at the end of a line is.
+const CHECK_DIGITS: usize = 64;
+
+/// Tells whether a line has its whole checksum, with one digit changed into something else: as a space, it makes
+/// two words of one. (As the first digit it can't be told from a line of which the last digit is missing.)
+fn ends_with_damaged_check(line: &[u8]) -> bool {
+    let Some((body, check)) = line.split_last_chunk::<CHECK_DIGITS>() else { return false };
+    let others = check.iter().filter(|digit| !digit.is_ascii_hexdigit()).count();
+    body.ends_with(b" ") && check[0].is_ascii_hexdigit() && others == 1
 }
 
 /// Lists a directory; one that is not there is empty.

@@ -153,7 +153,7 @@ pub const TARGETS: &[Target] = &[
     },
     Target { name: "recipe", run: recipe::run, seeds: recipe::seeds, words: recipe::WORDS, rounds: 350 },
     Target { name: "partitions", run: partitions::run, seeds: partitions::seeds, words: &[], rounds: 150 },
-    Target { name: "volume", run: volume::run, seeds: volume::seeds, words: volume::WORDS, rounds: 50 },
+    Target { name: "volume", run: volume::run, seeds: volume::seeds, words: volume::WORDS, rounds: 25 },
     Target { name: "ext4", run: ext4::run, seeds: ext4::seeds, words: &[], rounds: 250 },
     Target { name: "verity", run: device::verity, seeds: device::verity_seeds, words: &[], rounds: 1000 },
     Target { name: "slots", run: boot::slots, seeds: boot::slots_seeds, words: boot::WORDS, rounds: 2500 },

@@ -211,12 +211,12 @@ fn story(store: &Store, loader: &str, job: &Job) -> Story {
     let update = |device: &Recorder, version: usize| {
         drop(slots::stage(device, None, &images[version - 1], job).expect("staged"));
     };
-    act("v2 over an empty slot", 3, &|device| update(device, 2));
-    act("first boot of v2", 2, &|device| count_a_try(device, layout));
+    act("v2 over an empty slot", 2, &|device| update(device, 2));
+    act("first boot of v2", 1, &|device| count_a_try(device, layout));
     act("v2 is confirmed", 1, &|device| {
         slots::confirm(device, None, job).expect("confirmed");
     });
-    act("v3 over v1", 2, &|device| update(device, 3));
+    act("v3 over v1", 1, &|device| update(device, 3));
     act("back to v2", 2, &|device| {
         slots::rollback(device, None, job).expect("turned");
     });
@@ -265,16 +265,30 @@ fn cases(story: &Story) -> Vec<Case> {
     if story.model.layout != 1 {
         return cases;
     }
-    // Without flushes there are states in which nobody boots: the machine must agree in these, too.
-    let (_, log, _) = &story.logs[0];
-    let log: Vec<Event> = log.iter().filter(|event| !matches!(event, Event::Flush)).cloned().collect();
-    let mut lost = Vec::new();
-    add(&mut lost, &story.start, &log, 40, "without flushes");
-    lost.retain(|case| matches!(case.expected, Boot::Hangs { .. }));
-    // Where little is missing it may be what no boot reads: the model asks for a whole kernel image.
-    let emptiest = lost.into_iter().min_by_key(|case| case.changed.len());
-    cases.push(emptiest.expect("without flushes every state boots"));
+    cases.push(without_flushes(story));
     cases
+}
+
+/// Without flushes there are states in which nobody boots, and the machine must agree there, too: the switch lies on
+/// the disk, and half of what was written before it, the middle of the kernel image, does not.
+fn without_flushes(story: &Story) -> Case {
+    let (_, log, _) = &story.logs[0];
+    let mut disk = story.start.clone();
+    for event in log {
+        if let Event::Write { offset, bytes } = event {
+            disk[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+    }
+    let sectors = story.start.chunks(SECTOR).zip(disk.chunks(SECTOR)).enumerate();
+    let changed: Vec<(usize, [u8; SECTOR])> = sectors
+        .filter(|(_, (old, new))| old != new)
+        .map(|(sector, (_, new))| (sector, new.try_into().expect("a sector")))
+        .collect();
+    let (quarter, count) = (changed.len() / 4, changed.len());
+    let changed: Picked = changed[..quarter].iter().chain(&changed[count - quarter..]).copied().collect();
+    let expected = story.model.boot(&State { base: &story.start, changed: changed.clone() });
+    assert!(matches!(expected, Boot::Hangs { .. }), "without flushes: {expected:?}");
+    Case { place: format!("without flushes: {} of {count} sectors", changed.len()), changed, expected }
 }
 
 /// Makes the disk of a case: the first one, and what differs.

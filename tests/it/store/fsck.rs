@@ -122,6 +122,26 @@ fn what_is_torn_and_not_damaged_is_a_note() {
     }
 }
 
+#[test]
+fn a_digit_of_a_checksum_that_became_a_space_is_damage_and_no_torn_line() {
+    let sample = Sample::new();
+    let log = log(&sample);
+    let whole = std::fs::read(&log).expect("read");
+    for digit in [1, 2, 35, 62, 63] {
+        let mut bytes = whole.clone();
+        let at = bytes.len() - 65 + digit;
+        bytes[at] = b' ';
+        std::fs::write(&log, bytes).expect("written");
+        let report = sample.check();
+        assert!(report.faults.iter().any(|fault| reflog(&fault.damage)), "digit {digit}: {:?}", report.notes);
+    }
+    // What a power cut leaves is none, wherever it cut.
+    for length in (1..whole.len()).rev().take(70) {
+        std::fs::write(&log, &whole[..length]).expect("written");
+        assert_eq!(sample.check().faults, [], "{length} bytes");
+    }
+}
+
 /// Random enough, and the same in every run.
 fn random(seed: u64) -> impl FnMut(usize) -> usize {
     let mut state = seed | 1;

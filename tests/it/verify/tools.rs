@@ -68,7 +68,7 @@ fn what_a_tool_calls_damaged_is_not_sound() {
     let metadata: Vec<u64> = used.into_iter().filter(is_metadata).collect();
     let mut random = Random(4242);
     let mut judged = 0;
-    for _ in 0..24 {
+    for _ in 0..14 {
         let at = metadata[random.below(metadata.len() as u64) as usize];
         let changed = image().whole().flip(at * 8 + random.below(8));
         changed.write(&path);
