@@ -68,11 +68,11 @@ pub fn plan<'a>(
     let demand = demand(&catalogue, &indexes, shared.len(), source, job)?;
     let is_stable = options.placement == Ext4Placement::Stable && !options.journal && !options.growable;
     let limit = options.size.map(|size| size.0 / BLOCK as u64);
-    let stable = is_stable.then(|| spread::place(&catalogue, &shared, &demand, limit)).flatten();
-    let placement = match stable {
-        Some(placement) => placement,
-        None if is_stable => smallest_within(&demand, options)?,
-        None => fit(&demand, options)?,
+    let placement = if is_stable {
+        let stable = spread::place(&catalogue, &shared, &demand, limit, job)?;
+        stable.map_or_else(|| smallest_within(&demand, options), Ok)?
+    } else {
+        fit(&demand, options)?
     };
     let seed = filesystem_seed(&options.uuid);
     Ok(Ext4Layout { options: options.clone(), catalogue, shared, indexes, demand, placement, seed })

@@ -20,7 +20,7 @@ use super::numbers::Numbers;
 use super::place::{Demand, Map, Placement};
 use super::probe::mix;
 use super::space::Space;
-use crate::base::Blocks;
+use crate::base::{Blocks, Cancelled, Job};
 
 /// Pieces have at most 2^11 blocks: 8 MiB. A format constant.
 const CLASS_MAX: u32 = 11;
@@ -55,8 +55,9 @@ pub fn place(
     shared: &[SharedBlock],
     demand: &Demand,
     limit: Option<u64>,
-) -> Option<Placement> {
-    let geometry = shape(demand, limit)?;
+    job: &Job,
+) -> Result<Option<Placement>, Cancelled> {
+    let Some(geometry) = shape(demand, limit) else { return Ok(None) };
     let keys = catalogue.keys();
     let inodes = geometry.inodes_per_group * u64::from(geometry.groups);
     let numbers = Numbers::spread(&keys, inodes);
@@ -64,7 +65,7 @@ pub fn place(
     let bodies = demand.bodies.len() as u32;
     let owners = demand.bodies.iter().map(|need| (keys[need.inode as usize], demand.blocks(need)));
     let owners = owners.chain(shared.iter().map(|block| (block.key, 1)));
-    let placed = place_pieces(owners, &mut space)?;
+    let Some(placed) = place_pieces(owners, &mut space, job)? else { return Ok(None) };
     let (placed, attributes) = placed.split_at(placed.partition_point(|piece| piece.owner < bodies));
     let attribute_blocks = attributes.iter().map(|piece| piece.physical).collect();
     let mut extents = Vec::with_capacity(demand.runs.len());
@@ -75,19 +76,10 @@ pub fn place(
         let count = extents.len() as u32 - first;
         maps[need.inode as usize] = Map { first, count, ..Map::default() };
     }
-    let tree = place_trees(demand, &keys, &mut maps, &mut space)?;
+    let Some(tree) = place_trees(demand, &keys, &mut maps, &mut space) else { return Ok(None) };
     let free = space.free();
-    Some(Placement {
-        geometry,
-        numbers,
-        extents,
-        tree,
-        maps,
-        attribute_blocks,
-        journal: None,
-        resize: None,
-        free,
-    })
+    let (journal, resize) = (None, None);
+    Ok(Some(Placement { geometry, numbers, extents, tree, maps, attribute_blocks, journal, resize, free }))
 }
 
 /// Rounds up to a multiple of a quarter of the power of two below: four steps to each doubling.
@@ -130,8 +122,13 @@ fn roomy_inodes(inodes: u64) -> u64 {
     inodes + inodes / 3
 }
 
-/// Places what each owner (key, number of blocks) has, and returns it by owner and place in it.
-fn place_pieces(owners: impl Iterator<Item = (u64, u64)>, space: &mut Space) -> Option<Vec<Placed>> {
+/// Places what each owner (key, number of blocks) has, and returns it by owner and place in it; `None` where there
+/// are not enough blocks.
+fn place_pieces(
+    owners: impl Iterator<Item = (u64, u64)>,
+    space: &mut Space,
+    job: &Job,
+) -> Result<Option<Vec<Placed>>, Cancelled> {
     let mut waiting: [Vec<Piece>; CLASS_MAX as usize + 1] = Default::default();
     let mut count = 0;
     for (owner, (key, blocks)) in (0..).zip(owners) {
@@ -148,6 +145,7 @@ fn place_pieces(owners: impl Iterator<Item = (u64, u64)>, space: &mut Space) -> 
         pieces.sort_unstable_by_key(|piece| (piece.key, piece.owner, piece.first));
         let mut is_full = false;
         for piece in pieces {
+            job.check()?;
             let found = if is_full { None } else { space.find(class, piece.key) };
             match found {
                 Some(physical) => {
@@ -155,7 +153,7 @@ fn place_pieces(owners: impl Iterator<Item = (u64, u64)>, space: &mut Space) -> 
                     let Piece { owner, first, length, .. } = piece;
                     placed.push(Placed { owner, first, length, physical });
                 }
-                None if class == 0 => return None,
+                None if class == 0 => return Ok(None),
                 None => {
                     is_full = true;
                     piece.halves().into_iter().for_each(|half| waiting[half.class() as usize].push(half));
@@ -164,7 +162,7 @@ fn place_pieces(owners: impl Iterator<Item = (u64, u64)>, space: &mut Space) -> 
         }
     }
     placed.sort_unstable_by_key(|piece| (piece.owner, piece.first));
-    Some(placed)
+    Ok(Some(placed))
 }
 
 impl Piece {
@@ -253,17 +251,19 @@ mod tests {
 
     #[test]
     fn a_piece_that_finds_no_unit_is_halved_until_all_are_placed() {
-        let mut space = Space::new(&Geometry::spread(2048, 64).expect("a shape"));
+        let empty = || Space::new(&Geometry::spread(2048, 64).expect("a shape"));
+        let (mut space, job) = (empty(), Job::quiet(1));
         let room: u64 = space.free().iter().map(|run| run.1).sum();
         let blocks = [900, room - 900 - 9 * 60 - 1].into_iter().chain([9; 60]).chain([1]);
-        let placed = place_pieces((0..).zip(blocks).map(|(at, blocks)| (mix(at), blocks)), &mut space);
+        let owners = (0..).zip(blocks).map(|(at, blocks)| (mix(at), blocks));
+        let placed = place_pieces(owners, &mut space, &job).expect("not stopped");
         let placed = placed.expect("as much as there is room");
         assert!(space.free().is_empty());
         let mut runs: Vec<_> = placed.iter().map(|piece| (piece.physical, u64::from(piece.length))).collect();
         runs.sort_unstable();
         assert!(runs.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "two in one place");
         assert_eq!(runs.iter().map(|run| run.1).sum::<u64>(), room);
-        let mut space = Space::new(&Geometry::spread(2048, 64).expect("a shape"));
-        assert!(place_pieces([(1, room + 1)].into_iter(), &mut space).is_none());
+        let more = place_pieces([(1, room + 1)].into_iter(), &mut empty(), &job).expect("not stopped");
+        assert!(more.is_none());
     }
 }
