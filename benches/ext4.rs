@@ -5,7 +5,7 @@
 //! the tar unpacks as it is. `MKIMAGE_BENCH_RUNS` sets the number of runs (5).
 //!
 //! "packed" is what a build does: the tree and the maps of zero blocks are known, contents come from one
-//! file. "scanned" starts with the directory, as mke2fs does, and reads each file twice (once for its map).
+//! file. "stable" is the same with stable places. "scanned" starts with the directory, as mke2fs does, and reads each file twice (once for its map).
 #![allow(clippy::disallowed_macros, reason = "a bench prints its results")]
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use std::process::Command;
 
 use mkimage::base::{BlobId, Bytes, Digest, Job, Name, Stopwatch};
 use mkimage::disk::FileDevice;
-use mkimage::disk::ext4::{self, Ext4Options};
+use mkimage::disk::ext4::{self, Ext4Options, Ext4Placement};
 use mkimage::tree::{
     self, Content, ContentError, ContentSource, DataMap, Directory, Metadata, Node, SealedTree,
 };
@@ -149,21 +149,25 @@ fn compare(case: &Case) {
     let image = scratch.path().join("image");
     let packed = Packed::new(&case.folder, &scratch.path().join("pack"));
     let entries = packed.tree.walk().count();
-    let size = written(&packed.tree, &packed, &image);
-    let mut taken = [Vec::new(), Vec::new(), Vec::new()];
+    let size = written(&packed.tree, &packed, &image, Ext4Placement::Dense);
+    let mut taken = [const { Vec::new() }; 4];
     for _ in 0..case.runs {
         taken[0].push(measure(|| mke2fs(&case.folder, &image, size, entries)));
-        taken[1].push(measure(|| {
-            written(&packed.tree, &packed, &image);
-        }));
-        taken[2].push(measure(|| {
+        for (placement, taken) in
+            [Ext4Placement::Dense, Ext4Placement::Stable].into_iter().zip(&mut taken[1..])
+        {
+            taken.push(measure(|| {
+                written(&packed.tree, &packed, &image, placement);
+            }));
+        }
+        taken[3].push(measure(|| {
             let scanned = Scanned::new(&case.folder);
-            written(&scanned.tree, &scanned, &image);
+            written(&scanned.tree, &scanned, &image, Ext4Placement::Dense);
         }));
     }
     let peer = [median(&taken[0], |run| run.wall), median(&taken[0], |run| run.cpu)];
     println!("{} ({entries} entries, {size} bytes, {} runs)", case.name, case.runs);
-    for (name, runs) in ["mke2fs -d", "packed", "scanned"].iter().zip(&taken) {
+    for (name, runs) in ["mke2fs -d", "packed", "stable", "scanned"].iter().zip(&taken) {
         let own = [median(runs, |run| run.wall), median(runs, |run| run.cpu)];
         println!(
             "  {name:10} wall {:8.3} s, ratio {:.4}   cpu {:8.2} s, ratio {:.4}",
@@ -174,8 +178,11 @@ fn compare(case: &Case) {
         );
     }
     let job = Job::quiet(0);
-    let plan = (0..case.runs).map(|_| measure(|| drop(ext4::plan(&packed.tree, &packed, &options(), &job))));
+    let plan = (0..case.runs)
+        .map(|_| measure(|| drop(ext4::plan(&packed.tree, &packed, &options(Ext4Placement::Dense), &job))));
     println!("  of it, plan {:.3} s", median(&plan.collect::<Vec<_>>(), |run| run.wall));
+    let stable = median(&taken[2], |run| run.wall) / median(&taken[1], |run| run.wall);
+    println!("  stable places take {stable:.2} of the time of dense ones");
     let ratio = median(&taken[1], |run| run.wall) / peer[0];
     println!("  target {:.2}: {}", case.target, if ratio <= case.target { "met" } else { "MISSED" });
 }
@@ -194,12 +201,13 @@ fn new_image(image: &Path, size: u64) -> File {
     file
 }
 
-fn options() -> Ext4Options {
+fn options(placement: Ext4Placement) -> Ext4Options {
     Ext4Options {
         uuid: [1; 16],
         hash_seed: [2; 16],
         label: b"bench".to_vec(),
         epoch_seconds: 1_700_000_000,
+        placement,
         size: None,
         journal: false,
         growable: false,
@@ -207,9 +215,9 @@ fn options() -> Ext4Options {
 }
 
 /// Plans and writes a filesystem, and returns its size.
-fn written(tree: &SealedTree, source: &dyn ContentSource, image: &Path) -> u64 {
+fn written(tree: &SealedTree, source: &dyn ContentSource, image: &Path, placement: Ext4Placement) -> u64 {
     let job = Job::quiet(0);
-    let layout = ext4::plan(tree, source, &options(), &job).expect("planned");
+    let layout = ext4::plan(tree, source, &options(placement), &job).expect("planned");
     let Bytes(size) = layout.size();
     layout.write(&FileDevice::new(new_image(image, size), size), source, None, &job).expect("written");
     size

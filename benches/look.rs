@@ -84,6 +84,7 @@ fn write(store: &Path, commit: CommitId, file: &Path) {
         hash_seed: [2; 16],
         label: Vec::new(),
         epoch_seconds: 0,
+        placement: ext4::Ext4Placement::Dense,
         size: None,
         journal: false,
         growable: false,

@@ -8,8 +8,8 @@
 //! RAUC installs a bundle through dm-verity, a loop device and a D-Bus service, which builders lack: what it would
 //! fetch is counted with the index that it makes, and `rauc write-slot` shows how it writes a slot.
 //!
-//! "same names" and "ideal" say what other layouts of the filesystem would come to: the first with the
-//! identifiers and the salt of the version before, the second with nothing but the blocks of changed files.
+//! "layout" says what the layouts of the filesystem come to: a dense one, as commits make it and with the identifiers
+//! and the salt of the version before; stable places; and at best nothing but the blocks of changed files.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -26,7 +26,9 @@ use mkimage::disk::ext4::{self, Ext4Options};
 use mkimage::disk::{BlockDevice, FileDevice, MemoryDevice};
 use mkimage::image::{Image, slot_bytes};
 use mkimage::slots::{self, Disk, Staged};
-use mkimage::store::{Commit, DiskSpec, Expected, Objects, RefName, RefUpdate, Store, Transaction, TreeRef};
+use mkimage::store::{
+    Commit, DiskSpec, Expected, Filesystem, Objects, RefName, RefUpdate, Store, Transaction, TreeRef,
+};
 use mkimage::tree::{ContentSink, Directory, Metadata, Node, SealedTree};
 
 #[path = "commit/mod.rs"]
@@ -350,13 +352,17 @@ impl Pair {
         let today: Vec<Vec<u8>> =
             (0..2).map(|version| fs::read(self.at(&format!("slot{version}.img"))).expect("read")).collect();
         let named: Vec<Vec<u8>> = images.iter().map(|image| with_seed(image, &store, &job)).collect();
+        let stable = self.commits.map(|commit| with_stable_places(&store, commit, &job));
         let changed = changed_files(&images);
         let blocks: u64 = changed.iter().map(|(_, size)| size.div_ceil(BLOCK as u64)).sum();
         say(format!(
-            "  layout: of {:.1} MiB an update writes {:.1} today, {:.1} with the same names; {} changed files take {:.1}",
+            "  layout: of {:.1} MiB an update writes {:.1} densely, {:.1} with the same names; of {:.1} MiB {:.1} with \
+             stable places; {} changed files take {:.1}",
             mib(today[1].len() as u64),
             mib(differing(&today[0], &today[1])),
             mib(differing(&named[0], &named[1])),
+            mib(stable[1].len() as u64),
+            mib(differing(&stable[0], &stable[1])),
             changed.len(),
             mib(blocks * BLOCK as u64)
         ));
@@ -381,6 +387,7 @@ fn with_seed(image: &Image<'_>, store: &Store, job: &Job) -> Vec<u8> {
         hash_seed: seed.uuid("slot directory hash"),
         label: b"root".to_vec(),
         epoch_seconds: 0,
+        placement: ext4::Ext4Placement::Dense,
         size: None,
         journal: false,
         growable: false,
@@ -390,6 +397,18 @@ fn with_seed(image: &Image<'_>, store: &Store, job: &Job) -> Vec<u8> {
     let builder = mkimage::disk::verity::VerityBuilder::new(layout.blocks().0, &[7; 32]);
     layout.write(&device, store, Some(&builder), job).expect("written");
     builder.finish(job).expect("hashed").write(&device, layout.size().0).expect("written");
+    device.into_bytes()
+}
+
+/// Writes the slot that a commit would make if it asked for stable places.
+fn with_stable_places(store: &Store, commit: CommitId, job: &Job) -> Vec<u8> {
+    let commit = store.read_commit(&commit).expect("read");
+    let disk = DiskSpec { filesystem: Filesystem::Ext4Stable, ..commit.disk };
+    let id = publish(store.begin(job), &Commit { disk, ..commit });
+    let image = Image::of(store, id, job).expect("an image");
+    let root = image.place_root(job).expect("placed");
+    let device = MemoryDevice::new(slot_bytes(&root));
+    image.write_slot(&root, &device, job).expect("written");
     device.into_bytes()
 }
 

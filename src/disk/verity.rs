@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::device::{BlockDevice, BlockObserver};
 use crate::base::id::hex;
 use crate::base::units::BLOCK_BYTES;
-use crate::base::{Cancelled, Job};
+use crate::base::{Blocks, Bytes, Cancelled, Job};
 use crate::tree::content::is_zero;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
@@ -72,6 +72,18 @@ fn levels(data_blocks: u64) -> Vec<u64> {
 /// Returns the length in bytes of the tree over so many data blocks.
 pub fn tree_bytes(data_blocks: u64) -> u64 {
     levels(data_blocks).iter().sum::<u64>() * BLOCK_BYTES
+}
+
+/// Returns the most data blocks that have room together with their tree.
+pub fn data_blocks_in(room: Bytes) -> Blocks {
+    let all = room.0 / BLOCK_BYTES;
+    let (mut fit, mut too_many) = (0, all + 1);
+    while too_many - fit > 1 {
+        let middle = fit + (too_many - fit) / 2;
+        let is_fit = middle + tree_bytes(middle) / BLOCK_BYTES <= all;
+        *(if is_fit { &mut fit } else { &mut too_many }) = middle;
+    }
+    Blocks(fit)
 }
 
 /// Hashes blocks that begin with the same salt.
@@ -463,5 +475,15 @@ mod tests {
         assert_eq!(levels(128 * 128 + 1), [1, 2, 129]);
         assert_eq!(tree_bytes(129), 3 * 4096);
         assert_eq!(tree_bytes(0), 0);
+    }
+
+    #[test]
+    fn as_many_data_blocks_as_can_be_share_a_room_with_their_tree() {
+        for room in (0..70_000).step_by(37).map(|blocks| blocks * BLOCK_BYTES + 5) {
+            let Blocks(most) = data_blocks_in(Bytes(room));
+            assert!(most * BLOCK_BYTES + tree_bytes(most) <= room);
+            assert!((most + 1) * BLOCK_BYTES + tree_bytes(most + 1) > room, "{room}");
+        }
+        assert_eq!(data_blocks_in(Bytes(4096)), Blocks(1), "one block has no tree");
     }
 }

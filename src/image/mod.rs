@@ -6,7 +6,7 @@
 //!
 //! Always true
 //! - Every GUID, serial, salt and time stamp follows from the commit's identity and epoch; every byte of
-//!   content comes out of the objects.
+//!   content comes out of the objects. In slots with stable places, identifiers and salt follow from the name.
 //! - What doesn't fit is an error before the first byte is written.
 //! - Sizes that a disk claims are held against the disk before anything is allocated for them.
 //!

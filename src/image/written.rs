@@ -1,24 +1,28 @@
 //! From a commit to a disk: a pure function. Every GUID, serial, salt and time stamp follows from the
-//! commit's identity and epoch; every byte of content comes out of the objects.
+//! commit's identity and epoch; every byte of content comes out of the objects. Where the commit asks for stable
+//! places, the identifiers inside of a slot follow from the image's name alone, so that a new version has the same.
 
 use super::boot_files::BootFiles;
 use super::error::{ImageError, Result};
 use crate::base::job::Unit;
-use crate::base::{Bytes, CommitId, Digest, Job};
+use crate::base::{Blocks, Bytes, CommitId, Digest, Job};
 use crate::boot::command_line::{self, VerityRoot};
 use crate::boot::origin::Origin;
 use crate::boot::pe::PeImage;
 use crate::boot::slots::{Measured, SlotMap, SlotTable};
 use crate::boot::uki::{self, UkiParts};
 use crate::disk::BlockDevice;
-use crate::disk::ext4::{self, Ext4Error, Ext4Layout, Ext4Options};
+use crate::disk::ext4::{self, Ext4Error, Ext4Layout, Ext4Options, Ext4Placement};
 use crate::disk::layout::{self, Architecture, DiskLayout, DiskRequest, Role};
 use crate::disk::verity::{self, VerityBuilder};
-use crate::store::{self, Commit, Objects};
+use crate::store::{self, Commit, Filesystem, Objects};
 use crate::tree::{ContentSource, Directory, SealedTree};
 
 /// Consoles of every image; the last one becomes `/dev/console`.
 const CONSOLES: [&str; 2] = ["tty0", "ttyS0"];
+
+/// Domain of the identifiers of slots with stable places. Changing it is a format break.
+const STABLE_CONTEXT: &str = "mkimage 2026 stable slot v1";
 
 /// Everything that the bytes of an image follow from, at hand.
 pub struct Image<'a> {
@@ -27,8 +31,9 @@ pub struct Image<'a> {
     encoded: Vec<u8>,
     /// What the UKI carries so that the image can be built again.
     origin: Vec<u8>,
-    /// What all identifiers derive from.
+    /// What all identifiers derive from, and those inside of a slot.
     seed: Digest,
+    slot_seed: Digest,
     root: SealedTree,
     boot: BootFiles,
 }
@@ -72,7 +77,11 @@ impl<'a> Image<'a> {
         origin: Vec<u8>,
     ) -> Self {
         let (seed, encoded) = (commit.identity(), commit.encode());
-        Image { contents, commit, encoded, origin, seed, root, boot }
+        let slot_seed = match commit.disk.filesystem {
+            Filesystem::Ext4 => seed,
+            Filesystem::Ext4Stable => Digest::derive(STABLE_CONTEXT, commit.name.as_bytes()),
+        };
+        Image { contents, commit, encoded, origin, seed, slot_seed, root, boot }
     }
 
     pub fn commit(&self) -> &Commit {
@@ -168,12 +177,20 @@ impl<'a> Image<'a> {
     }
 
     fn root_options(&self) -> Ext4Options {
+        let (placement, size) = match self.commit.disk.filesystem {
+            Filesystem::Ext4 => (Ext4Placement::Dense, None),
+            Filesystem::Ext4Stable => {
+                let blocks = self.commit.disk.slot_size.map(|size| verity::data_blocks_in(Bytes(size)));
+                (Ext4Placement::Stable, blocks.map(Blocks::bytes))
+            }
+        };
         Ext4Options {
-            uuid: self.seed.uuid("slot filesystem"),
-            hash_seed: self.seed.uuid("slot directory hash"),
+            uuid: self.slot_seed.uuid("slot filesystem"),
+            hash_seed: self.slot_seed.uuid("slot directory hash"),
             label: b"root".to_vec(),
             epoch_seconds: self.epoch(),
-            size: None,
+            placement,
+            size,
             journal: false,
             growable: false,
         }
@@ -185,6 +202,7 @@ impl<'a> Image<'a> {
             hash_seed: self.seed.uuid("data directory hash"),
             label: b"data".to_vec(),
             epoch_seconds: self.epoch(),
+            placement: Ext4Placement::Dense,
             size: Some(disk.partition(Role::Data).size()),
             journal: true,
             growable: true,
@@ -197,7 +215,7 @@ impl<'a> Image<'a> {
 
     /// Two derived identifiers side by side: 32 bytes.
     fn salt(&self) -> Vec<u8> {
-        [self.seed.uuid("verity salt 0"), self.seed.uuid("verity salt 1")].concat()
+        [self.slot_seed.uuid("verity salt 0"), self.slot_seed.uuid("verity salt 1")].concat()
     }
 
     fn verity_root(&self, root: &Ext4Layout<'_>, root_hash: [u8; 32]) -> VerityRoot {

@@ -637,8 +637,9 @@ pub(super) fn disk_spec(plan: &Plan) -> DiskSpec {
             Architecture::X86_64 => store::Architecture::X86_64,
             Architecture::Aarch64 => store::Architecture::Aarch64,
         },
-        filesystem: match disk.filesystem {
-            plan::Filesystem::Ext4 => store::Filesystem::Ext4,
+        filesystem: match (disk.filesystem, disk.placement) {
+            (plan::Filesystem::Ext4, plan::Placement::Dense) => store::Filesystem::Ext4,
+            (plan::Filesystem::Ext4, plan::Placement::Stable) => store::Filesystem::Ext4Stable,
         },
         slot_size: disk.slot_size.map(|size| size.0),
         uki_size: disk.uki_size.map(|size| size.0),

@@ -534,6 +534,7 @@ pub struct DiskPlan {
     /// The layout version: the one that the loader reads.
     pub layout: u32,
     pub filesystem: Filesystem,
+    pub placement: Placement,
     /// Size of each slot partition. `None`: from the content, with room to grow.
     pub slot_size: Option<Bytes>,
     /// Room for each slot's UKI on the ESP. `None`: from the UKI, with room to grow.
@@ -548,6 +549,15 @@ pub struct DiskPlan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filesystem {
     Ext4,
+}
+
+/// Where files stand in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// One behind the other.
+    Dense,
+    /// Where they stood in the version before.
+    Stable,
 }
 
 /// `update { … }`

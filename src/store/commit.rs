@@ -9,7 +9,8 @@
 //!            parents count u32, id[32]*
 //!            tool    text                        annotations map
 //! identity = tree id[32] size u64                boot option (id[32] size u64)
-//!            layout u32  architecture u8 (1 x86-64, 2 aarch64)  filesystem u8 (1 ext4)
+//!            layout u32  architecture u8 (1 x86-64, 2 aarch64)
+//!            filesystem u8 (1 ext4, 2 ext4 with stable places)
 //!            slot_size option u64  uki_size option u64  data_size u64  data_path text  tries u8
 //!            epoch u64  name text  version option text
 //! text     = length u32, UTF-8                   option = 0, or 1 and the value
@@ -94,6 +95,9 @@ pub enum Architecture {
 #[repr(u8)]
 pub enum Filesystem {
     Ext4 = 1,
+    /// Every file where a hash of its path says, and identifiers that follow from the image's name: a new version
+    /// rewrites little more than what changed.
+    Ext4Stable = 2,
 }
 
 /// Something that was read to make the commit: an archive, a package, a host file.
@@ -272,6 +276,7 @@ fn decode_disk(input: &mut Decoder<'_>) -> Decoded<DiskSpec> {
     };
     let filesystem = match input.u8()? {
         1 => Filesystem::Ext4,
+        2 => Filesystem::Ext4Stable,
         other => return input.fail(format!("unknown filesystem {other}")),
     };
     Ok(DiskSpec {

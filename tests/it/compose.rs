@@ -53,6 +53,7 @@ fn plan(parts: Vec<Part>) -> Plan {
         disk: DiskPlan {
             layout: 1,
             filesystem: Filesystem::Ext4,
+            placement: mkimage::recipe::plan::Placement::Dense,
             slot_size: None,
             uki_size: None,
             data_size: Bytes::mib(16),

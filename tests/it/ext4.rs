@@ -1,5 +1,7 @@
 //! Tests of the ext4 writer and reader: judged by `e2fsck`, by a reader that is not ours, and by the kernel.
 
+mod stable;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -24,6 +26,7 @@ fn options() -> Ext4Options {
         hash_seed: *b"seed of the hash",
         label: b"root".to_vec(),
         epoch_seconds: EPOCH,
+        placement: ext4::Ext4Placement::Dense,
         size: None,
         journal: false,
         growable: false,

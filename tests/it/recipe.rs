@@ -332,6 +332,7 @@ fn every_block_and_key_reaches_the_plan() {
     assert!(matches!(plan.boot.loader, LoaderSource::Host { loader: Some(_), .. }));
     assert_eq!((plan.boot.program, plan.disk.layout), (LoaderProgram::SystemdBoot, 1));
     assert_eq!((plan.disk.slot_size, plan.disk.uki_size), (Some(Bytes::mib(256)), None));
+    assert_eq!(plan.disk.placement, mkimage::recipe::plan::Placement::Stable);
     assert_eq!(plan.users.len(), 1);
     let budget = plan.budget.expect("a budget");
     assert_eq!(

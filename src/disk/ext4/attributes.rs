@@ -25,6 +25,8 @@ pub struct SharedBlock {
     /// Position of the first inode that has them.
     pub inode: u32,
     pub references: u32,
+    /// A hash of what it holds, and of how many blocks hold the same before it.
+    pub key: u64,
 }
 
 struct Attribute<'a> {
@@ -43,7 +45,8 @@ impl Attribute<'_> {
 /// Decides for every inode where its attributes go; returns the blocks, in tree order.
 pub fn plan(catalogue: &mut Catalogue) -> Result<Vec<SharedBlock>, Ext4Error> {
     let mut blocks = Vec::<SharedBlock>::new();
-    let mut by_content = HashMap::<Digest, u32>::new();
+    // The last block of a content, and how many there are.
+    let mut by_content = HashMap::<Digest, (u32, u64)>::new();
     for position in 0..catalogue.inodes.len() {
         let metadata = catalogue.inodes[position].metadata;
         if metadata.xattrs.is_empty() {
@@ -55,12 +58,16 @@ pub fn plan(catalogue: &mut Catalogue) -> Result<Vec<SharedBlock>, Ext4Error> {
         }
         let mut bytes = [0; BLOCK];
         write_area(&block, &mut bytes[HEADER..], HEADER, true);
-        let place = by_content.entry(Digest::of(&bytes)).or_insert(u32::MAX);
+        let digest = Digest::of(&bytes);
+        let (place, count) = by_content.entry(digest).or_insert((u32::MAX, 0));
         match blocks.get_mut(*place as usize) {
             Some(shared) if shared.references < REFERENCES_MAX => shared.references += 1,
             _ => {
                 *place = blocks.len() as u32;
-                blocks.push(SharedBlock { inode: position as u32, references: 1 });
+                let (key, _) = digest.as_bytes().split_first_chunk().expect("because a digest has 32 bytes");
+                let key = u64::from_le_bytes(*key).wrapping_add(*count);
+                blocks.push(SharedBlock { inode: position as u32, references: 1, key });
+                *count += 1;
             }
         }
         catalogue.inodes[position].attribute_block = *place;

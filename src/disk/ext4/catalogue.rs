@@ -93,11 +93,6 @@ pub struct Catalogue<'a> {
     entries: Vec<Entry<'a>>,
 }
 
-/// Returns the number of the inode at a position.
-pub fn number(inode: u32) -> u32 {
-    if inode == ROOT { ROOT_INODE } else { FIRST_INODE - LOST_AND_FOUND + inode }
-}
-
 impl<'a> Catalogue<'a> {
     pub fn new(tree: &'a SealedTree) -> Result<Self, Ext4Error> {
         let mut builder = Builder::new(tree);
@@ -114,9 +109,22 @@ impl<'a> Catalogue<'a> {
         &self.entries[directory.first..directory.first + directory.count]
     }
 
-    /// Returns the number of the last inode; all before it are in use.
-    pub fn last_number(&self) -> u32 {
-        number(self.inodes.len() as u32 - 1)
+    /// Returns how many inodes are in use, the reserved ones too.
+    pub fn used_inodes(&self) -> u32 {
+        FIRST_INODE - LOST_AND_FOUND + self.inodes.len() as u32 - 1
+    }
+
+    /// Returns a key for each inode: a hash of its first path. A format constant of stable places.
+    pub fn keys(&self) -> Vec<u64> {
+        let hasher = blake3::Hasher::new_derive_key("mkimage 2026 ext4 place v1");
+        let mut keys: Vec<u64> = Vec::with_capacity(self.inodes.len());
+        for inode in &self.inodes {
+            let above = keys.get(inode.parent as usize).copied().unwrap_or(0);
+            let digest = hasher.clone().update(&above.to_le_bytes()).update(inode.name).finalize();
+            let (key, _) = digest.as_bytes().split_first_chunk().expect("because a digest has 32 bytes");
+            keys.push(u64::from_le_bytes(*key));
+        }
+        keys
     }
 
     /// Returns the first path of an inode, for messages.

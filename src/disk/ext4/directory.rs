@@ -1,10 +1,11 @@
 //! Directories: one block of entries in byte order, or leaves in the order of a hash with an index
 //! above them.
 
-use super::catalogue::{Catalogue, Entry, Listing, number};
+use super::catalogue::{Catalogue, Entry, Listing};
 use super::error::Ext4Error;
 use super::format::*;
 use super::hash::half_md4;
+use super::numbers::Numbers;
 use crate::base::Job;
 
 /// Bytes of a block for entries: the rest holds the checksum, dressed as an entry of 12 bytes.
@@ -108,6 +109,7 @@ fn index(entries: &[Entry], seed: &[u8; 16], job: &Job) -> Index {
 /// One directory with all that its blocks need.
 pub struct Renderer<'a> {
     entries: &'a [Entry<'a>],
+    numbers: &'a Numbers,
     own: u32,
     parent: u32,
     index: Option<&'a Index>,
@@ -117,15 +119,17 @@ pub struct Renderer<'a> {
 impl<'a> Renderer<'a> {
     pub fn new(
         catalogue: &'a Catalogue,
+        numbers: &'a Numbers,
         directory: &Listing,
         index: Option<&'a Index>,
         filesystem_seed: u32,
     ) -> Self {
-        let own = number(directory.inode);
+        let own = numbers.number(directory.inode);
         Renderer {
             entries: catalogue.entries(directory),
+            numbers,
             own,
-            parent: number(directory.parent),
+            parent: numbers.number(directory.parent),
             index,
             seed: inode_seed(filesystem_seed, own, 0),
         }
@@ -149,7 +153,7 @@ impl<'a> Renderer<'a> {
         writer.push(b".", self.own, 2);
         writer.push(b"..", self.parent, 2);
         for entry in self.entries {
-            writer.push(entry.name, number(entry.inode), entry.code);
+            writer.push(entry.name, self.numbers.number(entry.inode), entry.code);
         }
         writer.finish(self.seed);
     }
@@ -160,7 +164,7 @@ impl<'a> Renderer<'a> {
         let mut writer = Entries::new(block);
         for &position in &index.order[first..end] {
             let entry = &self.entries[position as usize];
-            writer.push(entry.name, number(entry.inode), entry.code);
+            writer.push(entry.name, self.numbers.number(entry.inode), entry.code);
         }
         writer.finish(self.seed);
     }

@@ -79,6 +79,32 @@ impl Geometry {
         Ok(geometry)
     }
 
+    /// Shapes a filesystem each of whose groups begins with its own bitmaps and inode table, so that a group more
+    /// changes nothing in those before it. Without a journal or a reserve. `None` where the last group is too short.
+    pub fn spread(blocks: u64, inodes_per_group: u64) -> Option<Self> {
+        let groups = blocks.div_ceil(GROUP_BLOCKS);
+        let mut geometry = Geometry {
+            blocks,
+            groups: groups as u32,
+            inodes_per_group,
+            table_blocks: inodes_per_group / INODES_PER_BLOCK,
+            descriptor_blocks: groups.div_ceil(DESCRIPTORS_PER_BLOCK),
+            reserved_descriptor_blocks: 0,
+            journal_blocks: 0,
+            places: Vec::with_capacity(groups as usize),
+        };
+        for group in 0..geometry.groups {
+            let base = geometry.base_blocks(group);
+            if geometry.group_blocks(group) < base + 2 + geometry.table_blocks {
+                return None;
+            }
+            let block_bitmap = Self::group_start(group) + base;
+            let (inode_bitmap, inode_table) = (block_bitmap + 1, block_bitmap + 2);
+            geometry.places.push(GroupPlaces { block_bitmap, inode_bitmap, inode_table });
+        }
+        Some(geometry)
+    }
+
     pub fn group_start(group: u32) -> u64 {
         u64::from(group) * GROUP_BLOCKS
     }

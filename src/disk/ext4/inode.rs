@@ -1,6 +1,6 @@
 //! One inode as 256 bytes.
 
-use super::catalogue::{Body, number};
+use super::catalogue::Body;
 use super::extents;
 use super::format::*;
 use super::geometry::Geometry;
@@ -53,7 +53,7 @@ impl Fields {
 
 const BLOCK_FIELD: std::ops::Range<usize> = 0x28..0x64;
 
-/// Writes the inode of a number, with its checksum; nothing for reserved ones that are not in use.
+/// Writes the inode of a number, with its checksum; nothing for one that is not in use.
 pub fn write(layout: &Ext4Layout, inode: u32, out: &mut [u8]) {
     match inode {
         JOURNAL_INODE => match &layout.placement.journal {
@@ -64,9 +64,10 @@ pub fn write(layout: &Ext4Layout, inode: u32, out: &mut [u8]) {
             Some(block) => write_resize(layout, block, out),
             None => return,
         },
-        ROOT_INODE => write_listed(layout, 0, out),
-        FIRST_INODE.. => write_listed(layout, inode - FIRST_INODE + 1, out),
-        _ => return,
+        _ => match layout.placement.numbers.position(inode) {
+            Some(position) => write_listed(layout, position, out),
+            None => return,
+        },
     }
     let checksum = crc(inode_seed(layout.seed, inode, 0), out);
     put16(out, 0x7c, checksum as u16);
@@ -164,5 +165,5 @@ pub fn journal_copy(layout: &Ext4Layout, map: &Map) -> [u8; 68] {
 
 /// Returns the numbers of the directories' inodes.
 pub fn directory_numbers(layout: &Ext4Layout) -> impl Iterator<Item = u32> {
-    layout.catalogue.directories.iter().map(|directory| number(directory.inode))
+    layout.catalogue.directories.iter().map(|directory| layout.placement.numbers.number(directory.inode))
 }

@@ -6,8 +6,9 @@ use super::directory::{self, Index};
 use super::error::Ext4Error;
 use super::format::*;
 use super::inode::is_short;
-use super::options::Ext4Options;
+use super::options::{Ext4Options, Ext4Placement};
 use super::place::{Demand, Need, Placement};
+use super::spread;
 use crate::base::{Blocks, Bytes, Cancelled, Job};
 use crate::tree::{Content, ContentError, ContentSource, DataMap, SealedTree};
 
@@ -47,7 +48,7 @@ impl Ext4Layout<'_> {
     pub fn inodes(&self) -> (u64, u64) {
         let geometry = &self.placement.geometry;
         let all = geometry.inodes_per_group * u64::from(geometry.groups);
-        (all, u64::from(self.catalogue.last_number()))
+        (all, u64::from(self.catalogue.used_inodes()))
     }
 }
 
@@ -65,7 +66,14 @@ pub fn plan<'a>(
     let shared = attributes::plan(&mut catalogue)?;
     let indexes = directory::plan(&catalogue, &options.hash_seed, job)?;
     let demand = demand(&catalogue, &indexes, shared.len(), source, job)?;
-    let placement = fit(&demand, options)?;
+    let is_stable = options.placement == Ext4Placement::Stable && !options.journal && !options.growable;
+    let limit = options.size.map(|size| size.0 / BLOCK as u64);
+    let placement = if is_stable {
+        let stable = spread::place(&catalogue, &shared, &demand, limit, job)?;
+        stable.map_or_else(|| smallest_within(&demand, options), Ok)?
+    } else {
+        fit(&demand, options)?
+    };
     let seed = filesystem_seed(&options.uuid);
     Ok(Ext4Layout { options: options.clone(), catalogue, shared, indexes, demand, placement, seed })
 }
@@ -86,6 +94,16 @@ fn fit(demand: &Demand, options: &Ext4Options) -> Result<Placement, Ext4Error> {
     }
     let needed = smallest(demand, options)?.geometry.blocks;
     Err(Ext4Error::DoesNotFit { needed: Blocks(needed).bytes(), size })
+}
+
+/// Places densely what has no room for stable places.
+fn smallest_within(demand: &Demand, options: &Ext4Options) -> Result<Placement, Ext4Error> {
+    let placement = smallest(demand, options)?;
+    let needed = Blocks(placement.geometry.blocks).bytes();
+    match options.size {
+        Some(size) if size < needed => Err(Ext4Error::DoesNotFit { needed, size }),
+        _ => Ok(placement),
+    }
 }
 
 /// Grows a filesystem from nothing by what was found missing, until everything has its place.
@@ -113,7 +131,7 @@ fn demand(
 ) -> Result<Demand, Ext4Error> {
     let mut demand = Demand {
         inodes: catalogue.inodes.len(),
-        last_inode: catalogue.last_number(),
+        used_inodes: catalogue.used_inodes(),
         bodies: Vec::with_capacity(catalogue.inodes.len()),
         files_from: 0,
         runs: Vec::with_capacity(catalogue.inodes.len()),

@@ -9,10 +9,11 @@
 //! blocks, 256-byte inodes, extents, `metadata_csum`, `64bit`, `flex_bg`, `sparse_super`, indexed
 //! directories (half MD4). In this order: superblock and descriptors, bitmaps and inode tables of each 16
 //! groups, directories, long symlinks, attribute blocks, journal, files in tree order, each extent tree
-//! before its file.
+//! before its file. With stable places ([`Ext4Placement`]) each group has its own bitmaps and inode table at its
+//! begin, and all else stands where hashes say: see [`spread`].
 //!
 //! Always true
-//! - Inode numbers follow tree order; `lost+found` is 11 and always there.
+//! - Inode numbers follow tree order, or the hash of the path; `lost+found` is 11 and always there.
 //! - Holes are the zero blocks of the content, whatever the host thought of it.
 //! - A block of the device is written at most once, a block of zeros never. Every written block is shown
 //!   to the observer.
@@ -20,7 +21,7 @@
 //!
 //! Not here: partitions (`gpt`), hashing (`verity`), where the tree comes from.
 //!
-//! Read first: [`layout`], [`place`], `write.rs`.
+//! Read first: [`layout`], [`place`], [`spread`], `write.rs`.
 
 mod attributes;
 mod catalogue;
@@ -32,16 +33,20 @@ mod geometry;
 mod hash;
 mod inode;
 mod layout;
+mod numbers;
 mod options;
 mod place;
+mod probe;
 mod read;
+mod space;
+mod spread;
 mod superblock;
 mod write;
 
 pub use error::Ext4Error;
 pub use extents::Extent as Ext4Extent;
 pub use layout::{Ext4Layout, plan};
-pub use options::Ext4Options;
+pub use options::{Ext4Options, Ext4Placement};
 pub use read::{
     Ext4Entry, Ext4Facts, Ext4Kind, Ext4Listing, Ext4Names, Ext4Place, Ext4ReadError, Ext4Reader,
 };

@@ -13,12 +13,25 @@ pub struct Ext4Options {
     pub label: Vec<u8>,
     /// Every time stamp: seconds since 1970, from -2^31 to 3·2^32 + 2^31 - 1.
     pub epoch_seconds: i64,
-    /// Length of the filesystem, rounded down to whole blocks; `None` for as small as can be.
+    /// Where everything stands.
+    pub placement: Ext4Placement,
+    /// Length of the filesystem, rounded down to whole blocks; `None` for as small as can be. With stable places
+    /// it is the greatest length.
     pub size: Option<Bytes>,
     /// Whether it has a journal, and inodes to spare, so that it can be mounted for writing.
     pub journal: bool,
     /// Whether the kernel must be able to grow it while it is mounted.
     pub growable: bool,
+}
+
+/// Decides where inodes and blocks stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ext4Placement {
+    /// One behind the other, in tree order: as small as can be, and all moves that is behind a change.
+    Dense,
+    /// Each where a hash of its path says: a change moves little else. The filesystem is larger than its content
+    /// by half and more, which are holes. What fits only densely is placed so, and whatever has a journal or grows.
+    Stable,
 }
 
 impl Ext4Options {

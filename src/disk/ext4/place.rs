@@ -4,6 +4,7 @@
 use super::extents::{Extent, tree_blocks};
 use super::format::EXTENT_BLOCKS_MAX;
 use super::geometry::{Geometry, Run};
+use super::numbers::Numbers;
 use super::options::Ext4Options;
 
 /// What has to be placed, in this order: bodies before `files_from`, attribute blocks, the journal, the
@@ -11,7 +12,8 @@ use super::options::Ext4Options;
 pub struct Demand {
     /// How many inodes there are.
     pub inodes: usize,
-    pub last_inode: u32,
+    /// How many are in use, the reserved ones too.
+    pub used_inodes: u32,
     /// Inodes with blocks.
     pub bodies: Vec<Need>,
     /// Position of the first body that is a file.
@@ -29,20 +31,33 @@ pub struct Need {
     pub count: u32,
 }
 
+impl Demand {
+    /// Returns the runs of a body.
+    pub fn runs(&self, need: &Need) -> &[(u32, u32)] {
+        &self.runs[need.first as usize..][..need.count as usize]
+    }
+
+    /// Returns how many blocks a body has, without an extent tree.
+    pub fn blocks(&self, need: &Need) -> u64 {
+        self.runs(need).iter().map(|run| u64::from(run.1)).sum()
+    }
+}
+
 /// Where one inode's blocks stand: ranges of [`Placement::extents`] and [`Placement::tree`].
 #[derive(Clone, Copy, Default)]
 pub struct Map {
-    first: u32,
-    count: u32,
-    tree_first: u32,
-    tree_count: u32,
+    pub first: u32,
+    pub count: u32,
+    pub tree_first: u32,
+    pub tree_count: u32,
 }
 
 /// Where everything stands.
 pub struct Placement {
     pub geometry: Geometry,
-    extents: Vec<Extent>,
-    tree: Vec<u64>,
+    pub numbers: Numbers,
+    pub extents: Vec<Extent>,
+    pub tree: Vec<u64>,
     /// One an inode.
     pub maps: Vec<Map>,
     pub attribute_blocks: Vec<u64>,
@@ -57,7 +72,7 @@ impl Placement {
     /// Places everything in a filesystem of so many blocks. The error says at least how many blocks
     /// more it takes.
     pub fn new(blocks: u64, demand: &Demand, options: &Ext4Options) -> Result<Self, u64> {
-        let geometry = Geometry::new(blocks, demand.last_inode, options)?;
+        let geometry = Geometry::new(blocks, demand.used_inodes, options)?;
         let mut placer = Placer::new(&geometry, demand);
         let resize = (geometry.reserved_descriptor_blocks > 0).then(|| placer.block());
         let (first, files) = demand.bodies.split_at(demand.files_from);
@@ -68,7 +83,8 @@ impl Placement {
         files.iter().for_each(|need| placer.place(need));
         let free = placer.finish()?;
         let Placer { extents, tree, maps, .. } = placer;
-        Ok(Placement { geometry, extents, tree, maps, attribute_blocks, journal, resize, free })
+        let numbers = Numbers::InOrder(demand.used_inodes);
+        Ok(Placement { geometry, numbers, extents, tree, maps, attribute_blocks, journal, resize, free })
     }
 
     pub fn extents(&self, map: &Map) -> &[Extent] {
@@ -135,8 +151,7 @@ impl<'a> Placer<'a> {
 
     fn place(&mut self, need: &Need) {
         let demand = self.demand;
-        let runs = &demand.runs[need.first as usize..][..need.count as usize];
-        self.maps[need.inode as usize] = self.map(runs);
+        self.maps[need.inode as usize] = self.map(demand.runs(need));
     }
 
     /// Places the blocks of an inode, and before them its extent tree. How many extents there are

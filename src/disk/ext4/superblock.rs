@@ -4,12 +4,13 @@ use super::Ext4Layout;
 use super::format::*;
 use super::geometry::Geometry;
 use super::inode;
+use super::numbers::GroupInodes;
 
 /// What the descriptor of a group says of its bitmaps.
 #[derive(Clone, Copy, Default)]
 pub struct GroupFacts {
     free_blocks: u64,
-    used_inodes: u64,
+    inodes: GroupInodes,
     directories: u32,
     flags: u16,
     block_checksum: u32,
@@ -38,7 +39,7 @@ fn write_group(layout: &Ext4Layout, group: u32, blocks: &mut [u8], inodes: &mut 
     let free: Vec<_> = layout.placement.free_within(start, start + length).collect();
     let mut facts = GroupFacts { flags: GROUP_TABLE_ZEROED, ..GroupFacts::default() };
     facts.free_blocks = free.iter().map(|run| run.1).sum();
-    facts.used_inodes = used_inodes(layout, group);
+    facts.inodes = group_inodes(layout, group);
     let is_plain =
         group > 0 && group + 1 < geometry.groups && facts.free_blocks == length - geometry.base_blocks(group);
     if is_plain {
@@ -50,22 +51,27 @@ fn write_group(layout: &Ext4Layout, group: u32, blocks: &mut [u8], inodes: &mut 
         }
         facts.block_checksum = crc(layout.seed, blocks);
     }
-    if facts.used_inodes == 0 {
+    if facts.inodes.used == 0 {
         facts.flags |= GROUP_INODE_UNINIT;
     } else {
-        let (used, all) = (facts.used_inodes as usize, geometry.inodes_per_group as usize);
-        set_bits(inodes, 0, used, true);
+        let (end, all) = (facts.inodes.end as usize, geometry.inodes_per_group as usize);
+        if facts.inodes.used == facts.inodes.end {
+            set_bits(inodes, 0, end, true);
+        } else {
+            let number = |at| geometry.inodes_before(group) as u32 + at as u32 + 1;
+            let used = (0..end).filter(|&at| layout.placement.numbers.is_used(number(at)));
+            used.for_each(|at| inodes[at / 8] |= 1 << (at % 8));
+        }
         set_bits(inodes, all, BLOCK * 8 - all, true);
         facts.inode_checksum = crc(layout.seed, &inodes[..all / 8]);
     }
     facts
 }
 
-/// Returns how many inodes of a group are in use; they are its first ones.
-pub fn used_inodes(layout: &Ext4Layout, group: u32) -> u64 {
+/// Returns what a group's inode table holds.
+pub fn group_inodes(layout: &Ext4Layout, group: u32) -> GroupInodes {
     let geometry = &layout.placement.geometry;
-    let last = u64::from(layout.catalogue.last_number());
-    last.saturating_sub(geometry.inodes_before(group)).min(geometry.inodes_per_group)
+    layout.placement.numbers.group(geometry.inodes_before(group), geometry.inodes_per_group)
 }
 
 fn set_bits(bitmap: &mut [u8], first: usize, count: usize, value: bool) {
@@ -105,9 +111,10 @@ pub fn write_descriptors(layout: &Ext4Layout, facts: &[GroupFacts], out: &mut [u
         put_split(descriptor, 0x00, 0x20, places.block_bitmap);
         put_split(descriptor, 0x04, 0x24, places.inode_bitmap);
         put_split(descriptor, 0x08, 0x28, places.inode_table);
-        let unused = geometry.inodes_per_group - facts.used_inodes;
+        let free = geometry.inodes_per_group - facts.inodes.used;
+        let unused = geometry.inodes_per_group - facts.inodes.end;
         put16(descriptor, 0x0c, facts.free_blocks as u16);
-        put16(descriptor, 0x0e, unused as u16);
+        put16(descriptor, 0x0e, free as u16);
         put16(descriptor, 0x10, facts.directories as u16);
         put16(descriptor, 0x12, facts.flags);
         put16(descriptor, 0x18, facts.block_checksum as u16);
@@ -150,7 +157,7 @@ fn write_counts(layout: &Ext4Layout, out: &mut [u8]) {
     put32(out, 0x00, inodes as u32);
     put_split(out, 0x04, 0x150, geometry.blocks);
     put_split(out, 0x0c, 0x158, layout.placement.free_blocks());
-    put32(out, 0x10, inodes as u32 - layout.catalogue.last_number());
+    put32(out, 0x10, inodes as u32 - layout.catalogue.used_inodes());
     put32(out, 0x18, 2); // blocks of 1024 << 2 bytes
     put32(out, 0x1c, 2);
     put32(out, 0x20, GROUP_BLOCKS as u32);

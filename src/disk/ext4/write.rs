@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::catalogue::{Body, number};
+use super::catalogue::Body;
 use super::directory::Renderer;
 use super::error::Ext4Error;
 use super::extents::{self, Extent};
@@ -26,7 +26,7 @@ const TASK_BLOCKS: usize = 256;
 enum Task {
     /// Inodes of a group, in whole blocks of its table.
     Inodes { group: u32, blocks: Range<u64> },
-    /// Bodies that are small, each whole: positions in the demand.
+    /// Bodies that are small, each whole: positions in the order of writing.
     Bodies(Range<usize>),
     /// One piece of a large body: its position in the demand, the first block in the file.
     Piece { body: usize, first: u32 },
@@ -57,13 +57,7 @@ impl Ext4Layout<'_> {
         let free = self.placement.free_blocks();
         let total = Blocks(self.placement.geometry.blocks - free).bytes();
         let step = job.step("write ext4", Some(total.0), Unit::Bytes);
-        let writer = Writer { layout: self, device, source, observer, step, spare: Mutex::default() };
-        let facts = writer.write_bitmaps(job)?;
-        writer.write_descriptors(&facts, job)?;
-        job.workers.for_each(self.tasks(self.demand.bodies.len()).into_iter(), |task| {
-            job.check()?;
-            writer.run(&task)
-        })
+        Writer::new(self, self.demand.bodies.len(), device, source, observer, step).write(job)
     }
 
     /// Writes everything but the bytes of files: superblocks, descriptors, bitmaps, inodes, directories,
@@ -75,20 +69,14 @@ impl Ext4Layout<'_> {
         }
         let step = job.step("lay out ext4 again", None, Unit::Bytes);
         let source = &crate::tree::MemoryContents::default();
-        let writer = Writer { layout: self, device, source, observer: None, step, spare: Mutex::default() };
-        let facts = writer.write_bitmaps(job)?;
-        writer.write_descriptors(&facts, job)?;
-        job.workers.for_each(self.tasks(self.demand.files_from).into_iter(), |task| {
-            job.check()?;
-            writer.run(&task)
-        })
+        Writer::new(self, self.demand.files_from, device, source, None, step).write(job)
     }
 
-    /// Makes the tasks; those of bodies are for the first ones only.
-    fn tasks(&self, bodies: usize) -> Vec<Task> {
+    /// Makes the tasks; those of bodies for these ones only.
+    fn tasks(&self, order: &[u32]) -> Vec<Task> {
         let mut tasks = Vec::new();
         for group in 0..self.placement.geometry.groups {
-            let blocks = superblock::used_inodes(self, group).div_ceil(INODES_PER_BLOCK);
+            let blocks = superblock::group_inodes(self, group).end.div_ceil(INODES_PER_BLOCK);
             for first in (0..blocks).step_by(TASK_BLOCKS) {
                 tasks.push(Task::Inodes { group, blocks: first..blocks.min(first + TASK_BLOCKS as u64) });
             }
@@ -102,38 +90,44 @@ impl Ext4Layout<'_> {
         if self.placement.resize.is_some() {
             tasks.push(Task::Resize);
         }
-        self.add_bodies(bodies, &mut tasks);
+        let trees = (0..self.demand.bodies.len()).filter(|&body| {
+            let inode = self.demand.bodies[body].inode;
+            !self.placement.tree(&self.placement.maps[inode as usize]).is_empty()
+        });
+        tasks.extend(trees.map(Task::Tree));
+        self.add_bodies(order, &mut tasks);
         tasks
     }
 
     /// Gathers small bodies to tasks of a mebibyte, and cuts large ones where a store cuts them.
-    fn add_bodies(&self, bodies: usize, tasks: &mut Vec<Task>) {
+    fn add_bodies(&self, order: &[u32], tasks: &mut Vec<Task>) {
         let mut first = 0;
         let mut gathered = 0;
-        for (body, need) in self.demand.bodies.iter().enumerate() {
-            let extents = self.extents(body);
+        for (at, &body) in order.iter().enumerate() {
+            let extents = self.extents(body as usize);
             let last = extents.last().expect("because a body has blocks");
             let span = (last.logical + last.length - extents[0].logical) as usize;
-            if !self.placement.tree(&self.placement.maps[need.inode as usize]).is_empty() {
-                tasks.push(Task::Tree(body));
-            }
-            if body >= bodies {
-                continue;
-            }
             let is_large = (last.logical + last.length) as usize > TASK_BLOCKS;
             if is_large || gathered + span > TASK_BLOCKS {
-                tasks.extend((first < body).then_some(Task::Bodies(first..body)));
-                (first, gathered) = (body, 0);
+                tasks.extend((first < at).then_some(Task::Bodies(first..at)));
+                (first, gathered) = (at, 0);
             }
             if is_large {
-                add_pieces(body, extents, tasks);
-                first = body + 1;
+                add_pieces(body as usize, extents, tasks);
+                first = at + 1;
             } else {
                 gathered += span;
             }
         }
-        let end = bodies;
+        let end = order.len();
         tasks.extend((first < end).then_some(Task::Bodies(first..end)));
+    }
+
+    /// Returns the first bodies in the order of their places.
+    fn order(&self, bodies: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..bodies as u32).collect();
+        order.sort_by_key(|&body| self.extents(body as usize)[0].physical);
+        order
     }
 
     fn extents(&self, body: usize) -> &[Extent] {
@@ -182,6 +176,8 @@ impl Batch {
 
 struct Writer<'a> {
     layout: &'a Ext4Layout<'a>,
+    /// The bodies to write, as positions in the demand, in the order of their places.
+    order: Vec<u32>,
     device: &'a dyn BlockDevice,
     source: &'a dyn ContentSource,
     observer: Option<&'a dyn BlockObserver>,
@@ -190,19 +186,53 @@ struct Writer<'a> {
     spare: Mutex<Vec<Batch>>,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    /// Makes a writer of everything that is no body, and of the first bodies.
+    fn new(
+        layout: &'a Ext4Layout<'a>,
+        bodies: usize,
+        device: &'a dyn BlockDevice,
+        source: &'a dyn ContentSource,
+        observer: Option<&'a dyn BlockObserver>,
+        step: Step,
+    ) -> Self {
+        Writer {
+            layout,
+            order: layout.order(bodies),
+            device,
+            source,
+            observer,
+            step,
+            spare: Mutex::default(),
+        }
+    }
+
+    fn write(&self, job: &Job) -> Result<(), Ext4Error> {
+        let facts = self.write_bitmaps(job)?;
+        self.write_descriptors(&facts, job)?;
+        job.workers.for_each(self.layout.tasks(&self.order).into_iter(), |task| {
+            job.check()?;
+            self.run(&task)
+        })
+    }
+
     fn run(&self, task: &Task) -> Result<(), Ext4Error> {
         match task {
             Task::Inodes { group, blocks } => self.write_inodes(*group, blocks.clone()),
-            Task::Bodies(bodies) => self
-                .with_batch(|batch| bodies.clone().try_for_each(|body| self.fill(body, 0..u32::MAX, batch))),
+            Task::Bodies(range) => self.with_batch(|batch| {
+                let mut bodies = self.order[range.clone()].iter();
+                bodies.try_for_each(|&body| self.fill(body as usize, 0..u32::MAX, batch))
+            }),
             Task::Piece { body, first } => {
                 let end = first.saturating_add(TASK_BLOCKS as u32);
                 self.with_batch(|batch| self.fill(*body, *first..end, batch))
             }
             Task::Tree(body) => {
                 let inode = self.layout.demand.bodies[*body].inode;
-                self.write_tree(number(inode), &self.layout.placement.maps[inode as usize])
+                self.write_tree(
+                    self.layout.placement.numbers.number(inode),
+                    &self.layout.placement.maps[inode as usize],
+                )
             }
             Task::Attributes(blocks) => self.write_attributes(blocks.clone()),
             Task::Journal => self.write_journal(),
@@ -270,7 +300,9 @@ impl Writer<'_> {
             Body::Directory(directory) => {
                 let listing = &layout.catalogue.directories[directory as usize];
                 let index = layout.indexes[directory as usize].as_ref();
-                Renderer::new(&layout.catalogue, listing, index, layout.seed).write(first as usize, out);
+                let numbers = &layout.placement.numbers;
+                let renderer = Renderer::new(&layout.catalogue, numbers, listing, index, layout.seed);
+                renderer.write(first as usize, out);
             }
             Body::Device(_) | Body::Fifo | Body::Socket => unreachable!("these have no blocks"),
         }
@@ -340,13 +372,13 @@ impl Writer<'_> {
     fn write_inodes(&self, group: u32, blocks: Range<u64>) -> Result<(), Ext4Error> {
         let geometry = &self.layout.placement.geometry;
         let before = geometry.inodes_before(group);
-        let used = superblock::used_inodes(self.layout, group);
+        let end = superblock::group_inodes(self.layout, group).end;
         let count = (blocks.end - blocks.start) as usize;
         self.with_batch(|batch| {
             let out = &mut batch.bytes[..count * BLOCK];
             out.fill(0);
             let first = blocks.start * INODES_PER_BLOCK;
-            for (position, out) in (first..used).zip(out.chunks_exact_mut(INODE_BYTES)) {
+            for (position, out) in (first..end).zip(out.chunks_exact_mut(INODE_BYTES)) {
                 inode::write(self.layout, (before + position + 1) as u32, out);
             }
             batch.note(geometry.places[group as usize].inode_table + blocks.start, count);
@@ -380,9 +412,12 @@ impl Writer<'_> {
             let mut bitmaps = vec![0; 2 * count * BLOCK];
             let (blocks, inodes) = bitmaps.split_at_mut(count * BLOCK);
             let facts = superblock::write_bitmaps(self.layout, first, blocks, inodes);
-            let places = geometry.places[first as usize];
-            self.put(places.block_bitmap, blocks)?;
-            self.put(places.inode_bitmap, inodes)?;
+            let places = &geometry.places[first as usize..];
+            let bitmaps = blocks.chunks_exact(BLOCK).zip(inodes.chunks_exact(BLOCK));
+            for (places, (blocks, inodes)) in places.iter().zip(bitmaps) {
+                self.put(places.block_bitmap, blocks)?;
+                self.put(places.inode_bitmap, inodes)?;
+            }
             Ok(facts)
         });
         let facts = written.map_err(|mut errors: Vec<Ext4Error>| errors.swap_remove(0))?;

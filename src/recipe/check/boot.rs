@@ -3,7 +3,7 @@
 use super::super::diagnostics::{Code, Problem};
 use super::super::plan::{
     Architecture, ArchivePlan, BarePackagePlan, BootPlan, DEFAULT_MODULES, DiskPlan, Filesystem, KernelPlan,
-    KernelSource, LoaderProgram, LoaderSource,
+    KernelSource, LoaderProgram, LoaderSource, Placement,
 };
 use super::fields::Fields;
 use super::{Context, packages};
@@ -237,6 +237,7 @@ pub(super) fn disk(
         return Some(DiskPlan {
             layout: program.layout(),
             filesystem: Filesystem::Ext4,
+            placement: Placement::Dense,
             slot_size: None,
             uki_size: None,
             data_size: DATA_SIZE,
@@ -263,6 +264,10 @@ pub(super) fn disk(
     Some(DiskPlan {
         layout: program.layout(),
         filesystem: Filesystem::Ext4,
+        placement: match fields.text("placement").as_deref() {
+            Some("stable") => Placement::Stable,
+            _ => Placement::Dense,
+        },
         slot_size: fields.size("slot_size").flatten(),
         uki_size: fields.size("uki_size").flatten(),
         data_size: fields.size("data_size").flatten().unwrap_or(DATA_SIZE),

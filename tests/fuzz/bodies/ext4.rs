@@ -32,6 +32,7 @@ static BASE: LazyLock<Base> = LazyLock::new(|| {
         hash_seed: [6; 16],
         label: b"root".to_vec(),
         epoch_seconds: 1_700_000_000,
+        placement: ext4::Ext4Placement::Dense,
         size: None,
         journal: false,
         growable: false,

@@ -123,3 +123,35 @@ fn sparse(path: &Path, bytes: &[u8]) {
         }
     }
 }
+
+/// Publishes a version of the kit that asks for stable places.
+fn with_stable_places(version: usize) -> mkimage::base::CommitId {
+    use mkimage::store::{Filesystem, Objects};
+    let kit = Kit::of(2);
+    let mut commit = kit.store.read_commit(&kit.commits[version - 1]).expect("read");
+    commit.disk.filesystem = Filesystem::Ext4Stable;
+    let transaction = kit.store.begin(&one());
+    let id = transaction.put_commit(&commit).expect("put");
+    transaction
+        .commit(&[crate::store::update(&format!("stable/v{version}"), id)], "a test")
+        .expect("committed");
+    id
+}
+
+#[test]
+fn with_stable_places_an_update_keeps_the_files_that_it_does_not_change() {
+    let store = &Kit::of(2).store;
+    let images = [1, 2, 3].map(|version| {
+        mkimage::image::Image::of(store, with_stable_places(version), &one()).expect("an image")
+    });
+    let placed = images[0].place(&one()).expect("placed");
+    let device = MemoryDevice::new(placed.disk.size.0);
+    images[0].write(&placed, &device, &one()).expect("written");
+    let _ = slots::stage(&device, Some(Slot::A), &images[1], &one()).expect("staged");
+    slots::confirm(&device, Some(Slot::B), &one()).expect("confirmed");
+    let staged = slots::stage(&device, Some(Slot::B), &images[2], &one()).expect("staged");
+    // A file of 40,000 bytes is the same, and nothing but metadata besides.
+    let (kept, written) = (staged.root.kept_bytes, staged.root.written_bytes + staged.root.erased_bytes);
+    assert!(kept >= 40_000 && written <= 20 * 4096, "{kept} bytes kept, {written} written");
+    slots::status(&device, true, &one()).expect("whole");
+}

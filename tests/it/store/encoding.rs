@@ -75,11 +75,16 @@ fn any_commit() -> impl Strategy<Value = Commit> {
         (tree(), prop::option::of(tree()), any::<u64>(), "[a-z]{1,9}", prop::option::of(".{0,9}")),
         (prop::collection::vec((".{0,9}", content()), 0..3), map(), prop::option::of(content())),
         (prop::collection::vec(input, 0..3), prop::collection::vec(any::<[u8; 32]>(), 0..3), map()),
-        (prop::option::of(any::<u64>()), prop::option::of(any::<u64>()), 1u8..=9, 1u32..=u32::MAX),
+        (
+            (prop::option::of(any::<u64>()), prop::option::of(any::<u64>()), 1u8..=9, 1u32..=u32::MAX),
+            prop::sample::select(vec![Filesystem::Ext4, Filesystem::Ext4Stable]),
+        ),
     )
         .prop_map(|((tree, boot, epoch, name, version), (recipe, variables, lock), more, disk)| {
             let (inputs, parents, annotations) = more;
             let mut commit = commit_of(tree);
+            let (disk, filesystem) = disk;
+            commit.disk.filesystem = filesystem;
             (commit.disk.slot_size, commit.disk.uki_size, commit.disk.tries, commit.disk.layout) = disk;
             let parents = parents.into_iter().map(CommitId::from).collect();
             Commit {
@@ -224,6 +229,7 @@ fn the_identity_depends_on_what_the_image_depends_on_and_nothing_else() {
         Commit { version: None, ..base.clone() },
         disk(|disk| disk.layout = 2),
         disk(|disk| disk.architecture = Architecture::Aarch64),
+        disk(|disk| disk.filesystem = Filesystem::Ext4Stable),
         disk(|disk| disk.slot_size = Some(0)),
         disk(|disk| disk.uki_size = None),
         disk(|disk| disk.data_size += 1),

@@ -98,6 +98,25 @@ fn an_image_is_reproduced_by_somebody_else_and_a_changed_byte_is_named() {
 }
 
 #[test]
+fn an_image_with_stable_places_is_verified_and_reproduced() {
+    let site = Site::new();
+    let recipe =
+        super::RECIPE.replace("  data_size = \"8MiB\"", "  data_size = \"8MiB\"\n  placement = \"stable\"");
+    site.write("disk.hcl", recipe.as_bytes());
+    let path = site.build("disk.img");
+    let said = succeed(mkimage(["verify"]).arg(&path));
+    assert!(!said.contains("wrong"), "{said}");
+    let said = succeed(&mut site.mkimage(&["rebuild", "disk.img", "--inputs", ".", "--offline"]));
+    assert!(said.starts_with("reproduced: "), "{said}");
+    let start = crate::tool::inspect_with(&[], &path)["partitions"][1]["start_bytes"].as_u64();
+    change(&path, start.expect("a number") + 1024 + 0x3c, &[2]);
+    let output = run(mkimage(["verify"]).arg(&path));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(6), "{said}");
+    assert!(said.contains("slot-a: ext4") && said.contains("superblock"), "{said}");
+}
+
+#[test]
 fn inputs_are_found_by_their_digests_and_a_missing_one_is_named() {
     let site = Site::new();
     let path = site.build("disk.img");

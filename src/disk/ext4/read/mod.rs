@@ -181,7 +181,7 @@ impl<'a> Ext4Reader<'a> {
 mod tests {
     use super::*;
     use crate::disk::device::MemoryDevice;
-    use crate::disk::ext4::{Ext4Options, plan};
+    use crate::disk::ext4::{Ext4Options, Ext4Placement, plan};
     use crate::tree::{ContentSink, Directory, File, MemoryContents, Metadata, Node, Symlink};
 
     /// An image with extent blocks, an indexed directory, attributes in inode and block, a long symlink.
@@ -210,6 +210,7 @@ mod tests {
             hash_seed: [2; 16],
             label: Vec::new(),
             epoch_seconds: 0,
+            placement: Ext4Placement::Dense,
             size: None,
             journal: false,
             growable: false,

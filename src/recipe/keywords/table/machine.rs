@@ -195,6 +195,14 @@ pub(super) const DISK: Block = block(
             "Filesystem of the slots.",
         ),
         key(
+            "placement",
+            Kind::Word(&["dense", "stable"]),
+            Need::Default("\"dense\""),
+            r#""stable""#,
+            "Where files stand in a slot. `dense`: one behind the other. `stable`: where they stood in the version \
+             before, so that an update writes little more than what changed; takes half as much room again, and more.",
+        ),
+        key(
             "slot_size",
             Kind::AutoSize,
             Need::Default("\"auto\""),
