@@ -137,6 +137,8 @@ pub enum SlotError {
     Map { problem: String },
     #[error("the slot records are damaged: {problem}")]
     Records { problem: String },
+    #[error("both slot records are lost: {problem}")]
+    Lost { problem: String },
     #[error("{slot} can't be {wanted} now: {reason}")]
     Refused { slot: Slot, wanted: &'static str, reason: &'static str },
     #[error("a UKI of {size_bytes} bytes does not fit {slot}, which has {room} bytes")]
@@ -198,15 +200,24 @@ impl SlotSector {
     /// Puts a slot on trial as the newest, with the true size of the UKI that was written, flushed and
     /// read back before. Refused for a slot that is selectable already.
     pub fn trial(&self, slot: Slot, size_bytes: u64, tries: u8) -> Result<SlotSector, SlotError> {
-        if !(1..=MOST_TRIES).contains(&tries) {
-            return Err(SlotError::Tries { tries });
-        }
+        let left = check_tries(tries)?;
         if self.state(slot).generation().is_some() {
             return Self::refuse(slot, "put on trial", "it was not deactivated before it was written");
         }
         let size_bytes = self.map.check_size(slot, size_bytes)?;
-        let left = u32::from(tries);
         Ok(self.newest(slot, SlotState::Trial { generation: 0, left, done: 0, size_bytes }))
+    }
+
+    /// Gives a slot on trial new tries and makes it the newest, whatever became of its earlier ones. The caller has
+    /// read it whole. Refused for a slot that is not on trial.
+    pub fn retry(&self, slot: Slot, tries: u8) -> Result<SlotSector, SlotError> {
+        let left = check_tries(tries)?;
+        match self.state(slot) {
+            SlotState::Trial { size_bytes, .. } => {
+                Ok(self.newest(slot, SlotState::Trial { generation: 0, left, done: 0, size_bytes }))
+            }
+            _ => Self::refuse(slot, "tried again", "it is not on trial"),
+        }
     }
 
     /// Marks a slot on trial as healthy. A slot that is blessed stays so.
@@ -237,6 +248,13 @@ impl SlotSector {
         }
         let other = self.state(slot.other()).with_generation(1);
         self.with(slot, state.with_generation(2)).with(slot.other(), other)
+    }
+}
+
+fn check_tries(tries: u8) -> Result<u32, SlotError> {
+    match tries {
+        1..=MOST_TRIES => Ok(tries.into()),
+        _ => Err(SlotError::Tries { tries }),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use super::failure::{Failure, Kind, comes_from_host, content_kind, store_kind};
+use crate::boot::slots::SlotError;
 use crate::image::ImageError;
 
 impl From<ImageError> for Failure {
@@ -61,6 +62,9 @@ pub(super) fn hint(error: &ImageError) -> Option<&'static str> {
     match error {
         ImageError::Reading { source, .. } => hint(source),
         ImageError::NoKernel => Some("add a `kernel` block to the recipe, or use `mkimage compose`"),
+        ImageError::Slots(SlotError::Lost { .. }) => Some(
+            "`mkimage status DISK` says what is left; `mkimage switch DISK SLOT` writes the records anew, and so does a boot",
+        ),
         ImageError::Slots(_)
         | ImageError::Fat(_)
         | ImageError::Gpt(_)

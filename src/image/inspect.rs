@@ -25,6 +25,8 @@ pub struct Inspection {
     /// The disk's GUID.
     pub disk: String,
     pub layout: u32,
+    /// What is lost, where what follows could only be read in part.
+    pub damage: Option<String>,
     pub partitions: Vec<PartitionFacts>,
     pub slots: Vec<SlotFacts>,
     /// What boots next, and why; absent where nothing would.
@@ -104,7 +106,7 @@ pub fn inspect(path: &Path, device: &dyn BlockDevice, check: bool, job: &Job) ->
 }
 
 fn inspect_disk(device: &dyn BlockDevice, check: bool, job: &Job) -> Result<Inspection> {
-    let image = OpenImage::open(device)?;
+    let image = OpenImage::salvage(device)?;
     let mut slots = Vec::new();
     for slot in Slot::BOTH {
         let mut facts = state_facts(image.slots(), slot);
@@ -118,16 +120,14 @@ fn inspect_disk(device: &dyn BlockDevice, check: bool, job: &Job) -> Result<Insp
         }
         slots.push(facts);
     }
-    let next = image.slots().choose().map(|choice| Next {
-        slot: choice.slot.to_string(),
-        trial: choice.is_trial,
-        why: choice.reason.to_string(),
-    });
+    let next =
+        image.next().map(|(choice, why)| Next { slot: choice.slot.to_string(), trial: choice.is_trial, why });
     let data = image.partition("data").ok().and_then(|data| filesystem(&data).ok());
     Ok(Inspection {
         size_bytes: device.size(),
         disk: image.table().disk.to_string(),
         layout: image.map().layout,
+        damage: image.lost().map(ToString::to_string),
         partitions: image.table().partitions.iter().map(PartitionFacts::from).collect(),
         slots,
         next,

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::error::{ImageError, Result};
 use crate::base::{FileError, fs};
 use crate::boot::command_line::{self, VerityRoot};
-use crate::boot::slots::{Slot, SlotMap, SlotTable, map_offset};
+use crate::boot::slots::{Choice, Slot, SlotError, SlotMap, SlotTable, map_offset};
 use crate::boot::uki;
 use crate::disk::gpt::{self, PartitionTable};
 use crate::disk::{BlockDevice, FileDevice, Window};
@@ -32,20 +32,31 @@ pub struct OpenImage<'a> {
     table: PartitionTable,
     map: SlotMap,
     slots: SlotTable,
+    lost: Option<SlotError>,
 }
 
 impl<'a> OpenImage<'a> {
     /// Reads partition table, map and slot table: some kilobytes.
     pub fn open(device: &'a dyn BlockDevice) -> Result<Self> {
+        let image = Self::salvage(device)?;
+        match image.lost {
+            Some(lost) => Err(lost.into()),
+            None => Ok(image),
+        }
+    }
+
+    /// Reads what [`OpenImage::open`] reads. Where both slot records are lost, the slots are what the loader takes
+    /// them for then, and [`OpenImage::lost`] tells of it.
+    pub fn salvage(device: &'a dyn BlockDevice) -> Result<Self> {
         let table = gpt::read(device)?;
         let esp = partition(device, &table, "esp")?;
         let map = read_map(&esp)?;
-        let slots = SlotTable::read(&map, |offset| -> Result<[u8; 512]> {
+        let (slots, lost) = SlotTable::read_or_recover(&map, |offset| -> Result<[u8; 512]> {
             let mut sector = [0; 512];
             read(&esp, offset, &mut sector)?;
             Ok(sector)
         })?;
-        Ok(OpenImage { device, table, map, slots })
+        Ok(OpenImage { device, table, map, slots, lost })
     }
 
     pub fn device(&self) -> &'a dyn BlockDevice {
@@ -63,6 +74,25 @@ impl<'a> OpenImage<'a> {
     /// Returns the state of both slots.
     pub fn slots(&self) -> &SlotTable {
         &self.slots
+    }
+
+    /// Returns why the state of the slots is lost, where it is: what [`OpenImage::slots`] says comes from the seals of
+    /// the UKIs then.
+    pub fn lost(&self) -> Option<&SlotError> {
+        self.lost.as_ref()
+    }
+
+    /// Returns what boots next, and why; `None` where nothing would.
+    pub fn next(&self) -> Option<(Choice, String)> {
+        let choice = self.slots.choose()?;
+        let why = match &self.lost {
+            Some(_) => {
+                "nobody knows any more which slot is healthy, and it is the first that the loader tries"
+                    .to_owned()
+            }
+            None => choice.reason.to_string(),
+        };
+        Some((choice, why))
     }
 
     /// Returns a partition by its name: `esp`, `slot-a`, `slot-b`, `data`.

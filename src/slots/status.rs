@@ -14,6 +14,8 @@ pub struct Status {
     /// The disk's GUID.
     pub disk: String,
     pub layout: u32,
+    /// What is lost, where what follows is only what the loader goes by then.
+    pub damage: Option<String>,
     pub slots: [SlotStatus; 2],
     /// What boots next; absent where nothing would.
     pub next: Option<Next>,
@@ -57,15 +59,12 @@ pub struct SlotStatus {
 /// hash.
 pub fn status(device: &dyn BlockDevice, verify: bool, job: &Job) -> Result<Status> {
     let fresh = Fresh(device);
-    let disk = OpenImage::open(&fresh)?;
+    let disk = OpenImage::salvage(&fresh)?;
     let [a, b] = Slot::BOTH.map(|slot| slot_status(&disk, slot, verify, job));
-    let next = disk.slots().choose().map(|choice| Next {
-        slot: choice.slot,
-        trial: choice.is_trial,
-        why: choice.reason.to_string(),
-    });
+    let next = disk.next().map(|(choice, why)| Next { slot: choice.slot, trial: choice.is_trial, why });
+    let damage = disk.lost().map(ToString::to_string);
     let (disk, layout) = (disk.table().disk.to_string(), disk.map().layout);
-    Ok(Status { disk, layout, slots: [a?, b?], next })
+    Ok(Status { disk, layout, damage, slots: [a?, b?], next })
 }
 
 impl Status {
@@ -76,9 +75,10 @@ impl Status {
         }
     }
 
-    /// Tells whether a slot that may boot is damaged.
+    /// Tells whether a slot that may boot is damaged, or the state of both is lost.
     pub fn is_damaged(&self) -> bool {
-        self.slots.iter().any(|slot| slot.generation.is_some() && slot.problem.is_some())
+        self.damage.is_some()
+            || self.slots.iter().any(|slot| slot.generation.is_some() && slot.problem.is_some())
     }
 }
 

@@ -9,14 +9,16 @@ use crate::image::{ImageError, OpenImage};
 pub struct Switch<'a> {
     esp: &'a dyn BlockDevice,
     state: SlotTable,
+    /// Both records are lost: the state is what the loader would make of the seals.
+    is_lost: bool,
 }
 
 impl<'a> Switch<'a> {
     /// Reads the switch of an ESP past the cache: someone else may have written it through another device node.
     pub fn read(esp: &'a dyn BlockDevice) -> Result<Switch<'a>> {
         let map = SlotMap::parse(&sector(esp, map_offset(&sector(esp, 0)?)?)?)?;
-        let state = SlotTable::read(&map, |offset| sector(esp, offset))?;
-        Ok(Switch { esp, state })
+        let (state, lost) = SlotTable::read_or_recover(&map, |offset| sector(esp, offset))?;
+        Ok(Switch { esp, state, is_lost: lost.is_some() })
     }
 
     /// Returns what it says.
@@ -24,9 +26,19 @@ impl<'a> Switch<'a> {
         &self.state
     }
 
+    /// Tells whether what it said is lost, and the next writing puts it right.
+    pub fn is_lost(&self) -> bool {
+        self.is_lost
+    }
+
     /// Writes what it is to say now, flushes, and reads it back. It is flushed even where it says that already:
-    /// whoever wrote it may have been stopped before he did.
+    /// whoever wrote it may have been stopped before he did. Where both records were lost, both are written.
     pub fn write(&mut self, state: SlotTable) -> Result<()> {
+        self.put(state)?;
+        if std::mem::take(&mut self.is_lost) { self.put(self.state.repeated()) } else { Ok(()) }
+    }
+
+    fn put(&mut self, state: SlotTable) -> Result<()> {
         let (offset, bytes) = state.encode();
         if sector(self.esp, offset)? != bytes {
             self.esp.write_at(offset, &bytes).map_err(SlotsError::device("write", PLACE))?;

@@ -4,9 +4,9 @@ use super::error::{Result, SlotsError};
 use super::switch::Switch;
 use super::whole::{self, Fresh};
 use crate::base::Job;
-use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, SlotTable};
+use crate::boot::slots::{MOST_TRIES, Slot, SlotState, SlotTable};
 use crate::disk::BlockDevice;
-use crate::image::{OpenImage, commit_in};
+use crate::image::OpenImage;
 
 /// What became of the switch.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -19,6 +19,8 @@ pub struct Turned {
     pub changed: bool,
     /// Whether the slot's next boot counts as a try.
     pub trial: bool,
+    /// Whether both slot records were lost, and are whole now.
+    pub repaired: bool,
 }
 
 /// Goes back to the slot before: the one that does not run, or where nothing runs the one that would not boot
@@ -35,10 +37,11 @@ pub fn rollback(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> R
 }
 
 /// Makes a slot the one that boots next. One that is confirmed stays so; another one gets a new trial. It is
-/// read whole before it is selected.
+/// read whole before it is selected. Where both slot records are lost they are written anew, with both slots on
+/// trial: nobody knows any more which one is healthy.
 pub fn switch(device: &dyn BlockDevice, slot: Slot, job: &Job) -> Result<Turned> {
     let fresh = Fresh(device);
-    let disk = OpenImage::open(&fresh)?;
+    let disk = OpenImage::salvage(&fresh)?;
     turn(device, &disk, slot, job)
 }
 
@@ -78,16 +81,11 @@ fn turn(device: &dyn BlockDevice, disk: &OpenImage<'_>, slot: Slot, job: &Job) -
     if slots.choose().is_some_and(|choice| choice.slot == slot) {
         return set(device, disk, slot, |now| Ok(now.clone()));
     }
-    if let SlotState::Trial { .. } = state {
-        // A step of its own: cut behind it, the other slot boots and an update writes this one anew.
-        set(device, disk, slot, |now| Ok(now.deactivate(slot)?))?;
-    }
-    let uki = disk.uki(slot)?;
-    let tries = commit_in(&uki)?.disk.tries.clamp(1, MOST_TRIES);
+    let tries = disk.commit(slot)?.disk.tries.clamp(1, MOST_TRIES);
     set(device, disk, slot, |now| {
         Ok(match now.state(slot) {
             SlotState::Blessed { .. } => now.rollback(slot)?,
-            _ => now.trial(slot, Measured::of(&uki), tries)?,
+            _ => now.retry(slot, tries)?,
         })
     })
 }
@@ -101,7 +99,7 @@ fn set(
 ) -> Result<Turned> {
     let esp = super::switch::esp(device, disk)?;
     let mut switch = Switch::read(&esp)?;
-    let before = switch.state().clone();
+    let (before, repaired) = (switch.state().clone(), switch.is_lost());
     switch.write(change(&before)?)?;
     let state = switch.state().state(slot);
     Ok(Turned {
@@ -109,6 +107,7 @@ fn set(
         generation: state.generation().unwrap_or(0),
         changed: *switch.state() != before,
         trial: matches!(state, SlotState::Trial { .. }),
+        repaired,
     })
 }
 

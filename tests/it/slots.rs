@@ -5,5 +5,6 @@ mod explore;
 mod firmware;
 mod host;
 mod kit;
+mod lost;
 mod model;
 mod verbs;

@@ -1,6 +1,6 @@
 //! The slot state of any layout behind one door: [`SlotSector`] for systemd-boot, [`SlotRecord`] for our loader.
 
-use super::record::{self, Entry, RECORD_SECTORS, Record, SEAL_MAGIC, SEAL_SECTORS, State};
+use super::record::{self, Entry, RECORD_SECTORS, Record, SEAL_MAGIC, SEAL_SECTORS, State, decode_seal};
 use super::{Choice, Slot, SlotError, SlotMap, SlotSector, SlotState};
 use crate::base::Digest;
 
@@ -46,14 +46,23 @@ impl SlotRecord {
             (Err(one), Err(other)) => format!("the first: {one}; the second: {other}"),
             _ => String::new(),
         };
-        let newest = Record::newest([one.ok(), other.ok()]).ok_or(SlotError::Records { problem })?;
+        let newest = Record::newest([one.ok(), other.ok()]).ok_or(SlotError::Lost { problem })?;
         SlotRecord::of(&newest, map)
+    }
+
+    /// Makes of the seals what the loader makes of them where both records are lost: each slot is on trial. Without
+    /// a sound seal both are empty.
+    fn recovered(seals: &[[u8; 512]; 2], map: &SlotMap) -> Result<SlotRecord, SlotError> {
+        let seals = seals.each_ref().map(|sector| decode_seal(sector).ok());
+        let none = Record { sequence: 0, entries: [Entry::NONE; 2] };
+        SlotRecord::of(&Record::recovered(seals).unwrap_or(none), map)
     }
 
     fn of(record: &Record, map: &SlotMap) -> Result<SlotRecord, SlotError> {
         let misplaced = Slot::BOTH.into_iter().find(|&slot| {
             let entry = &record.entries[slot.index()];
-            (entry.first_sector, entry.sectors) != extent(map, slot)
+            // The loader knows no extent of a slot without a seal.
+            *entry != Entry::NONE && (entry.first_sector, entry.sectors) != extent(map, slot)
         });
         if let Some(slot) = misplaced {
             let problem = format!("the extent of {slot} is not where the map has it");
@@ -177,6 +186,34 @@ impl SlotTable {
         Ok(SlotTable::decode(&sectors, map)?)
     }
 
+    /// Reads the table as [`SlotTable::read`] does. Where both records are lost, returns what the loader goes by then,
+    /// which is what the seals say, and the loss.
+    pub fn read_or_recover<E: From<SlotError>>(
+        map: &SlotMap,
+        mut read: impl FnMut(u64) -> Result<[u8; 512], E>,
+    ) -> Result<(SlotTable, Option<SlotError>), E> {
+        let sectors = SlotTable::places(map).into_iter().map(&mut read).collect::<Result<Vec<_>, E>>()?;
+        match SlotTable::decode(&sectors, map) {
+            Err(lost @ SlotError::Lost { .. }) => {
+                let [one, other] = SEAL_SECTORS.map(|sector| read(sector * SECTOR));
+                let record = SlotRecord::recovered(&[one?, other?], map)?;
+                Ok((SlotTable::Records(record), Some(lost)))
+            }
+            read => Ok((read?, None)),
+        }
+    }
+
+    /// Returns the next table, which says the same: where both are written, either of two records may be lost.
+    pub fn repeated(&self) -> SlotTable {
+        match self {
+            SlotTable::Sector(_) => self.clone(),
+            SlotTable::Records(record) => SlotTable::Records(SlotRecord {
+                sequence: record.sequence.saturating_add(1),
+                ..record.clone()
+            }),
+        }
+    }
+
     /// Returns the one sector that makes this the state of the disk, and where in the ESP it belongs.
     pub fn encode(&self) -> (u64, [u8; 512]) {
         match self {
@@ -278,6 +315,11 @@ impl SlotTable {
             SlotTable::Sector(sector) => sector.trial(slot, uki.size_bytes, tries).map(SlotTable::Sector),
             SlotTable::Records(record) => record.trial(slot, uki, tries).map(SlotTable::Records),
         }
+    }
+
+    /// Gives a slot on trial new tries, as the newest: see [`SlotSector::retry`].
+    pub fn retry(&self, slot: Slot, tries: u8) -> Result<SlotTable, SlotError> {
+        self.change(|slots| slots.retry(slot, tries))
     }
 
     /// Marks a slot on trial as healthy: see [`SlotSector::bless`].

@@ -3,11 +3,13 @@ use std::process::ExitCode;
 
 use super::super::args::Inspect;
 use super::super::failure::Kind;
+use super::status::damage_text;
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
 use crate::image::{Inspection, SlotFacts};
 
-/// `mkimage inspect`: shows what an image holds. Exits with 6 where `--verify` finds a slot damaged.
+/// `mkimage inspect`: shows what an image holds. Exits with 6 where `--verify` finds a slot damaged, and where the
+/// state of the slots is lost.
 pub fn run(context: &Context, arguments: &Inspect) -> Done {
     if arguments.dump {
         let text = context.dump(&arguments.image)?;
@@ -16,7 +18,8 @@ pub fn run(context: &Context, arguments: &Inspect) -> Done {
     }
     let inspection = context.inspect(&arguments.image, arguments.verify)?;
     context.printer.data(&inspection, || as_text(&inspection))?;
-    let damaged = inspection.slots.iter().any(|slot| slot.verified == Some(false));
+    let damaged =
+        inspection.damage.is_some() || inspection.slots.iter().any(|slot| slot.verified == Some(false));
     Ok(if damaged { ExitCode::from(Kind::Damaged.exit_code()) } else { ExitCode::SUCCESS })
 }
 
@@ -24,6 +27,9 @@ fn as_text(inspection: &Inspection) -> String {
     let mut text = String::new();
     let size = approximate(Bytes(inspection.size_bytes));
     let _ = writeln!(text, "disk {} ({size}), layout {}", inspection.disk, inspection.layout);
+    if let Some(damage) = &inspection.damage {
+        text.push_str(&damage_text(damage));
+    }
     for partition in &inspection.partitions {
         let start = approximate(Bytes(partition.start_bytes));
         let size = approximate(Bytes(partition.size_bytes));

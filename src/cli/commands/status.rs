@@ -67,6 +67,9 @@ fn refs_to(store: &Store, commit: CommitId) -> Vec<String> {
 
 fn as_text(status: &Status) -> String {
     let mut text = format!("disk {}\n", status.disk);
+    if let Some(damage) = &status.damage {
+        text.push_str(&damage_text(damage));
+    }
     status.slots.iter().for_each(|slot| slot_text(&mut text, slot));
     let _ = match &status.next {
         Some(next) if next.trial => {
@@ -76,6 +79,14 @@ fn as_text(status: &Status) -> String {
         None => writeln!(text, "boots next: nothing, no slot can be selected"),
     };
     text
+}
+
+/// Says what is lost, and how it is had again.
+pub(super) fn damage_text(damage: &str) -> String {
+    format!(
+        "DAMAGED: {damage}\n  what follows is what the loader finds by the seals of the kernel images\n  \
+         `mkimage switch DISK SLOT` writes the records anew; so does a boot\n"
+    )
 }
 
 fn slot_text(text: &mut String, slot: &SlotStatus) {

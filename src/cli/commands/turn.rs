@@ -67,7 +67,16 @@ pub fn confirm(context: &Context, arguments: &Confirm) -> Done {
 }
 
 fn print(context: &Context, turned: &Turned, what: &str) -> Done {
-    let already = if turned.changed { "" } else { ", as before: nothing to do" };
-    context.printer.data(turned, || format!("{} {what}{already}", turned.slot))?;
+    let more = match turned {
+        Turned { repaired: true, .. } => "; both slot records are written anew",
+        Turned { changed: true, .. } => "",
+        _ => ", as before: nothing to do",
+    };
+    context.printer.data(turned, || format!("{} {what}{more}", turned.slot))?;
+    if turned.repaired && turned.trial {
+        context
+            .printer
+            .say("it is confirmed by the first boot that is healthy, or by `mkimage confirm DISK`");
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,9 +6,9 @@ use std::process::Command;
 use super::kit::{Kit, put};
 use crate::tool::{fail_with, mkimage, run, succeed};
 
-struct Disk {
+pub struct Disk {
     layout: u32,
-    path: PathBuf,
+    pub path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
@@ -18,24 +18,24 @@ impl Disk {
     }
 
     /// Makes an image file with v1 in slot A.
-    fn of(layout: u32) -> Disk {
+    pub fn of(layout: u32) -> Disk {
         let folder = crate::store::folder();
         let path = folder.path().join("disk.img");
         std::fs::write(&path, Kit::of(layout).fresh(1)).expect("written");
         Disk { layout, path, _folder: folder }
     }
 
-    fn call(&self, verb: &str, more: &[&str]) -> Command {
+    pub fn call(&self, verb: &str, more: &[&str]) -> Command {
         let mut command = mkimage([verb]);
         command.env("MKIMAGE_STORE", Kit::of(self.layout).store.path()).arg(&self.path).args(more);
         command
     }
 
-    fn say(&self, verb: &str, more: &[&str]) -> String {
+    pub fn say(&self, verb: &str, more: &[&str]) -> String {
         succeed(&mut self.call(verb, more))
     }
 
-    fn status(&self) -> serde_json::Value {
+    pub fn status(&self) -> serde_json::Value {
         serde_json::from_str(&self.say("status", &["--verify", "--json"])).expect("JSON")
     }
 }
