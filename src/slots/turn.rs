@@ -51,11 +51,13 @@ pub fn confirm(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> Re
     let disk = OpenImage::open(&fresh)?;
     let slots = disk.slots();
     let on_trial = |slot: &Slot| matches!(slots.state(*slot), SlotState::Trial { .. });
-    let slot = match (running, Slot::BOTH.into_iter().find(on_trial), slots.choose()) {
-        (Some(running), Some(slot), _) if slot != running => {
-            return Err(SlotsError::OtherRuns { slot, running });
-        }
-        (_, Some(slot), _) => slot,
+    let generation = |slot: &Slot| slots.state(*slot).generation();
+    // Both may be on trial, where the records were lost: an older one than what boots is not meant.
+    let trial = Slot::BOTH.into_iter().max_by_key(generation).filter(on_trial);
+    let slot = match (running, trial, slots.choose()) {
+        (Some(running), _, _) if on_trial(&running) => running,
+        (Some(running), Some(slot), _) => return Err(SlotsError::OtherRuns { slot, running }),
+        (None, Some(slot), _) => slot,
         (Some(slot), None, _) => slot,
         (None, None, Some(choice)) => choice.slot,
         (None, None, None) => return Err(SlotsError::NothingConfirmed),
