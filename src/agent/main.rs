@@ -16,7 +16,6 @@
 mod words;
 
 use std::io::Write;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -55,9 +54,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode, AgentError> {
-    confine()?;
+    let settings = Settings::read(&arguments.settings)?;
+    let place = place(arguments, &settings)?;
+    let lacking = give_up_rights(arguments, &settings, &place)?;
     let job = job();
-    let mut updater = updater(arguments, &job)?;
+    lacking.iter().for_each(|lacking| job.note(lacking));
+    let mut updater = Updater::new(settings, &arguments.keys, place, job.clone())?;
     serve(&mut updater, &arguments.socket, &job)?;
     if arguments.reboots_by_systemd {
         // systemd(1): SIGINT starts ctrl-alt-del.target, which is reboot.target.
@@ -68,6 +70,21 @@ fn run(arguments: &Arguments) -> Result<ExitCode, AgentError> {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(ExitCode::from(REBOOT_STATUS))
+}
+
+/// Gives up what the agent that stays has no use for. Comes before the first thread, which would keep it.
+fn give_up_rights(
+    arguments: &Arguments,
+    settings: &Settings,
+    place: &Place,
+) -> Result<Option<String>, AgentError> {
+    place.prepare()?;
+    if let Some(folder) = arguments.socket.parent() {
+        mkimage::base::fs::create_directories(folder)?;
+    }
+    let mut reach = place.reach(settings, &arguments.socket, &[&arguments.keys]);
+    reach.signals = arguments.reboots_by_systemd;
+    confine(&reach)
 }
 
 fn tell(arguments: &Arguments, word: Word) -> Result<ExitCode, AgentError> {
@@ -95,6 +112,11 @@ fn tell(arguments: &Arguments, word: Word) -> Result<ExitCode, AgentError> {
 
 fn updater(arguments: &Arguments, job: &Job) -> Result<Updater, AgentError> {
     let settings = Settings::read(&arguments.settings)?;
+    let place = place(arguments, &settings)?;
+    Updater::new(settings, &arguments.keys, place, job.clone())
+}
+
+fn place(arguments: &Arguments, settings: &Settings) -> Result<Place, AgentError> {
     let place = match &arguments.disk {
         Some(disk) => Place {
             disk: disk.clone(),
@@ -103,10 +125,10 @@ fn updater(arguments: &Arguments, job: &Job) -> Result<Updater, AgentError> {
             state: settings.state_folder(),
             data: settings.data_path.clone().into(),
         },
-        None => Place::find(&settings)?,
+        None => Place::find(settings)?,
     };
     let state = arguments.state.clone().unwrap_or_else(|| place.state.clone());
-    Updater::new(settings, Path::new(&arguments.keys), Place { state, ..place }, job.clone())
+    Ok(Place { state, ..place })
 }
 
 fn job() -> Job {

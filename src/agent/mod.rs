@@ -34,7 +34,7 @@ mod serve;
 mod settings;
 mod updater;
 
-pub use confine::confine;
+pub use confine::{Reach, confine};
 pub use control::{Answered, Word, ask as ask_agent};
 pub use error::{AgentError, Result};
 pub use history::{Entry, History, What};
@@ -42,6 +42,7 @@ pub use place::Place;
 pub use policy::{Facts, Policy, Verdict, When};
 pub use serve::{REBOOT_STATUS, SOCKET_PATH, obey, serve, story};
 pub use settings::{
-    KEYS_PATH, PROGRAM_PATH, Reboot, Ring, SETTINGS_PATH, STATE_FOLDER, Settings, Window, parse_keys,
+    CERTIFICATES_PATH, KEYS_PATH, PROGRAM_PATH, Reboot, Ring, SETTINGS_PATH, STATE_FOLDER, Settings, Window,
+    parse_keys,
 };
 pub use updater::{Outcome, Report, Updater};

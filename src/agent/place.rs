@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::confine::Reach;
 use super::error::{AgentError, Result};
 use super::running::Part;
 use super::settings::Settings;
@@ -11,6 +12,7 @@ use crate::base::{FileError, Job, fs, publish};
 use crate::boot::slots::Slot;
 use crate::disk::{BlockDevice, FileDevice, verity};
 use crate::image::{OpenImage, open};
+use crate::remote::Address;
 use crate::slots::Disk;
 
 /// The machine's own id, below the data partition's mount: PID 1 keeps it there for images that show one.
@@ -108,6 +110,24 @@ impl Place {
     /// Opens the disk to look at it.
     pub fn look(&self) -> Result<Disk> {
         Ok(Disk::read(&self.disk)?)
+    }
+
+    /// Returns all that an agent reaches that stays, besides `read`, which it was given.
+    pub fn reach(&self, settings: &Settings, socket: &Path, read: &[&Path]) -> Reach {
+        let mut reach = Reach {
+            own_folders: vec![self.state.clone()],
+            written: vec![self.disk.clone()],
+            read: read.iter().map(|path| path.to_path_buf()).collect(),
+            signals: false,
+        };
+        reach.own_folders.extend(socket.parent().map(Path::to_owned));
+        reach.read.extend(self.root.clone());
+        reach.read.extend(self.data.join(GAVE_UP).parent().map(Path::to_owned));
+        reach.read.extend(settings.certificates.clone());
+        if let Ok(Address::Directory(site)) = settings.from.parse() {
+            reach.read.push(site);
+        }
+        reach
     }
 
     /// Makes the agent's folder, where it is missing.

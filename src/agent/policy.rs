@@ -130,6 +130,7 @@ mod tests {
             rings: Vec::new(),
             reboot: Reboot::AtOnce,
             data_path: "/data".to_owned(),
+            certificates: None,
         };
         change(&mut settings);
         Policy { settings, machine: "0123456789abcdef".to_owned() }

@@ -20,6 +20,8 @@ pub const PROGRAM_PATH: &str = "/usr/lib/mkimage/mkimage-agent";
 pub const SETTINGS_PATH: &str = "/usr/lib/mkimage/update.json";
 /// Where the keys are in an image that may sign.
 pub const KEYS_PATH: &str = "/usr/lib/mkimage/update.keys";
+/// Where the CA certificates are in an image whose recipe names some.
+pub const CERTIFICATES_PATH: &str = "/usr/lib/mkimage/update.ca";
 /// The agent's folder, below the data partition's mount. On disks in the field: a change forgets the history.
 pub const STATE_FOLDER: &str = ".mkimage/agent";
 
@@ -48,6 +50,9 @@ pub struct Settings {
     pub reboot: Reboot,
     /// Where the data partition is mounted.
     pub data_path: String,
+    /// File with the CA certificates that vouch for the site's server. Absent: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<PathBuf>,
 }
 
 /// When a machine reboots into what was written.
@@ -266,10 +271,12 @@ mod tests {
             rings: vec!["5%".parse().expect("a ring"), "100% after 1d".parse().expect("a ring")],
             reboot: Reboot::Window,
             data_path: "/data".to_owned(),
+            certificates: None,
         };
         let text = settings.encode();
         assert_eq!(serde_json::from_str::<Settings>(&text).expect("read"), settings);
         assert!(serde_json::from_str::<Settings>(&text.replace("threshold", "thresholds")).is_err());
+        assert!(!text.contains("certificates"), "agents that don't know the field read on");
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Updater {
     }
 
     fn ask(&mut self, told: Option<&str>) -> Result<(Answer, Verdict)> {
-        let line = Line::new(&self.job, None);
+        let line = Line::new(&self.job, None).trusting(self.policy.settings.certificates.clone());
         let answer = ask(&self.remote, &self.reference, &line)?;
         self.remember(answer.seen())?;
         let mut history = self.history()?;

@@ -362,6 +362,7 @@ fn pipeline_kind(error: &PipelineError) -> Kind {
         | PipelineError::Boot(_)
         | PipelineError::BootFile { .. }
         | PipelineError::UpdateKey { .. }
+        | PipelineError::UpdateCertificates { .. }
         | PipelineError::Init { .. }
         | PipelineError::InputChanged { .. }
         | PipelineError::Lock { .. } => Kind::Input,
@@ -449,6 +450,9 @@ fn hint(error: &PipelineError) -> Option<&'static str> {
         PipelineError::UpdateKey { .. } => {
             Some("`mkimage key generate` makes a key; its public half goes in here")
         }
+        PipelineError::UpdateCertificates { .. } => Some(
+            "it is the certificate of whoever signed the server's: `-----BEGIN CERTIFICATE-----` and so on",
+        ),
         PipelineError::Packages(PackagesError::Fetch { problem: FetchProblem::Offline, .. }) => {
             Some("run once without --offline; `mkimage lock` does no more than pin the versions")
         }

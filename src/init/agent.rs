@@ -130,6 +130,8 @@ impl Task {
         let _ = std::fs::create_dir(GROUP);
         let _ = std::fs::write(format!("{GROUP}/cgroup.procs"), "0");
         rustix::process::setrlimit(Resource::Core, NO_CORE).doing("limit", "core dumps")?;
+        // Where memory is short the app is what the machine is for.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "500");
         let (uid, gid) = (Uid::from_raw(self.agent.uid), Gid::from_raw(self.agent.gid));
         rustix::thread::set_no_new_privs(true).doing("give up", "new privileges")?;
         for bit in 0..64 {

@@ -96,6 +96,8 @@ pub enum PipelineError {
     NoAgent { path: PathBuf },
     #[error("{origin}: the key of the site, {}: {problem}", path.display())]
     UpdateKey { path: PathBuf, problem: String, origin: Origin },
+    #[error("{origin}: the certificates of the site, {}: {problem}", path.display())]
+    UpdateCertificates { path: PathBuf, problem: String, origin: Origin },
     #[error("{}: PID 1 of app images is not there", path.display())]
     NoInit { path: PathBuf },
     #[error("{} can't be PID 1 of app images: {problem}", path.display())]

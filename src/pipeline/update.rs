@@ -3,8 +3,8 @@
 
 use super::error::{PipelineError, Result};
 use crate::agent::{
-    KEYS_PATH, PROGRAM_PATH, REBOOT_STATUS, Reboot, SETTINGS_PATH, SOCKET_PATH, STATE_FOLDER, Settings,
-    parse_keys,
+    CERTIFICATES_PATH, KEYS_PATH, PROGRAM_PATH, REBOOT_STATUS, Reboot, SETTINGS_PATH, SOCKET_PATH,
+    STATE_FOLDER, Settings, parse_keys,
 };
 use crate::base::{FileError, ImagePath, fs, whole};
 use crate::boot::service::Agent;
@@ -18,12 +18,16 @@ const AGENT_ID: u32 = 65_532;
 const UNIT: &str = "/usr/lib/systemd/system/mkimage-agent.service";
 const WANTED: &str = "/etc/systemd/system/multi-user.target.wants/mkimage-agent.service";
 const KEYS_BYTES_MAX: u64 = 64 << 10;
+const CERTIFICATES_BYTES_MAX: u64 = 16 << 20;
+/// How a certificate begins in PEM form (RFC 7468 §5).
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 /// Returns a plan with what its update block brings along, but for the agent's program, as further parts.
 pub fn extended(plan: &Plan) -> Result<Plan> {
     let mut extended = plan.clone();
     let Some(update) = plan.update.as_ref().filter(|_| plan.kernel.is_some()) else { return Ok(extended) };
     check_keys(update)?;
+    check_certificates(update)?;
     let settings = settings(plan, update);
     let mut add = |path: &str, content: FileContent| {
         let origin = update.origin.clone();
@@ -31,6 +35,9 @@ pub fn extended(plan: &Plan) -> Result<Plan> {
     };
     add(SETTINGS_PATH, FileContent::Inline(settings.encode()));
     add(KEYS_PATH, FileContent::Host(update.key.clone()));
+    if let Some(certificates) = &update.certificates {
+        add(CERTIFICATES_PATH, FileContent::Host(certificates.clone()));
+    }
     if plan.image.init.is_some() {
         add(UNIT, FileContent::Inline(unit(&settings)));
         let (inode, target) = (inode(WANTED), UNIT.to_owned());
@@ -75,6 +82,7 @@ fn settings(plan: &Plan, update: &UpdatePlan) -> Settings {
             UpdateReboot::AtOnce => Reboot::AtOnce,
         },
         data_path: plan.disk.data_path.to_string(),
+        certificates: update.certificates.as_ref().map(|_| CERTIFICATES_PATH.into()),
     }
 }
 
@@ -93,6 +101,21 @@ fn check_keys(update: &UpdatePlan) -> Result<()> {
     match keys.len() >= update.threshold as usize {
         true => Ok(()),
         false => Err(wrong(format!("it holds {} keys, and {} must sign", keys.len(), update.threshold))),
+    }
+}
+
+/// Refuses a file without a certificate: no server could be asked.
+fn check_certificates(update: &UpdatePlan) -> Result<()> {
+    let Some(path) = &update.certificates else { return Ok(()) };
+    let wrong = |problem: String| PipelineError::UpdateCertificates {
+        path: path.clone(),
+        problem,
+        origin: update.origin.clone(),
+    };
+    let bytes = fs::read_at_most(path, CERTIFICATES_BYTES_MAX).map_err(|error| wrong(whole(&error)))?;
+    match bytes.windows(CERTIFICATE.len()).any(|part| part == CERTIFICATE.as_bytes()) {
+        true => Ok(()),
+        false => Err(wrong("it holds no certificate in PEM form".to_owned())),
     }
 }
 
@@ -132,7 +155,9 @@ DevicePolicy=closed
 DeviceAllow=block-* rw
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
+MemoryMax=1G
 NoNewPrivileges=yes
+OOMScoreAdjust=500
 PrivateTmp=yes
 ProtectClock=yes
 ProtectControlGroups=yes
@@ -146,7 +171,7 @@ RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 RestrictNamespaces=yes
 RestrictRealtime=yes
 SystemCallArchitectures=native
-SystemCallFilter=@system-service
+SystemCallFilter=@system-service seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self
 UMask=0077
 
 [Install]

@@ -569,6 +569,8 @@ pub struct UpdatePlan {
     pub reference: String,
     /// Host file with the keys that may sign, one a line.
     pub key: std::path::PathBuf,
+    /// Host file with the CA certificates that vouch for the site's server.
+    pub certificates: Option<std::path::PathBuf>,
     pub threshold: u32,
     pub interval_seconds: u32,
     pub jitter_seconds: u32,

@@ -51,11 +51,15 @@ impl Default for Patience {
 }
 
 /// Makes the agent for an address. Of the environment, the usual proxy variables (`https_proxy`, `all_proxy`,
-/// `no_proxy`, …) and the files of CA certificates count.
-pub(super) fn agent(address: &str, patience: &Patience) -> Result<Agent, TransferProblem> {
+/// `no_proxy`, …) and the files of CA certificates count, unless `certificates` names one.
+pub(super) fn agent(
+    address: &str,
+    patience: &Patience,
+    certificates: Option<&Path>,
+) -> Result<Agent, TransferProblem> {
     // Reading CA certificates takes a while, and who speaks http needs none.
     let roots = match address.starts_with("https:") {
-        true => roots()?,
+        true => roots(certificates)?,
         false => RootCerts::PlatformVerifier,
     };
     let config = Agent::config_builder()
@@ -75,10 +79,11 @@ pub(super) fn agent(address: &str, patience: &Patience) -> Result<Agent, Transfe
     Ok(Agent::with_parts(config, DefaultConnector::new(), OneLookup::default()))
 }
 
-/// Returns the CA certificates that the environment names, else what the system has.
-fn roots() -> Result<RootCerts, TransferProblem> {
+/// Returns the CA certificates of a file, else those that the environment names, else what the system has.
+fn roots(named: Option<&Path>) -> Result<RootCerts, TransferProblem> {
     let set = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let Some(path) = CERTIFICATES.iter().find_map(set) else { return Ok(RootCerts::PlatformVerifier) };
+    let path = named.map(|path| path.as_os_str().to_owned()).or_else(|| CERTIFICATES.iter().find_map(set));
+    let Some(path) = path else { return Ok(RootCerts::PlatformVerifier) };
     let bytes = fs::read_at_most(Path::new(&path), CERTIFICATES_BYTES_MAX)?;
     let certificates: Vec<_> = parse_pem(&bytes)
         .filter_map(|item| match item {

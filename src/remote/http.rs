@@ -65,7 +65,7 @@ struct Progress {
 impl HttpSite {
     /// Takes the address of a site, without a slash at its end. Nothing is asked yet.
     pub fn new(base: &str, line: Line, patience: Patience) -> Result<Self> {
-        let agent = agent(base, &patience).map_err(|source| {
+        let agent = agent(base, &patience, line.certificates()).map_err(|source| {
             let (remote, path) = (base.to_owned(), "settings".to_owned());
             RemoteError::Transfer { remote, path, source }
         })?;

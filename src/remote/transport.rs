@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -129,6 +130,8 @@ pub enum Replaced {
 #[derive(Clone)]
 pub struct Line {
     pub job: Job,
+    /// File with the CA certificates that servers are held against. None: those of the environment or the system.
+    certificates: Option<Arc<Path>>,
     shared: Arc<Shared>,
 }
 
@@ -162,7 +165,17 @@ impl Line {
             rate,
             started: Stopwatch::start(),
         };
-        Line { job: job.clone(), shared: Arc::new(shared) }
+        Line { job: job.clone(), certificates: None, shared: Arc::new(shared) }
+    }
+
+    /// Lets the CA certificates of a file vouch for servers, and no others.
+    pub fn trusting(self, certificates: Option<PathBuf>) -> Self {
+        Line { certificates: certificates.map(Arc::from), ..self }
+    }
+
+    /// Returns the file of CA certificates that was named.
+    pub fn certificates(&self) -> Option<&Path> {
+        self.certificates.as_deref()
     }
 
     /// Counts bytes of a body that came, and waits where they came too fast. Fails when the work was stopped.

@@ -20,6 +20,7 @@ pub(super) fn update(
         context.report(problem.hint("add a block `kernel \"debian\" {`, or remove this one"));
     }
     window(fields, context);
+    certificates(fields, context);
     if fields.text("interval").as_deref().and_then(parse_duration) == Some(0) {
         let problem =
             Problem::new(Code::BadValue, fields.span_or_header("interval"), "`interval`: no time at all");
@@ -32,6 +33,10 @@ pub(super) fn update(
         from: fields.text("from")?,
         reference: fields.text("ref")?,
         key: fields.host_path("key", context)?,
+        certificates: match fields.span("certificates") {
+            Some(_) => Some(fields.host_path("certificates", context)?),
+            None => None,
+        },
         threshold: fields.count("threshold").unwrap_or(1),
         interval_seconds: seconds("interval").unwrap_or(INTERVAL_SECONDS),
         jitter_seconds: seconds("jitter").unwrap_or(JITTER_SECONDS),
@@ -40,6 +45,18 @@ pub(super) fn update(
         reboot: reboot(fields),
         origin: context.origin(fields),
     })
+}
+
+/// Certificates for a site that is not asked by TLS.
+fn certificates(fields: &Fields<'_>, context: &Context<'_>) {
+    let from = fields.text("from");
+    if let (Some(span), Some(from)) = (fields.span("certificates"), from)
+        && !from.starts_with("https://")
+    {
+        let message = "`certificates` has no effect: `from` is no `https://` address";
+        context
+            .report(Problem::new(Code::Conflict, span, message).hint("remove it, or ask the site by https"));
+    }
 }
 
 fn reboot(fields: &Fields<'_>) -> UpdateReboot {

@@ -45,7 +45,7 @@ impl Connector {
     /// Makes a connector for addresses of the endpoint's scheme.
     pub fn new(endpoint: &str, line: &Line) -> Result<Self, TransferProblem> {
         let patience = Patience { read: ANSWER_TIME, ..Patience::default() };
-        let agent = agent(endpoint, &patience)?;
+        let agent = agent(endpoint, &patience, None)?;
         Ok(Connector { service: Service { agent, line: line.clone() } })
     }
 }

@@ -31,6 +31,13 @@ pub(super) const UPDATE: Block = block(
             "File with the public keys that may sign the site's index, one a line. They stand in the image, verified.",
         ),
         key(
+            "certificates",
+            Kind::HostPath,
+            Need::Absent("those of the image's own system, such as package `ca-certificates` brings"),
+            r#""site-ca.pem""#,
+            "File with the CA certificates (PEM) that vouch for the server of an `https://` site, and no others do. They stand in the image, verified. An app image has none of its own.",
+        ),
+        key(
             "threshold",
             Kind::Number(1, 16),
             Need::Default("1"),
