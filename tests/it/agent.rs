@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::remote::server::Nginx;
 use crate::tool::{self, hello_app, inspect, kept, mkimage, run, succeed, tool};
 
+mod confined;
 mod hostile;
 mod show;
 

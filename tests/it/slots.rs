@@ -4,7 +4,7 @@ mod enumeration;
 mod explore;
 mod firmware;
 mod host;
-mod kit;
+pub mod kit;
 mod lost;
 mod model;
 mod verbs;

@@ -128,3 +128,18 @@ pub fn python() -> Command {
     MADE.get_or_init(|| drop(succeed(&mut Command::new(root().join(".ci/python-tools")))));
     Command::new(root().join("target/python-tools/bin/python"))
 }
+
+/// Makes an authority, `ca.pem`, and what a server at 127.0.0.1 shows that it vouches for: `leaf.pem`, `leaf.key`.
+pub fn certificates(folder: &Path) {
+    let openssl = |arguments: &str| {
+        succeed(tool("openssl", arguments.split(' ')).current_dir(folder));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650";
+    openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority"));
+    let names = "-addext subjectAltName=IP:127.0.0.1";
+    openssl(&format!("req -new {key} -keyout leaf.key -out leaf.csr -subj /CN=server {names}"));
+    openssl(
+        "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -days 3650 \
+         -copy_extensions copy",
+    );
+}

@@ -4,7 +4,6 @@ use std::process::{Child, Command, Stdio};
 
 use super::fetching::{AT, blob, fetch_at, patience};
 use super::*;
-use crate::tool::{succeed, tool};
 
 /// `openssl s_server`, which serves one file to anybody; it ends with its test.
 struct TlsServer {
@@ -24,18 +23,7 @@ impl TlsServer {
     /// Serves a file under the address of the package that the tests fetch.
     fn start(bytes: &[u8]) -> TlsServer {
         let folder = tempfile::tempdir().expect("a folder");
-        let openssl = |arguments: &str| {
-            let mut command = tool("openssl", arguments.split(' '));
-            succeed(command.current_dir(folder.path()));
-        };
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650";
-        openssl(&format!("req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority"));
-        let names = "-addext subjectAltName=IP:127.0.0.1";
-        openssl(&format!("req -new {key} -keyout leaf.key -out leaf.csr -subj /CN=server {names}"));
-        openssl(
-            "x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out leaf.pem -days 3650 \
-             -copy_extensions copy",
-        );
+        crate::tool::certificates(folder.path());
         let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", bytes.len());
         write(&folder.path().join(AT.trim_start_matches('/')), &[head.as_bytes(), bytes].concat());
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

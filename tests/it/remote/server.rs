@@ -20,13 +20,24 @@ pub struct Nginx {
 impl Nginx {
     /// Starts nginx for the files of `root`. Without `ranges` it answers every request with the whole file.
     pub fn start(root: &Path, ranges: bool) -> Nginx {
+        Nginx::start_with(root, ranges, "")
+    }
+
+    /// Starts nginx that speaks TLS, with `leaf.pem` and `leaf.key` of a folder.
+    pub fn start_tls(root: &Path, certificates: &Path) -> Nginx {
+        let folder = certificates.display();
+        let more = format!("ssl_certificate {folder}/leaf.pem; ssl_certificate_key {folder}/leaf.key;");
+        Nginx::start_with(root, true, &more)
+    }
+
+    fn start_with(root: &Path, ranges: bool, tls: &str) -> Nginx {
         // Another process may take the port in between: then another one is tried.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
             let folder = crate::store::folder();
             std::fs::write(
                 folder.path().join("nginx.conf"),
-                configuration(folder.path(), root, port, ranges),
+                configuration(folder.path(), root, (port, tls), ranges),
             )
             .expect("written");
             let mut command = tool::tool("nginx", ["-p"]);
@@ -75,8 +86,9 @@ impl Drop for Nginx {
     }
 }
 
-fn configuration(folder: &Path, root: &Path, port: u16, ranges: bool) -> String {
+fn configuration(folder: &Path, root: &Path, (port, tls): (u16, &str), ranges: bool) -> String {
     let (folder, root) = (folder.display(), root.display());
+    let ssl = if tls.is_empty() { "" } else { " ssl" };
     let max_ranges = if ranges { "" } else { "max_ranges 0;" };
     format!(
         "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;\n\
@@ -85,7 +97,7 @@ fn configuration(folder: &Path, root: &Path, port: u16, ranges: bool) -> String 
          log_format short '$status $body_bytes_sent $http_range $uri'; access_log {folder}/access.log short;\n\
          client_body_temp_path {folder}/a; proxy_temp_path {folder}/b; fastcgi_temp_path {folder}/c;\n\
          uwsgi_temp_path {folder}/d; scgi_temp_path {folder}/e; sendfile on; {max_ranges}\n\
-         server {{ listen 127.0.0.1:{port}; root {root}; }}\n\
+         server {{ listen 127.0.0.1:{port}{ssl}; {tls} root {root}; }}\n\
          }}\n"
     )
 }
