@@ -26,6 +26,10 @@ pub struct Service {
     pub data_path: String,
     /// Seconds without a sign of health after which the watchdog resets; 0 for none.
     pub watchdog_seconds: u32,
+    /// When a whole system on trial counts as healthy, and is blessed; without it that is when it has been up for a
+    /// while. An app has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// What updates the machine from within; PID 1 of a whole system leaves that to the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Agent>,
@@ -130,7 +134,7 @@ pub enum Restart {
     Never,
 }
 
-/// When the app counts as healthy.
+/// When the app, or a whole system, counts as healthy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Health {
@@ -145,7 +149,14 @@ pub struct Health {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Check {
-    Http { port: u16, path: String },
-    Tcp { port: u16 },
+    Http {
+        port: u16,
+        path: String,
+    },
+    Tcp {
+        port: u16,
+    },
     Command(Vec<String>),
+    /// A unit of systemd that is to be active; in whole systems only.
+    Unit(String),
 }

@@ -30,7 +30,7 @@ const STEADY_AFTER: Duration = Duration::from_secs(600);
 const NO_CORE: Rlimit = Rlimit { current: Some(0), maximum: Some(0) };
 /// Its control group.
 const GROUP: &str = "/sys/fs/cgroup/agent";
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CAN_NOT_RUN: i32 = 127;
 /// What is said of a trial that is given up, below the data partition's mount.
 const GAVE_UP: &str = ".mkimage/gave-up";

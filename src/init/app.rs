@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -15,7 +13,7 @@ use rustix::process::{Gid, Pid, Resource, Rlimit, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use crate::error::{Doing, Result, chain};
-use crate::logic::http;
+use crate::inquiry;
 use crate::report::say;
 use crate::sys::{self, Fork};
 
@@ -84,9 +82,8 @@ impl Runner {
         enter_session()?;
         self.take_identity(CapabilitySet::empty())?;
         match check {
-            Check::Tcp { port } => Ok(connect(*port, timeout).is_some()),
-            Check::Http { port, path } => Ok(get(*port, path, timeout).unwrap_or(false)),
             Check::Command(command) => match self.execute(command)? {},
+            check => Ok(inquiry::answers(check, timeout)),
         }
     }
 
@@ -143,31 +140,4 @@ pub fn clear_group() {
 
 fn enter_session() -> Result<()> {
     rustix::process::setsid().map(drop).doing("begin", "a session")
-}
-
-/// Connects to a port of this machine, by either protocol.
-fn connect(port: u16, timeout: Duration) -> Option<TcpStream> {
-    let addresses = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-    addresses
-        .into_iter()
-        .find_map(|address| TcpStream::connect_timeout(&SocketAddr::new(address, port), timeout).ok())
-}
-
-fn get(port: u16, path: &str, timeout: Duration) -> Option<bool> {
-    let mut stream = connect(port, timeout)?;
-    stream.set_read_timeout(Some(timeout)).ok()?;
-    stream.set_write_timeout(Some(timeout)).ok()?;
-    stream.write_all(http::request(path).as_bytes()).ok()?;
-    let mut answer = Vec::new();
-    let mut part = [0; 64];
-    loop {
-        let length = stream.read(&mut part).ok()?;
-        answer.extend_from_slice(&part[..length]);
-        if let Some(healthy) = http::is_healthy(&answer) {
-            return Some(healthy);
-        }
-        if length == 0 {
-            return None;
-        }
-    }
 }

@@ -36,6 +36,7 @@ mod data;
 mod disks;
 mod error;
 mod facts;
+mod inquiry;
 mod loader;
 mod logic;
 mod machine_id;
@@ -138,13 +139,15 @@ fn become_init(
     init: &str,
 ) -> Result<Infallible> {
     mounts::for_systems();
+    let root_hash = command_line.verity.root_hash_hex();
     if let Err(error) = Told::read(command_line).write_environment_file() {
         say!("{}", chain(&error));
     }
-    if data::mount(slot, &service.data_path) {
+    let has_data = data::mount(slot, &service.data_path);
+    if has_data {
         machine_id::give(&service.data_path);
     }
-    bless::watch_over_system(loader.trial(slot))?;
+    bless::watch_over_system(loader.trial(slot), service, has_data.then_some(root_hash.as_str()))?;
     say!("starting {init} after {}", seconds(now()));
     Err(Command::new(init).exec()).doing("execute", init)
 }

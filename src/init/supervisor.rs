@@ -86,11 +86,7 @@ impl Machine {
     pub fn run(mut self) -> Ending {
         let policy = Policy {
             restart: self.runner.app.restart,
-            health: self.runner.app.health.as_ref().map(|health| HealthTimes {
-                interval: whole_seconds(health.interval_seconds.max(1)),
-                hold: whole_seconds(health.hold_seconds),
-                start: whole_seconds(health.start_seconds),
-            }),
+            health: self.runner.app.health.as_ref().map(HealthTimes::of),
             trial: self.trial.is_counted(),
         };
         let mut supervision = Supervision::new(policy, now());

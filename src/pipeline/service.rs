@@ -18,6 +18,7 @@ pub fn describe(plan: &Plan, identities: &Identities) -> Service {
         app,
         data_path: plan.disk.data_path.to_string(),
         watchdog_seconds: plan.boot.watchdog_seconds,
+        health: plan.boot.health.as_ref().map(describe_health),
         agent: plan.update.as_ref().filter(|_| plan.image.init.is_none()).map(|_| update::agent(plan)),
     }
 }
@@ -70,6 +71,7 @@ fn describe_health(health: &HealthPlan) -> Health {
             HealthCheck::Http { port, path } => Check::Http { port: *port, path: path.clone() },
             HealthCheck::Tcp { port } => Check::Tcp { port: *port },
             HealthCheck::Command(command) => Check::Command(command.clone()),
+            HealthCheck::Unit(unit) => Check::Unit(unit.clone()),
         },
         interval_seconds: health.interval_seconds,
         timeout_seconds: health.timeout_seconds,

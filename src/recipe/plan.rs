@@ -180,7 +180,7 @@ pub enum Closure {
     Elf,
 }
 
-/// `health { … }` in an app.
+/// `health { … }` in an app, or in `boot`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HealthPlan {
     pub check: HealthCheck,
@@ -200,6 +200,8 @@ pub enum HealthCheck {
     Tcp { port: u16 },
     /// This command returns 0.
     Command(Vec<String>),
+    /// This unit of systemd is active; in whole systems only.
+    Unit(String),
 }
 
 /// `configuration { … }` in an app: what it is told at start.
@@ -495,6 +497,8 @@ pub struct BootPlan {
     pub command_line: Vec<String>,
     /// Seconds without a sign of health after which the watchdog resets; 0 for none.
     pub watchdog_seconds: u32,
+    /// When a whole system counts as healthy.
+    pub health: Option<HealthPlan>,
     pub origin: Option<Origin>,
 }
 

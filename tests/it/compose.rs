@@ -47,6 +47,7 @@ fn plan(parts: Vec<Part>) -> Plan {
             tries: 3,
             command_line: Vec::new(),
             watchdog_seconds: 0,
+            health: None,
             origin: None,
         },
         update: None,

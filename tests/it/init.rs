@@ -1,6 +1,8 @@
 //! Tests of PID 1: what it decides and encodes, and what it lays onto a partition, included from its sources
 //! and run here (the binary itself has no test harness).
 
+#[path = "../../src/init/inquiry.rs"]
+pub mod inquiry;
 #[path = "../../src/init/logic/mod.rs"]
 pub mod logic;
 #[path = "../../src/init/seed.rs"]
@@ -13,4 +15,41 @@ fn names_that_others_chose_are_theirs() {
     // Ours, as `src/loader/main.rs` spells it for firmware.
     assert!(logic::loader::REPORT_VARIABLE.starts_with("MkimageBoot-7e0c4b1d-52a6-4d8f-"));
     assert_ne!(logic::ending::Ending::PowerOff, logic::ending::Ending::Reboot);
+}
+
+/// A folder with a `systemctl` that knows one unit which is active, and one that never answers.
+fn systemd() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("systemctl");
+    let script = "#!/bin/sh\ncase \"$*\" in\n  'is-active --quiet -- good.service') exit 0;;\n\
+                  *slow.service) exec /bin/sleep 60;;\n  *) exit 3;;\nesac\n";
+    std::fs::write(&path, script).expect("written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("made a program");
+    folder
+}
+
+#[test]
+fn a_unit_is_healthy_when_systemctl_says_that_it_is_active() {
+    use mkimage::boot::service::Check;
+    use std::time::{Duration, Instant};
+    let folder = systemd();
+    let ask = |check: &Check, milliseconds| {
+        inquiry::is_healthy(check, Duration::from_millis(milliseconds), &folder.path().to_string_lossy())
+    };
+    let unit = |name: &str| Check::Unit(name.to_owned());
+    assert!(ask(&unit("good.service"), 20_000));
+    assert!(!ask(&unit("failed.service"), 20_000));
+    assert!(!ask(&unit("--help"), 20_000), "a unit is never an option");
+    let started = Instant::now();
+    assert!(!ask(&unit("slow.service"), 300), "who does not answer in time is not healthy");
+    assert!(started.elapsed() < Duration::from_secs(30));
+    let nowhere = inquiry::is_healthy(&unit("good.service"), Duration::from_secs(20), "/nowhere");
+    assert!(!nowhere, "a system without systemd has no unit that is active");
+    let command = |words: &[&str]| Check::Command(words.iter().map(ToString::to_string).collect());
+    assert!(ask(&command(&["/bin/true"]), 20_000) && !ask(&command(&["/bin/false"]), 20_000));
+    assert!(!ask(&command(&[]), 20_000));
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    assert!(ask(&Check::Tcp { port }, 2000));
 }

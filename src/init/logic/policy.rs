@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use mkimage::boot::service::Restart;
+use mkimage::boot::service::{Health, Restart};
 
 /// Exits of the app that a trial survives, less one.
 const TRIAL_EXITS: u32 = 5;
@@ -32,6 +32,18 @@ pub struct HealthTimes {
     pub interval: Duration,
     pub hold: Duration,
     pub start: Duration,
+}
+
+impl HealthTimes {
+    /// Takes the times of a description.
+    pub fn of(health: &Health) -> HealthTimes {
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        HealthTimes {
+            interval: seconds(health.interval_seconds.max(1)),
+            hold: seconds(health.hold_seconds),
+            start: seconds(health.start_seconds),
+        }
+    }
 }
 
 /// What to do now.

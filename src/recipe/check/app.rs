@@ -144,10 +144,11 @@ pub(super) fn absolute_program(fields: &Fields<'_>, key: &str, context: &Context
     context.report(problem.hint("there is no search path: write it as in \"/app/hello\""));
 }
 
-fn health(fields: &Fields<'_>, context: &Context<'_>) -> Option<HealthPlan> {
+/// Reads the health of an app, or of a whole system.
+pub(super) fn health(fields: &Fields<'_>, context: &Context<'_>) -> Option<HealthPlan> {
     absolute_program(fields, "command", context);
     let written: Vec<&str> =
-        ["http", "tcp", "command"].into_iter().filter(|key| fields.span(key).is_some()).collect();
+        ["http", "tcp", "command", "unit"].into_iter().filter(|key| fields.span(key).is_some()).collect();
     match written.as_slice() {
         [_] => {}
         [] if !fields.whole() => {}
@@ -182,6 +183,9 @@ fn health_check(fields: &Fields<'_>) -> Option<HealthCheck> {
     }
     if let Some(port) = fields.number("tcp") {
         return Some(HealthCheck::Tcp { port: u16::try_from(port).ok()? });
+    }
+    if let Some(unit) = fields.text("unit") {
+        return Some(HealthCheck::Unit(unit));
     }
     let command = fields.texts("command");
     (!command.is_empty()).then_some(HealthCheck::Command(command))

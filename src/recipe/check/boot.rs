@@ -6,7 +6,7 @@ use super::super::plan::{
     KernelSource, LoaderProgram, LoaderSource, Placement,
 };
 use super::fields::Fields;
-use super::{Context, packages};
+use super::{Context, app, packages};
 use crate::base::{Bytes, ImagePath, Name};
 
 const DISTRIBUTION: &str = "debian";
@@ -131,9 +131,11 @@ pub(super) fn boot(
             tries: 3,
             command_line: Vec::new(),
             watchdog_seconds: 30,
+            health: None,
             origin: None,
         });
     };
+    let health = fields.inner.first().map(|inner| app::health(inner, context));
     fields.sound().then_some(())?;
     Some(BootPlan {
         program,
@@ -141,6 +143,10 @@ pub(super) fn boot(
         tries: fields.number("tries").and_then(|tries| u8::try_from(tries).ok()).unwrap_or(3),
         command_line: fields.texts("command_line"),
         watchdog_seconds: fields.count("watchdog_seconds").unwrap_or(30),
+        health: match health {
+            Some(health) => Some(health?),
+            None => None,
+        },
         origin: Some(context.origin(fields)),
     })
 }

@@ -58,6 +58,14 @@ fn what_runs(checked: &[Fields<'_>], context: &Context<'_>) {
         context
             .report(problem.hint("with `init` the tree's own system starts everything: remove one of them"));
     }
+    let health = one(checked, "boot").and_then(|boot| boot.inner.first());
+    if let (Some(health), None) = (health, init)
+        && image.is_none_or(Fields::whole)
+    {
+        let message = "`health` in `boot` is that of a whole system, and the image has no `init`";
+        let problem = Problem::new(Code::Conflict, health.block.header, message);
+        context.report(problem.hint("an app's stands in its block `app`"));
+    }
     let Some(kernel) = one(checked, "kernel") else { return };
     let whole = image.is_none_or(Fields::whole) && !context.evaluator.problems.any_torn();
     if app.is_none() && init.is_none() && whole {

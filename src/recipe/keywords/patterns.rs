@@ -190,6 +190,16 @@ pub(in super::super) const LINK_TARGET: Pattern = Pattern {
     matches: |text| (1..4096).contains(&text.len()) && !text.contains('\0'),
 };
 
+pub(in super::super) const UNIT: Pattern = Pattern {
+    what: "a unit of systemd",
+    rule: "its whole name such as `nginx.service`: at most 255 of letters, digits, `:`, `_`, `.`, `@`, `\\\\`, `-`, with its kind behind the last `.`",
+    matches: |text| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":_.@\\-".contains(&byte);
+        let named = text.rsplit_once('.').is_some_and(|(name, kind)| !name.is_empty() && kind.len() > 3);
+        named && text.len() <= 255 && text.bytes().all(plain) && !text.starts_with('-')
+    },
+};
+
 pub(in super::super) const HEALTH_ADDRESS: Pattern = Pattern {
     what: "a port and a path such as \":8080/health\"",
     rule: "`:`, a port from 1 to 65535, and a path that starts with `/` and is printable ASCII without blanks",

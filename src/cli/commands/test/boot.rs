@@ -38,7 +38,7 @@ impl<'a> Wanted<'a> {
         });
         // What only the machine itself can run is not asked from here.
         let asked = |(health, origin): (&'a crate::recipe::plan::HealthPlan, &'a Origin)| match health.check {
-            HealthCheck::Command(_) => None,
+            HealthCheck::Command(_) | HealthCheck::Unit(_) => None,
             _ => Some((
                 &health.check,
                 BOOT_WITHIN.max(Duration::from_secs(health.start_seconds.into())),
@@ -62,7 +62,7 @@ impl<'a> Wanted<'a> {
         let tcp = self.plan.tests.iter().flat_map(|test| test.tcp.iter().copied());
         let health = self.health.iter().filter_map(|(check, ..)| match check {
             HealthCheck::Http { port, .. } | HealthCheck::Tcp { port } => Some(*port),
-            HealthCheck::Command(_) => None,
+            HealthCheck::Command(_) | HealthCheck::Unit(_) => None,
         });
         let mut ports: Vec<u16> = http.chain(tcp).chain(health).collect();
         ports.sort_unstable();

@@ -1,6 +1,6 @@
 //! What brings an app, a directory or an archive.
 
-use super::super::patterns::{ACCOUNT_NAME, CAPABILITY, HEALTH_ADDRESS, IMAGE_NAME, SIGNALS};
+use super::super::patterns::{ACCOUNT_NAME, CAPABILITY, HEALTH_ADDRESS, IMAGE_NAME, SIGNALS, UNIT};
 use super::super::{Block, Count, Key, Kind, Label, Need};
 use super::{ALLOW, ARGUMENTS, DAY_SECONDS, PORTS, REPLACE_PATHS, block, key};
 
@@ -135,67 +135,92 @@ pub(super) const APP: Block = block(
 }"#,
 );
 
+const HTTP: Key = key(
+    "http",
+    Kind::Pattern(&HEALTH_ADDRESS),
+    Need::Absent("another check"),
+    r#"":8080/health""#,
+    "GET this path on this port of the loopback address; 200 to 399 is healthy.",
+);
+const TCP: Key = key(
+    "tcp",
+    PORTS,
+    Need::Absent("another check"),
+    "5432",
+    "This port of the loopback address accepts a connection.",
+);
+const COMMAND: Key =
+    key("command", ARGUMENTS, Need::Absent("another check"), r#"["/app/check"]"#, "This command returns 0.");
+const INTERVAL: Key = key(
+    "interval_seconds",
+    Kind::Number(1, DAY_SECONDS),
+    Need::Default("2"),
+    "5",
+    "Time between two checks.",
+);
+const TIMEOUT: Key = key(
+    "timeout_seconds",
+    Kind::Number(1, DAY_SECONDS),
+    Need::Default("2"),
+    "5",
+    "How long one check may take.",
+);
+const HOLD: Key = key(
+    "hold_seconds",
+    Kind::Number(0, DAY_SECONDS),
+    Need::Default("5"),
+    "30",
+    "How long the check must hold before a trial slot is blessed.",
+);
+const START: Key = key(
+    "start_seconds",
+    Kind::Number(1, DAY_SECONDS),
+    Need::Default("60"),
+    "120",
+    "How long it may take to become healthy before the machine gives the slot up and reboots.",
+);
+
 pub(super) const HEALTH: Block = Block {
     parent: Some("app"),
     ..block(
         "health",
         Label::None,
         Count::AtMostOne,
-        &[
-            key(
-                "http",
-                Kind::Pattern(&HEALTH_ADDRESS),
-                Need::Absent("another check"),
-                r#"":8080/health""#,
-                "GET this path on this port of the loopback address; 200 to 399 is healthy.",
-            ),
-            key(
-                "tcp",
-                PORTS,
-                Need::Absent("another check"),
-                "5432",
-                "This port of the loopback address accepts a connection.",
-            ),
-            key(
-                "command",
-                ARGUMENTS,
-                Need::Absent("another check"),
-                r#"["/app/check"]"#,
-                "This command returns 0.",
-            ),
-            key(
-                "interval_seconds",
-                Kind::Number(1, DAY_SECONDS),
-                Need::Default("2"),
-                "5",
-                "Time between two checks.",
-            ),
-            key(
-                "timeout_seconds",
-                Kind::Number(1, DAY_SECONDS),
-                Need::Default("2"),
-                "5",
-                "How long one check may take.",
-            ),
-            key(
-                "hold_seconds",
-                Kind::Number(0, DAY_SECONDS),
-                Need::Default("5"),
-                "30",
-                "How long the check must hold before a trial slot is blessed.",
-            ),
-            key(
-                "start_seconds",
-                Kind::Number(1, DAY_SECONDS),
-                Need::Default("60"),
-                "120",
-                "How long the app has to become healthy before the machine gives the slot up and reboots.",
-            ),
-        ],
+        &[HTTP, TCP, COMMAND, INTERVAL, TIMEOUT, HOLD, START],
         "When the app counts as healthy. Exactly one of `http`, `tcp` and `command`.",
         r#"health {
   tcp          = 5432
   hold_seconds = 30
+}"#,
+    )
+};
+
+pub(super) const SYSTEM_HEALTH: Block = Block {
+    parent: Some("boot"),
+    ..block(
+        "health",
+        Label::None,
+        Count::AtMostOne,
+        &[
+            HTTP,
+            TCP,
+            COMMAND,
+            key(
+                "unit",
+                Kind::Pattern(&UNIT),
+                Need::Absent("another check"),
+                r#""nginx.service""#,
+                "`systemctl is-active` says so of this unit.",
+            ),
+            INTERVAL,
+            TIMEOUT,
+            HOLD,
+            START,
+        ],
+        "When a whole system (`init`) on trial counts as healthy, and its slot is blessed. Exactly one of `http`, `tcp`, `command` and `unit`; a command runs as root. While the machine has a file `/run/mkimage/hold` it is not healthy either. Without this block a system is blessed when it has been up for 20 seconds without that file, and a sick one falls back only when somebody reboots it.",
+        r#"health {
+  unit          = "nginx.service"
+  start_seconds = 180
 }"#,
     )
 };

@@ -39,6 +39,7 @@ pub(in super::super) const BLOCKS: &[Block] = &[
     machine::KERNEL_DEBIAN,
     machine::KERNEL_FILE,
     machine::BOOT,
+    app::SYSTEM_HEALTH,
     machine::DISK,
     checks::BUDGET,
     checks::TEST,
