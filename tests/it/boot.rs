@@ -253,6 +253,7 @@ fn the_initrd_is_a_zstd_frame_of_all_that_pid_1_needs() {
         version: None,
         init: None,
         agent: None,
+        health: None,
         app: None,
         data_path: "/data".into(),
         watchdog_seconds: 30,

@@ -3,6 +3,7 @@
 
 mod boots;
 mod guest;
+mod planted;
 mod secrets;
 mod service;
 mod volumes;

@@ -514,10 +514,13 @@ fn the_examples_of_keys_have_the_kinds_of_their_keys() {
     let page = reference();
     let mut block = String::new();
     let mut seen = 0;
-    let mut is_in_test = false;
+    let (mut is_in_test, mut is_in_boot) = (false, false);
     for line in page.lines() {
         is_in_test = match line.strip_prefix("## `") {
-            Some(title) => title.starts_with("test"),
+            Some(title) => {
+                is_in_boot = title.starts_with("boot");
+                title.starts_with("test")
+            }
             None => is_in_test,
         };
         if let Some(title) = line.strip_prefix("## `").or(line.strip_prefix("### `")) {
@@ -534,7 +537,9 @@ fn the_examples_of_keys_have_the_kinds_of_their_keys() {
             continue;
         };
         let inner = format!("{block} {{\n{example}\n}}\n");
-        let text = if IN_APP.contains(&block.as_str()) {
+        let text = if is_in_boot && block == "health" {
+            format!("boot {{\n{inner}}}\n")
+        } else if IN_APP.contains(&block.as_str()) {
             format!("app \"a\" {{\nsource = \"s\"\n{inner}}}\n")
         } else if is_in_test && !block.starts_with("test") {
             format!("test \"t\" {{\n{inner}}}\n")

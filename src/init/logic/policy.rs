@@ -279,6 +279,19 @@ mod tests {
     }
 
     #[test]
+    fn times_are_whole_seconds_and_there_is_always_one_between_two_checks() {
+        let health = Health {
+            check: mkimage::boot::service::Check::Tcp { port: 1 },
+            interval_seconds: 0,
+            timeout_seconds: 1,
+            hold_seconds: 0,
+            start_seconds: 60,
+        };
+        let times = HealthTimes::of(&health);
+        assert_eq!((times.interval, times.hold, times.start), (at(1000), at(0), at(60_000)));
+    }
+
+    #[test]
     fn a_healthy_trial_is_ready_at_once_and_blessed_once_after_the_hold() {
         let mut app = supervise(Restart::Always, Some(TIMES), true);
         assert_eq!(app.wake_at(), Some(at(1050)));

@@ -86,8 +86,12 @@ impl Drop for Rsyslog {
 
 #[test]
 fn the_metadata_service_tells_and_a_syslog_collector_that_goes_away_misses_nothing() {
-    const USER_DATA: &str = "#mkimage\nGREETING=from user data\nSECOND=from user data\nLINES=150\nPAUSE=50\n";
-    let service = metadata_service(USER_DATA);
+    let plant = Plant::new();
+    let user_data = format!(
+        "#mkimage\nGREETING=from user data\nSECOND=from user data\nLINES=150\nPAUSE=50\nPLANTED={}\n",
+        plant.secret
+    );
+    let service = metadata_service(&user_data);
     let mut rsyslog = Rsyslog::start();
     let log = format!("tcp://10.0.2.2:{}", rsyslog.port);
     let metadata = service.address();
@@ -101,6 +105,7 @@ fn the_metadata_service_tells_and_a_syslog_collector_that_goes_away_misses_nothi
             "SECOND=from the hypervisor",
             "TAGGED=by a tag",
             "KEPT=by the recipe",
+            &format!("PLANTED={}", plant.secret),
             "INSTANCE_ID=i-0123456789abcdef0",
             "stdout by name true",
         ],
@@ -114,8 +119,9 @@ fn the_metadata_service_tells_and_a_syslog_collector_that_goes_away_misses_nothi
     std::thread::sleep(Duration::from_secs(1));
     rsyslog.start_again();
     guest.until("all lines at the collector", |_| rsyslog.received().contains(" line 150\n").then_some(()));
-    guest.power_off();
+    plant.search_text(&guest.power_off(), "the console");
     let received = rsyslog.received();
+    plant.search_text(&received, "the collector");
     // Each line came, and came first in its order; a line that was in doubt may have come twice.
     let mut firsts: Vec<u32> = Vec::new();
     for number in received.lines().filter_map(|line| line.rsplit_once(" line ")?.1.parse().ok()) {
@@ -177,6 +183,8 @@ fn a_seed_tells_secrets_stay_secret_and_a_flood_never_holds_the_app_up() {
     let token = plant.file("token", &plant.secret);
     let mut command = mkimage(["run".as_ref(), image.as_os_str(), "--user-data".as_ref(), seed.as_os_str()]);
     command.args(["--env", "PLANTED", "--credential", &format!("token={}", token.display())]);
+    let (events, trace) = (plant.scratch().join("events"), plant.scratch().join("trace"));
+    command.arg("--events").arg(&events).arg("--trace").arg(trace);
     command.env("PLANTED", &plant.secret).env("TMPDIR", plant.scratch()).env("MKIMAGE_STORE", plant.store());
     let mut guest = Guest::start(&mut command);
     let page = guest.get("/");
@@ -246,6 +254,7 @@ fn a_seed_tells_secrets_stay_secret_and_a_flood_never_holds_the_app_up() {
     let bodies: String =
         service.requests().iter().map(|it| String::from_utf8_lossy(&it.body).into_owned()).collect();
     plant.search_text(&bodies, "the collector");
+    assert!(events.metadata().expect("the events").len() > 0);
     plant.search_file(&image);
     plant.search_scratch();
 }

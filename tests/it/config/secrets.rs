@@ -44,6 +44,11 @@ impl Plant {
         self.folder.path().join("scratch")
     }
 
+    /// Plants another secret, which somebody else made.
+    pub fn of(secret: String) -> Plant {
+        Plant { secret, ..Plant::new() }
+    }
+
     /// A store that nothing should be put into.
     pub fn store(&self) -> PathBuf {
         self.folder.path().join("store")
@@ -100,7 +105,7 @@ impl Plant {
         }
     }
 
-    fn search(&self, bytes: &[u8], place: &str) {
+    pub fn search(&self, bytes: &[u8], place: &str) {
         for form in self.forms() {
             assert!(!contains(bytes, &form), "{place} holds the secret");
         }
