@@ -252,8 +252,9 @@ pub fn encode(magic: [u8; 8], record: &Record) -> [u8; SECTOR_BYTES] {
     sector
 }
 
-/// CRC-32 with the polynomial of IEEE 802.3, bit by bit: a sector at a time is all that it is for.
-fn crc32(bytes: &[u8]) -> u32 {
+/// Returns the CRC-32 with the polynomial of IEEE 802.3, bit by bit: for sectors, and what PID 1 reads of a partition
+/// table. A table of remainders would be larger than all that uses it there.
+pub fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
     !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), step))
 }

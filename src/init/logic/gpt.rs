@@ -7,6 +7,8 @@
 
 use std::io;
 
+use mkimage::boot::slots::record::crc32;
+
 pub const SECTOR_BYTES: u64 = 512;
 /// Type of an EFI system partition.
 pub const ESP_TYPE: [u8; 16] =
@@ -69,7 +71,7 @@ pub fn read(
         };
         let mut entries = vec![0; entries_bytes];
         read(entries_sector, &mut entries)?;
-        if crc32fast::hash(&entries) == word(&header, 88) {
+        if crc32(&entries) == word(&header, 88) {
             return Ok(Some(Table { header, entries, from_backup }));
         }
     }
@@ -141,8 +143,8 @@ impl Table {
         for (at, value) in [(24, own), (32, other), (48, last_usable), (72, entries_at)] {
             header[at..at + 8].copy_from_slice(&value.to_le_bytes());
         }
-        header[88..92].copy_from_slice(&crc32fast::hash(entries).to_le_bytes());
-        let crc = crc32fast::hash(&header);
+        header[88..92].copy_from_slice(&crc32(entries).to_le_bytes());
+        let crc = crc32(&header);
         header[16..20].copy_from_slice(&crc.to_le_bytes());
         header.resize(SECTOR_BYTES as usize, 0);
         header
@@ -162,7 +164,7 @@ fn check_header(header: &mut Vec<u8>, own_sector: u64, sectors: u64) -> Option<(
     let entries_bytes = count as usize * ENTRY_BYTES;
     let entries_sector = long(header, 72);
     let entries_end = entries_sector.checked_add((entries_bytes as u64).div_ceil(SECTOR_BYTES))?;
-    let sound = crc32fast::hash(&blank) == word(header, 16)
+    let sound = crc32(&blank) == word(header, 16)
         && long(header, 24) == own_sector
         && (1..=ENTRIES_MAX).contains(&count)
         && entry_bytes == ENTRY_BYTES
@@ -338,7 +340,7 @@ mod tests {
                     as usize)
                     .min(512);
                 disk[header + 16..header + 20].fill(0);
-                let crc = crc32fast::hash(&disk[header..header + size]);
+                let crc = crc32(&disk[header..header + size]);
                 disk[header + 16..header + 20].copy_from_slice(&crc.to_le_bytes());
             }
             assert_eq!(table(&disk), None, "{at} {value}");
