@@ -60,14 +60,14 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use mkimage::boot::command_line::{self, CommandLine};
-use mkimage::boot::service::{SERVICE_PATH, Service};
+use mkimage::boot::service::{App, SERVICE_PATH, Service};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::app::Runner;
 use crate::courier::Courier;
 use crate::disks::Partition;
 use crate::error::{Doing, Error, Result, chain};
-use crate::facts::Told;
+use crate::facts::{Given, Told};
 use crate::loader::Loader;
 use crate::logic::ending::Ending;
 use crate::logic::names::capability_set;
@@ -186,21 +186,8 @@ fn run_app(
     }
     drop(lease);
     let found = search.map(|search| search.wait(&mut watchdog)).transpose()?.unwrap_or_default();
-    let mut given = told.give(&app, &state_directory, found);
-    let mut secrets = Vec::new();
-    if let Some((folder, files)) = credentials::give(&app, &given.files)? {
-        given.environment.insert("CREDENTIALS_DIRECTORY".to_owned(), folder);
-        secrets = files;
-    }
-    let courier = match &app.log {
-        Some(log) => {
-            let identity = identity(&service, &app.name, &given.environment);
-            Some(Courier::new(log, identity, given.log, &secrets, (app.uid, app.gid))?)
-        }
-        None => None,
-    };
-    let output = courier.as_ref().map(Courier::output).transpose()?;
-    let runner = Runner { app, environment: given.environment, capabilities, output };
+    let given = told.give(&app, &state_directory, found);
+    let (runner, courier) = equip(&service, app, capabilities, given)?;
     let data_path = service.data_path.clone();
     let trial = loader.trial(slot);
     let agent = if has_data { start_agent(&service, slot, trial.is_counted()) } else { None };
@@ -212,6 +199,29 @@ fn run_app(
         mounts::close(&data_path);
     }
     Ok(ending)
+}
+
+/// Hands the app what it is given: variables, files, somebody who takes its output.
+fn equip(
+    service: &Service,
+    app: App,
+    capabilities: u64,
+    mut given: Given,
+) -> Result<(Runner, Option<Courier>)> {
+    let mut secrets = Vec::new();
+    if let Some((folder, files)) = credentials::give(&app, &given.files)? {
+        given.environment.insert("CREDENTIALS_DIRECTORY".to_owned(), folder);
+        secrets = files;
+    }
+    let courier = match &app.log {
+        Some(log) => {
+            let identity = identity(service, &app.name, &given.environment);
+            Some(Courier::new(log, identity, given.log, &secrets, (app.uid, app.gid))?)
+        }
+        None => None,
+    };
+    let output = courier.as_ref().map(Courier::output).transpose()?;
+    Ok((Runner { app, environment: given.environment, capabilities, output }, courier))
 }
 
 /// Makes the agent ready. A machine that can't update runs on.

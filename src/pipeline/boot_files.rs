@@ -166,22 +166,18 @@ impl Sources {
         let service =
             serde_json::to_vec_pretty(request.service).expect("because a service has string keys only");
         let lines: String = request.command_line.iter().map(|word| format!("{word}\n")).collect();
-        let files: [(&str, &[u8]); 7] = [
-            ("/kernel", &kernel),
-            ("/kernel_version", version.as_bytes()),
-            ("/initrd", &initrd.bytes),
-            ("/stub", &stub),
-            ("/loader", &loader),
-            ("/command_line", lines.as_bytes()),
-            ("/service.json", &service),
-        ];
-        let mut tree = Directory::default();
-        for (path, bytes) in files {
-            let content = transaction.put(bytes)?;
-            let file = Node::File(File { metadata: Metadata::root(0o644), content });
-            tree.insert(&path_of(path), file).map_err(|error| PipelineError::Tree(vec![error]))?;
-        }
-        Ok(tree)
+        tree_of(
+            &[
+                ("/kernel", &kernel),
+                ("/kernel_version", version.as_bytes()),
+                ("/initrd", &initrd.bytes),
+                ("/stub", &stub),
+                ("/loader", &loader),
+                ("/command_line", lines.as_bytes()),
+                ("/service.json", &service),
+            ],
+            transaction,
+        )
     }
 
     /// Reads the modules of a kernel that is no package into a tree, where a package would have them.
@@ -218,6 +214,17 @@ impl Sources {
         };
         Ok([loader, file(format!("linux{suffix}.efi.stub"))?])
     }
+}
+
+/// Puts files into a tree of their own.
+fn tree_of(files: &[(&str, &[u8])], sink: &dyn ContentSink) -> Result<Directory> {
+    let mut tree = Directory::default();
+    for (path, bytes) in files {
+        let content = sink.put(bytes)?;
+        let file = Node::File(File { metadata: Metadata::root(0o644), content });
+        tree.insert(&path_of(path), file).map_err(|error| PipelineError::Tree(vec![error]))?;
+    }
+    Ok(tree)
 }
 
 /// Returns our own boot loader, where a plan boots by it and names no file for it.

@@ -6,7 +6,7 @@ use super::super::plan::{
     Account, AppPlan, Closure, HealthCheck, HealthPlan, Owner, Restart, SourcePlan, TreePlan,
 };
 use super::fields::{Fields, Typed};
-use super::{Context, start};
+use super::{Context, settled, start};
 use crate::base::{ImagePath, Name};
 
 /// What an app's source seems to be, by its name: an archive or directory ends like one of these.
@@ -62,10 +62,7 @@ pub(super) fn app(fields: &Fields<'_>, context: &Context<'_>) -> Option<AppPlan>
         },
         stop_signal: fields.text("stop_signal").unwrap_or("SIGTERM".to_owned()),
         stop_timeout_seconds: fields.count("stop_timeout_seconds").unwrap_or(10),
-        health: match health {
-            Some(health) => Some(health?),
-            None => None,
-        },
+        health: settled(health)?,
         configuration,
         log: match log {
             Some(log) => Some(log?),

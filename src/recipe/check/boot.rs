@@ -6,7 +6,7 @@ use super::super::plan::{
     KernelSource, LoaderProgram, LoaderSource, Placement,
 };
 use super::fields::Fields;
-use super::{Context, app, packages};
+use super::{Context, app, packages, settled};
 use crate::base::{Bytes, ImagePath, Name};
 
 const DISTRIBUTION: &str = "debian";
@@ -143,10 +143,7 @@ pub(super) fn boot(
         tries: fields.number("tries").and_then(|tries| u8::try_from(tries).ok()).unwrap_or(3),
         command_line: fields.texts("command_line"),
         watchdog_seconds: fields.count("watchdog_seconds").unwrap_or(30),
-        health: match health {
-            Some(health) => Some(health?),
-            None => None,
-        },
+        health: settled(health)?,
         origin: Some(context.origin(fields)),
     })
 }

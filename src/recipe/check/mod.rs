@@ -83,31 +83,27 @@ pub(super) fn plan(blocks: &[&Block], evaluator: &Evaluator<'_>, sources: &Sourc
     }
     Some(Plan {
         image: image??,
-        base: match base {
-            None => None,
-            Some(base) => Some(base?),
-        },
+        base: settled(base)?,
         parts,
         users: users.into_iter().collect::<Option<_>>()?,
         groups: groups.into_iter().collect::<Option<_>>()?,
-        kernel: match kernel {
-            None => None,
-            Some(kernel) => Some(kernel?),
-        },
+        kernel: settled(kernel)?,
         boot: boot?,
         disk: disk?,
-        update: match update {
-            None => None,
-            Some(update) => Some(update?),
-        },
-        budget: match budget {
-            None => None,
-            Some(budget) => Some(budget?),
-        },
+        update: settled(update)?,
+        budget: settled(budget)?,
         tests: tests.into_iter().collect::<Option<_>>()?,
         variables: Default::default(),
         sources: Vec::new(),
     })
+}
+
+/// Tells a block that is not there, which is fine, from one that can't be planned: `None`.
+fn settled<T>(block: Option<Option<T>>) -> Option<Option<T>> {
+    match block {
+        None => Some(None),
+        Some(planned) => planned.map(Some),
+    }
 }
 
 /// Returns the only block of a name, or the first.

@@ -33,10 +33,7 @@ pub(super) fn update(
         from: fields.text("from")?,
         reference: fields.text("ref")?,
         key: fields.host_path("key", context)?,
-        certificates: match fields.span("certificates") {
-            Some(_) => Some(fields.host_path("certificates", context)?),
-            None => None,
-        },
+        certificates: fields.host_path("certificates", context),
         threshold: fields.count("threshold").unwrap_or(1),
         interval_seconds: seconds("interval").unwrap_or(INTERVAL_SECONDS),
         jitter_seconds: seconds("jitter").unwrap_or(JITTER_SECONDS),
