@@ -1,9 +1,9 @@
 //! What an agent that stays can't do, and a site that only an authority of its own vouches for.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use mkimage::base::fs;
+use mkimage::base::{Stopwatch, fs};
 
 use super::*;
 use crate::slots::kit::Kit;
@@ -91,14 +91,15 @@ impl Small {
 
     /// Waits until the agent that stays has said something.
     fn wait(&self, staying: &mut Staying, text: &str) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let watch = Stopwatch::start();
         loop {
             let said = std::fs::read_to_string(&staying.errors).expect("what it said");
             if said.contains(text) {
                 return;
             }
             let ended = staying.child.try_wait().expect("asked");
-            assert!(ended.is_none() && Instant::now() < until, "no {text:?}, {ended:?}: {said}");
+            let late = watch.elapsed() > Duration::from_secs(60);
+            assert!(ended.is_none() && !late, "no {text:?}, {ended:?}: {said}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
