@@ -23,6 +23,13 @@ struct Staying {
 
 impl Drop for Staying {
     fn drop(&mut self) {
+        // What runs under another program outlives it.
+        let id = self.child.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        for pid in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            let pid = rustix::process::Pid::from_raw(pid);
+            let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
