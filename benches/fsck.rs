@@ -3,8 +3,10 @@
 //! `cargo bench --bench fsck`. `MKIMAGE_BENCH_TREE` names a directory whose files are stored; without it, a Debian
 //! minbase tree is made once with mmdebstrap. `MKIMAGE_BENCH_ROUNDS` (5) says how often each takes its turn.
 //! The limit is BLAKE3 over the same files on as many threads, from memory, each file for itself: what `b3sum`
-//! does. A check hashes frames as well as files, and decompresses in between.
+//! does. A check hashes frames as well as files, and decompresses in between: what the decoder alone takes for the
+//! same files, from memory to memory, stands beside it.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::path::Path;
 
@@ -18,6 +20,10 @@ mod debian;
 use commit::commit_of;
 use debian::tree;
 
+/// What a store cuts files into, and how hard it compresses the pieces.
+const PIECE_BYTES: usize = 1 << 20;
+const STORE_LEVEL: i32 = 1;
+
 fn main() {
     let rounds: usize =
         std::env::var("MKIMAGE_BENCH_ROUNDS").map_or(5, |text| text.parse().expect("a number"));
@@ -26,20 +32,22 @@ fn main() {
     let job = Job::quiet(0);
     let files = read(&tree);
     let store = ingest(scratch.path(), &files, &job);
-    let [mut whole, mut quick, mut limit] = [const { Vec::<f64>::new() }; 3];
+    let frames = compressed(&files, &job);
+    let [mut whole, mut quick, mut limit, mut decoder] = [const { Vec::<f64>::new() }; 4];
     let mut report = None;
     let mut peak = 0;
     for _ in 0..rounds {
         limit.push(seconds(|| {
             job.workers.map(files.iter().collect(), |file: &Vec<u8>| blake3::hash(file));
         }));
+        decoder.push(seconds(|| decompress(&frames, &job)));
         let store = Store::open(scratch.path()).expect("opened");
         whole.push(seconds(|| report = Some(store.check(&job).expect("checked"))));
         quick.push(seconds(|| drop(store.check_quickly(&job).expect("checked"))));
     }
     drop(store);
     let plain: u64 = files.iter().map(|file| file.len() as u64).sum();
-    drop(files);
+    drop((files, frames));
     reset_peak();
     let store = Store::open(scratch.path()).expect("opened");
     let before = peak_kib();
@@ -47,7 +55,8 @@ fn main() {
     peak = peak.max(peak_kib().saturating_sub(before));
     let report = report.expect("a round");
     assert!(report.is_sound(), "{report:?}");
-    let [whole, quick, limit] = [&mut whole, &mut quick, &mut limit].map(|times| median(times));
+    let [whole, quick, limit, decoder] =
+        [&mut whole, &mut quick, &mut limit, &mut decoder].map(|times| median(times));
     let rate = |bytes: u64, seconds: f64| bytes as f64 / seconds / 1e9;
     let mut out = std::io::stdout().lock();
     let mut line = |text: String| writeln!(out, "{text}").expect("written");
@@ -67,6 +76,11 @@ fn main() {
         "  BLAKE3 of the files   {limit:7.3} s   {hashed:5.2} GB/s, the check has {:.2} of it",
         checked / hashed
     ));
+    line(format!(
+        "  the decoder alone     {decoder:7.3} s   {:5.2} GB/s, the check has {:.2} of it",
+        rate(plain, decoder),
+        checked / rate(plain, decoder)
+    ));
     let [packs, indexes, trailers] = sizes(&scratch.path().join("packs"));
     let each = |bytes: u64| bytes as f64 / objects as f64;
     line(format!(
@@ -82,6 +96,27 @@ fn read(tree: &Path) -> Vec<Vec<u8>> {
     let walk = walkdir::WalkDir::new(tree).sort_by_file_name().into_iter().flatten();
     let files = walk.filter(|entry| entry.file_type().is_file());
     files.map(|entry| std::fs::read(entry.path()).expect("read")).collect()
+}
+
+/// The pieces that a store cuts files into, compressed as it does it, each with its plain length.
+fn compressed(files: &[Vec<u8>], job: &Job) -> Vec<(Vec<u8>, usize)> {
+    let pieces: Vec<&[u8]> = files.iter().flat_map(|file| file.chunks(PIECE_BYTES)).collect();
+    let compress =
+        |piece: &[u8]| (zstd::bulk::compress(piece, STORE_LEVEL).expect("compressed"), piece.len());
+    job.workers.map(pieces, compress)
+}
+
+fn decompress(frames: &[(Vec<u8>, usize)], job: &Job) {
+    thread_local! {
+        static DECODER: RefCell<(zstd::bulk::Decompressor<'static>, Vec<u8>)> =
+            RefCell::new((zstd::bulk::Decompressor::new().expect("a decoder"), vec![0; PIECE_BYTES]));
+    }
+    job.workers.map(frames.iter().collect(), |(frame, length): &(Vec<u8>, usize)| {
+        DECODER.with_borrow_mut(|(decoder, plain)| {
+            let plain = &mut plain[..*length];
+            assert_eq!(decoder.decompress_to_buffer(frame, plain).expect("plain bytes"), *length);
+        });
+    });
 }
 
 /// Stores files, a thousand in a directory, under a ref.

@@ -1,4 +1,7 @@
 //! The system calls of a reader: reading what is open, memory, threads, an answer. Any other ends the process.
+//!
+//! Opening a file fails, and ends nothing: where threads crowd, the allocator of glibc asks the kernel's files how
+//! many processors there are and whether memory is overcommitted, and goes on without an answer.
 
 use std::collections::BTreeMap;
 
@@ -50,17 +53,36 @@ const ALLOWED: &[i64] = &[
     libc::SYS_writev,
 ];
 
-fn program() -> Result<BpfProgram, seccompiler::BackendError> {
+/// What is answered with an error.
+const REFUSED: &[i64] = &[libc::SYS_openat];
+
+/// Makes a filter: what becomes of the calls that are named, and of all others.
+fn program(
+    calls: &[i64],
+    named: SeccompAction,
+    others: SeccompAction,
+) -> Result<BpfProgram, seccompiler::BackendError> {
     let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
-        ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
+        calls.iter().map(|call| (*call, Vec::new())).collect();
     let target = TargetArch::try_from(std::env::consts::ARCH)?;
-    SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, target)?.try_into()
+    SeccompFilter::new(rules, others, named, target)?.try_into()
 }
 
-/// Installs the filter on this thread, and on all that it starts.
+/// Makes the filters: of two verdicts on a call the kernel takes the harder one, and killing is harder than refusing.
+fn programs() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+    let known = [ALLOWED, REFUSED].concat();
+    Ok([
+        program(REFUSED, SeccompAction::Errno(libc::EACCES as u32), SeccompAction::Allow)?,
+        program(&known, SeccompAction::Allow, SeccompAction::KillProcess)?,
+    ])
+}
+
+/// Installs the filters on this thread, and on all that it starts.
 pub fn install() -> Result<(), String> {
-    let program = program().map_err(|error| error.to_string())?;
-    seccompiler::apply_filter(&program).map_err(|error| error.to_string())
+    let programs = programs().map_err(|error| error.to_string())?;
+    programs
+        .iter()
+        .try_for_each(|program| seccompiler::apply_filter(program).map_err(|error| error.to_string()))
 }
 
 #[cfg(test)]
@@ -69,13 +91,16 @@ mod tests {
 
     #[test]
     fn the_filter_is_one_that_the_kernel_can_take() {
-        let program = program().expect("a filter");
-        assert!(program.len() < 4096, "{} instructions", program.len());
+        for program in programs().expect("filters") {
+            assert!(program.len() < 4096, "{} instructions", program.len());
+        }
     }
 
     #[test]
     fn nothing_that_reaches_out_is_allowed() {
         for call in [
+            libc::SYS_openat,
+            libc::SYS_open,
             libc::SYS_socket,
             libc::SYS_connect,
             libc::SYS_execve,

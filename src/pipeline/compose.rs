@@ -45,7 +45,7 @@ pub struct Options {
     pub init: PathBuf,
     /// The binary of the agent that updates machines.
     pub agent: PathBuf,
-    /// What `SOURCE_DATE_EPOCH` says: counts where the recipe names no epoch, and is noted in the commit.
+    /// What `SOURCE_DATE_EPOCH` says: goes before the epoch of the recipe, and is noted in the commit.
     pub epoch: Option<u64>,
     /// A folder in which the sandbox may lay out a tree that is too large for memory.
     pub scratch: PathBuf,
@@ -547,13 +547,13 @@ impl Work<'_> {
     }
 
     pub(super) fn epoch(&self) -> u64 {
-        self.plan.image.epoch.or(self.options.epoch).unwrap_or(DEFAULT_EPOCH)
+        self.options.epoch.or(self.plan.image.epoch).unwrap_or(DEFAULT_EPOCH)
     }
 
     /// Returns the variables that the commit follows from: a time stamp from outside is one of them.
     pub(super) fn variables(&self) -> BTreeMap<String, String> {
         let mut variables = self.plan.variables.clone();
-        if let (None, Some(epoch)) = (self.plan.image.epoch, self.options.epoch) {
+        if let Some(epoch) = self.options.epoch {
             variables.insert("env.SOURCE_DATE_EPOCH".to_owned(), format!("\"{epoch}\""));
         }
         variables

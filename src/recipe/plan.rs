@@ -60,8 +60,8 @@ pub struct ImagePlan {
     pub version: Option<String>,
     pub description: Option<String>,
     pub architecture: Architecture,
-    /// Seconds since 1970 of every time stamp, 0 to 4354819199 (FAT's last second). `None`: the
-    /// environment's `SOURCE_DATE_EPOCH`, else 1980-01-01.
+    /// Seconds since 1970 of every time stamp, 0 to 4354819199 (FAT's last second). `None`: 1980-01-01. The
+    /// environment's `SOURCE_DATE_EPOCH` goes before both.
     pub epoch: Option<u64>,
     /// The tree's own init, for images that are a whole system. `None`: our PID 1 runs the app.
     pub init: Option<ImagePath>,

@@ -108,6 +108,28 @@ fn settings_that_make_no_sense_are_wrong_usage() {
 }
 
 #[test]
+fn the_date_of_the_environment_goes_before_the_recipes_and_that_before_the_first_of_fat() {
+    let site = Site::new();
+    let text = std::fs::read_to_string(site.path("small.hcl")).expect("the recipe");
+    let dated = text.replace("  version = \"1\"\n", "  version = \"1\"\n  epoch = 1600000000\n");
+    assert_ne!(text, dated);
+    site.write("dated.hcl", dated.as_bytes());
+    for (recipe, environment, expected) in [
+        ("small.hcl", "", 315_532_800),
+        ("small.hcl", "1700000000", 1_700_000_000),
+        ("dated.hcl", "", 1_600_000_000),
+        ("dated.hcl", "1700000000", 1_700_000_000_u64),
+    ] {
+        let commit = succeed(site.mkimage(&["compose", recipe]).env("SOURCE_DATE_EPOCH", environment));
+        let shown = succeed(&mut site.mkimage(&["show", "--json", commit.trim()]));
+        let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        assert_eq!(shown["epoch"], expected, "{recipe} {environment:?}: {shown}");
+        let noted = shown.to_string().contains("env.SOURCE_DATE_EPOCH");
+        assert_eq!(noted, !environment.is_empty(), "{recipe} {environment:?}: {shown}");
+    }
+}
+
+#[test]
 fn hostile_recipes_end_soon_with_a_place() {
     let site = Site::new();
     let deep = format!("image \"x\" {{}}\na = {}", "[".repeat(200_000));

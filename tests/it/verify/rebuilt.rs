@@ -90,7 +90,8 @@ fn an_image_is_reproduced_by_somebody_else_and_a_changed_byte_is_named() {
         let output = run(&mut rebuild("changed.img"));
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(output.status.code(), Some(6), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        assert!(said.contains(expected) && said.contains("NOT reproduced"), "{expected}: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(expected) && said.contains("NOT reproduced"), "{expected}: {said}{stderr}");
         let line = said.lines().find(|line| line.contains(expected)).expect("the line");
         let is_file = expected.contains("/etc/motd");
         assert!(!is_file || line.ends_with(" → file \"/etc/motd\" (disk.hcl:16)"), "{line}");
@@ -113,7 +114,8 @@ fn an_image_with_stable_places_is_verified_and_reproduced() {
     let output = run(mkimage(["verify"]).arg(&path));
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(6), "{said}");
-    assert!(said.contains("slot-a: ext4") && said.contains("superblock"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("slot-a: ext4") && said.contains("superblock"), "{said}{stderr}");
 }
 
 #[test]

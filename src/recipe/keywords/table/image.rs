@@ -39,9 +39,9 @@ pub(super) const IMAGE: Block = block(
         key(
             "epoch",
             Kind::Number(0, EPOCH_MAX),
-            Need::Absent("`SOURCE_DATE_EPOCH`, else 1980-01-01"),
+            Need::Absent("1980-01-01"),
             "1700000000",
-            "Every time stamp in the image, in seconds since 1970.",
+            "Every time stamp in the image, in seconds since 1970. `SOURCE_DATE_EPOCH` in the environment goes before it.",
         ),
         key(
             "init",
