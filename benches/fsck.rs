@@ -12,7 +12,7 @@ use std::path::Path;
 
 use mkimage::base::job::Job;
 use mkimage::base::{Name, Stopwatch};
-use mkimage::store::{Expected, RefName, RefUpdate, Store};
+use mkimage::store::{CheckReport, Expected, RefName, RefUpdate, Store};
 use mkimage::tree::{ContentSink, Directory, File, Metadata, Node};
 
 mod commit;
@@ -55,11 +55,13 @@ fn main() {
     peak = peak.max(peak_kib().saturating_sub(before));
     let report = report.expect("a round");
     assert!(report.is_sound(), "{report:?}");
-    let [whole, quick, limit, decoder] =
-        [&mut whole, &mut quick, &mut limit, &mut decoder].map(|times| median(times));
+    let medians = [&mut whole, &mut quick, &mut limit, &mut decoder].map(|times| median(times));
+    tell(&report, medians, plain, peak, &job);
+    tell_sizes(&sizes(&scratch.path().join("packs")), report.objects);
+}
+
+fn tell(report: &CheckReport, [whole, quick, limit, decoder]: [f64; 4], plain: u64, peak: u64, job: &Job) {
     let rate = |bytes: u64, seconds: f64| bytes as f64 / seconds / 1e9;
-    let mut out = std::io::stdout().lock();
-    let mut line = |text: String| writeln!(out, "{text}").expect("written");
     let (objects, bytes) = (report.objects, report.bytes);
     line(format!(
         "check of {objects} objects, {:.0} MB, {} workers, medians",
@@ -81,14 +83,20 @@ fn main() {
         rate(plain, decoder),
         checked / rate(plain, decoder)
     ));
-    let [packs, indexes, trailers] = sizes(&scratch.path().join("packs"));
+}
+
+fn tell_sizes([packs, indexes, trailers]: &[u64; 3], objects: u64) {
     let each = |bytes: u64| bytes as f64 / objects as f64;
     line(format!(
         "  packs {packs} bytes; indexes {indexes} ({:.1} an object); trailers {trailers} ({:.1} an object, {:.2} % of the packs)",
-        each(indexes),
-        each(trailers),
-        trailers as f64 * 100.0 / packs as f64
+        each(*indexes),
+        each(*trailers),
+        *trailers as f64 * 100.0 / *packs as f64
     ));
+}
+
+fn line(text: String) {
+    writeln!(std::io::stdout(), "{text}").expect("written");
 }
 
 /// Reads all files below a directory into memory.

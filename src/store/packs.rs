@@ -32,6 +32,9 @@ pub(super) struct Packs {
     records: Box<[Mutex<Option<Found>>]>,
 }
 
+/// How often the directory is listed for one object, at most, while others change it each time.
+const LISTINGS_MAX: usize = 256;
+
 #[derive(Clone)]
 struct Found {
     id: Digest,
@@ -71,29 +74,35 @@ impl Packs {
         self.listed.store(false, Ordering::Release);
     }
 
-    /// Returns the record of an object that is in `packs/`, as the list stands.
+    /// Returns the record of an object that is in `packs/`; the directory is listed as for [`Packs::with`].
     pub fn find(&self, id: &Digest) -> Result<Option<Arc<Record>>, Problem> {
-        let mut found = None;
         let mut failure = None;
-        self.any(|pack| match self.record(pack, id) {
-            Ok(record) => {
-                found = record;
-                found.is_some()
+        for _ in 0..LISTINGS_MAX {
+            let mut found = None;
+            self.any(|pack| match self.record(pack, id) {
+                Ok(record) => {
+                    found = record;
+                    found.is_some()
+                }
+                Err(problem) => {
+                    failure = Some(problem);
+                    false
+                }
+            });
+            if found.is_some() {
+                return Ok(found);
             }
-            Err(problem) => {
-                failure.get_or_insert(problem);
-                false
+            if !self.scan()? {
+                break;
             }
-        });
-        match (found, failure) {
-            (None, Some(problem)) => Err(problem),
-            (found, _) => Ok(found),
+            failure = None;
         }
+        failure.map_or(Ok(None), Err)
     }
 
-    /// Reads an object in the first pack that gives it undamaged. The directory is listed again before an
-    /// object counts as missing: another process may just have brought it, or put a pack together with others.
-    /// What was collected is read from the trash as long as it is there.
+    /// Reads an object in the first pack that gives it undamaged. Before an object counts as missing, the
+    /// directory is listed until nothing changes: other processes may just have brought it, or put its pack
+    /// together with others, again and again. What was collected is read from the trash as long as it is there.
     pub fn with<T>(
         &self,
         id: &Digest,
@@ -111,7 +120,7 @@ impl Packs {
                 self.marks.add((*id, Some(pack.name)));
             }
         };
-        for _ in 0..2 {
+        for _ in 0..LISTINGS_MAX {
             let mut result = None;
             self.any(|pack| {
                 match self.record(pack, id).and_then(|record| record.map(|r| read(pack, &r)).transpose()) {
@@ -329,4 +338,42 @@ fn read_chunk(
             Ok(())
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+    use super::*;
+    use crate::base::Job;
+    use crate::tree::ContentSink;
+
+    /// Brings a pack of so many bytes, about.
+    fn add(store: &Store, length: usize) -> Digest {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        let transaction = store.begin(&Job::quiet(1));
+        let content = transaction.put(&bytes).expect("put");
+        transaction.commit(&[], "").expect("committed");
+        content.id.0
+    }
+
+    #[test]
+    fn a_reader_whose_pack_is_put_together_with_others_again_and_again_finds_its_object() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (reader, other) = [folder.path(); 2].map(|path| Store::open(path).expect("opened")).into();
+        let id = add(&other, 1000);
+        let mut calls = 0;
+        let read = reader.packs.with(&id, |pack, _| {
+            calls += 1;
+            if calls > 5 {
+                return Ok(pack.name);
+            }
+            add(&other, 1000 << (calls - 1) | 1);
+            other.repack(&Job::quiet(1)).expect("put together");
+            let gone = std::fs::metadata(pack.paths().0).expect_err("the pack that was read is gone");
+            Err(Problem::File(FileError::at("open", pack.paths().0)(gone)))
+        });
+        let now = list_packs(&folder.path().join("packs")).expect("listed");
+        assert_eq!(now, BTreeSet::from([read.expect("found")]));
+    }
 }

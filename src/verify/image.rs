@@ -147,17 +147,11 @@ fn check_slot(
     let Some(image) = slot::image(looked, filesystem, loader, at, findings) else { return Ok(None) };
     let root = part(disk, &root_window, &disk.map().slots[slot.index()].partition);
     slot::check_layout(&image, &root, filesystem, names, findings, job)?;
-    let uki = match image.uki(&carried.verity) {
-        Ok(uki) => uki,
-        Err(error) => {
-            findings.note(
-                format!("UKI of {slot}"),
-                at,
-                format!("it can't be built again: {}", whole(&error)),
-            );
-            return Ok(None);
-        }
+    let made = image.uki(&carried.verity);
+    let note = |error| {
+        findings.note(format!("UKI of {slot}"), at, format!("it can't be built again: {}", whole(&error)))
     };
+    let Some(uki) = made.map_err(note).ok() else { return Ok(None) };
     let content = image.place_root(job).map_or(0, |layout| crate::image::slot_bytes(&layout));
     coverage.cover(
         root.base,

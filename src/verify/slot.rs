@@ -112,16 +112,19 @@ pub fn look(disk: &OpenImage<'_>, slot: Slot, findings: &Findings, job: &Job) ->
     if let Some(filesystem) = &looked.filesystem {
         report.tree = Some(filesystem.id.id.to_string());
         (report.files, report.file_bytes) = (filesystem.files, filesystem.file_bytes);
-        if filesystem.id != carried.commit.tree {
-            let (found, expected) = (filesystem.id.id, carried.commit.tree.id);
-            let problem =
-                format!("its files and directories are the tree {found}, the commit names {expected}");
-            findings.note(format!("{}: ext4", root.name), base, problem);
-        }
+        check_tree(&root, filesystem.id, carried.commit.tree, findings);
     }
     looked.report = report;
     looked.carried = Some(carried);
     Ok(looked)
+}
+
+fn check_tree(root: &Root<'_>, found: TreeRef, expected: TreeRef, findings: &Findings) {
+    if found != expected {
+        let (found, expected) = (found.id, expected.id);
+        let problem = format!("its files and directories are the tree {found}, the commit names {expected}");
+        findings.note(format!("{}: ext4", root.name), root.base, problem);
+    }
 }
 
 /// Names the state of a slot.
@@ -156,15 +159,8 @@ pub fn filesystem(
         Err(error) => {
             job.check()?;
             findings.note(structure, root.base + 1024, whole(&error));
-            // Which blocks are damaged is worth knowing all the same.
             if let (Some(checked), Some(verity)) = (&checked, verity) {
-                let map = Map {
-                    blocks: verity.data_blocks,
-                    files: Vec::new(),
-                    rest: vec![(0, verity.data_blocks)],
-                };
-                let none = Ext4Listing { entries: Vec::new() };
-                pass::run(root.device, root.base, &map, &none, Some(checked), findings, job)?;
+                check_blocks(root, checked, verity.data_blocks, findings, job)?;
             }
             return Ok(None);
         }
@@ -194,6 +190,21 @@ pub fn filesystem(
             Ok(None)
         }
     }
+}
+
+/// Holds the blocks of a filesystem that can't be read against its verity tree: which are damaged is worth knowing
+/// all the same.
+fn check_blocks(
+    root: &Root<'_>,
+    checked: &CheckedTree<'_>,
+    blocks: u64,
+    findings: &Findings,
+    job: &Job,
+) -> Result<()> {
+    let map = Map { blocks, files: Vec::new(), rest: vec![(0, blocks)] };
+    let none = Ext4Listing { entries: Vec::new() };
+    pass::run(root.device, root.base, &map, &none, Some(checked), findings, job)?;
+    Ok(())
 }
 
 /// Lists the files by what was read of them.

@@ -5,7 +5,7 @@
 //! question  'r' place u32 offset u64 length u32      bytes of a file, at most 1 MiB
 //!           'd' (place u32 size u64)*                the digest of each, 32 bytes
 //!           'o'                                      the section .origin of the slot's UKI; empty where it has none
-//! answer    0, what was asked for; or 1, what is wrong with it
+//! answer    what was asked for, 0; or what is wrong with it, 1
 //! ```
 
 use serde_json::{Value, json};
@@ -64,12 +64,12 @@ pub fn serve(
             Some((&ORIGIN, _)) => Ok(said.as_ref().map_or_else(Vec::new, |said| said.origin(rehearse))),
             _ => Err("nobody asks this".to_owned()),
         };
-        let (first, mut rest) = match answer {
-            Ok(bytes) => (0, bytes),
-            Err(problem) => (1, problem.into_bytes()),
+        let (mut answer, verdict) = match answer {
+            Ok(bytes) => (bytes, 0),
+            Err(problem) => (problem.into_bytes(), 1),
         };
-        rest.insert(0, first);
-        send(channel, &rest)?;
+        answer.push(verdict);
+        send(channel, &answer)?;
     }
     Ok(())
 }
@@ -122,7 +122,9 @@ impl Filesystem {
         if u64::from(length) > PIECE_BYTES {
             return Err(wrong());
         }
-        let mut bytes = vec![0; length as usize];
+        // With room for the verdict behind it.
+        let mut bytes = Vec::with_capacity(length as usize + 1);
+        bytes.resize(length as usize, 0);
         self.read_at(u32::from_le_bytes(place), u64::from_le_bytes(offset), &mut bytes)?;
         Ok(bytes)
     }

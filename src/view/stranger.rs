@@ -69,12 +69,9 @@ impl Stranger {
     fn ask(&self, question: &[u8]) -> std::result::Result<Vec<u8>, String> {
         let mut session = self.session.lock().map_err(|_| "an earlier question ended badly".to_owned())?;
         let mut answer = session.ask(question).map_err(|error| crate::base::whole(&error))?;
-        match answer.first() {
-            Some(0) => {
-                answer.remove(0);
-                Ok(answer)
-            }
-            Some(_) => Err(String::from_utf8_lossy(&answer[1..]).into_owned()),
+        match answer.pop() {
+            Some(0) => Ok(answer),
+            Some(_) => Err(String::from_utf8_lossy(&answer).into_owned()),
             None => Err("the answer is empty".to_owned()),
         }
     }

@@ -6,6 +6,7 @@
 //! most [`SLICE_OBJECTS`] objects at a time, however many there are.
 
 use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -86,7 +87,8 @@ pub fn survey(store: &Store, frames: bool, job: &Job) -> Result<Survey> {
     let sound = check_indexes(&packs, &mut survey, job)?;
     let total = sound.iter().map(|(_, objects, bytes)| if frames { *bytes } else { *objects }).sum();
     let step = job.step("check the objects", Some(total), if frames { Unit::Bytes } else { Unit::Items });
-    let mut ends = std::collections::HashMap::<Digest, u64>::new();
+    let mut ends = HashMap::<Digest, u64>::new();
+    let mut gone = HashSet::<Digest>::new();
     for batch in batches(&sound) {
         job.check()?;
         let packs: Vec<Arc<Pack>> = batch.iter().map(|part| part.pack.clone()).collect();
@@ -94,7 +96,10 @@ pub fn survey(store: &Store, frames: bool, job: &Job) -> Result<Survey> {
         let mut pieces = Vec::new();
         for (pack, loaded) in packs.into_iter().zip(loaded) {
             let loaded = match loaded {
-                Err(Problem::File(error)) if error.is_missing() => continue,
+                Err(Problem::File(error)) if error.is_missing() => {
+                    gone.insert(pack.name);
+                    continue;
+                }
                 Err(Problem::File(error)) if !is_rot(&error) => return Err(error.into()),
                 Err(problem) => {
                     flag(&mut survey.indexes, pack.name, problem.of(&pack.name).to_string());
@@ -120,6 +125,8 @@ pub fn survey(store: &Store, frames: bool, job: &Job) -> Result<Survey> {
         }
         read(pieces, &mut survey, &step, job)?;
     }
+    // Of a pack that was taken away while its index was read, nobody knows where the frames end.
+    ends.retain(|pack, _| !gone.contains(pack));
     check_ends(&sound, &ends, &mut survey)?;
     survey.bad.sort_by_key(|bad| (bad.pack, bad.offset, bad.id));
     Ok(survey)
@@ -452,7 +459,7 @@ fn check_whole(
 /// Looks at what stands before and behind the frames of each pack.
 fn check_ends(
     packs: &[(Arc<Pack>, u64, u64)],
-    ends: &std::collections::HashMap<Digest, u64>,
+    ends: &HashMap<Digest, u64>,
     survey: &mut Survey,
 ) -> Result<()> {
     for (pack, ..) in packs {

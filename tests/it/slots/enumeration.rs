@@ -9,7 +9,7 @@ use mkimage::image::OpenImage;
 use mkimage::slots::{self, Outcome};
 
 use super::explore::explore;
-use super::kit::{Event, Kit, Recorder, loader, one};
+use super::kit::{Event, Kit, Recorder, apply, loader, one};
 use super::model::{Boot, End, Fat, Model, SECTOR, State, Version, count_down};
 use crate::store::tell;
 
@@ -88,14 +88,6 @@ impl Story {
         let mut ends = BTreeMap::new();
         explore(base, log, |state, _| *ends.entry(self.model.end(state)).or_default() += 1);
         ends
-    }
-}
-
-fn apply(disk: &mut [u8], log: &[Event]) {
-    for event in log {
-        if let Event::Write { offset, bytes } = event {
-            disk[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        }
     }
 }
 

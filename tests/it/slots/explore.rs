@@ -41,15 +41,19 @@ pub fn explore(base: &[u8], log: &[Event], mut visit: impl FnMut(&State<'_>, &st
 /// What differs from a disk: sectors by their number.
 pub type Picked = BTreeMap<usize, [u8; SECTOR]>;
 
+/// Returns the sectors in which a disk differs from the first one.
+pub fn differing(first: &[u8], now: &[u8]) -> Picked {
+    let sectors = first.chunks(SECTOR).zip(now.chunks(SECTOR)).enumerate();
+    sectors
+        .filter(|(_, (old, new))| old != new)
+        .map(|(sector, (_, new))| (sector, new.try_into().expect("a sector")))
+        .collect()
+}
+
 /// Picks about as many states of each epoch as are asked for, spread over all, each as what differs from
 /// `first`. For disks too large to look at all states of.
 pub fn pick(first: &[u8], base: &[u8], log: &[Event], states: usize) -> Vec<(String, Picked)> {
-    let mut now: Picked = BTreeMap::new();
-    for (sector, (old, new)) in first.chunks(SECTOR).zip(base.chunks(SECTOR)).enumerate() {
-        if old != new {
-            now.insert(sector, new.try_into().expect("a sector"));
-        }
-    }
+    let mut now = differing(first, base);
     let mut disk = base.to_vec();
     let mut random = StdRng::seed_from_u64(2);
     let mut picked = Vec::new();

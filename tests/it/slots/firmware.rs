@@ -18,8 +18,8 @@ use mkimage::slots;
 use mkimage::store::Store;
 use serde_json::{Value, json};
 
-use super::explore::{Picked, pick};
-use super::kit::{Event, Recorder};
+use super::explore::{Picked, differing, pick};
+use super::kit::{Event, Recorder, apply};
 use super::model::{Boot, Model, SECTOR, State, Version, count_down};
 use crate::store::tell;
 use crate::tool::{hello_app, hello_image, kept, mkimage, root, succeed, tool};
@@ -256,11 +256,7 @@ fn cases(story: &Story) -> Vec<Case> {
     };
     for (name, log, states) in &story.logs {
         add(&mut cases, &disk, log, *states, name);
-        for event in log {
-            if let Event::Write { offset, bytes } = event {
-                disk[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
-            }
-        }
+        apply(&mut disk, log);
     }
     if story.model.layout != 1 {
         return cases;
@@ -274,18 +270,12 @@ fn cases(story: &Story) -> Vec<Case> {
 fn without_flushes(story: &Story) -> Case {
     let (_, log, _) = &story.logs[0];
     let mut disk = story.start.clone();
-    for event in log {
-        if let Event::Write { offset, bytes } = event {
-            disk[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
-        }
-    }
-    let sectors = story.start.chunks(SECTOR).zip(disk.chunks(SECTOR)).enumerate();
-    let changed: Vec<(usize, [u8; SECTOR])> = sectors
-        .filter(|(_, (old, new))| old != new)
-        .map(|(sector, (_, new))| (sector, new.try_into().expect("a sector")))
-        .collect();
+    apply(&mut disk, log);
+    let changed = differing(&story.start, &disk);
     let (quarter, count) = (changed.len() / 4, changed.len());
-    let changed: Picked = changed[..quarter].iter().chain(&changed[count - quarter..]).copied().collect();
+    let is_there = |at: &usize| *at < quarter || *at >= count - quarter;
+    let changed: Picked =
+        changed.into_iter().enumerate().filter(|(at, _)| is_there(at)).map(|(_, sector)| sector).collect();
     let expected = story.model.boot(&State { base: &story.start, changed: changed.clone() });
     assert!(matches!(expected, Boot::Hangs { .. }), "without flushes: {expected:?}");
     Case { place: format!("without flushes: {} of {count} sectors", changed.len()), changed, expected }

@@ -195,3 +195,12 @@ impl BlockDevice for Recorder {
         Ok(())
     }
 }
+
+/// Brings all that a log wrote onto a disk.
+pub fn apply(disk: &mut [u8], log: &[Event]) {
+    for event in log {
+        if let Event::Write { offset, bytes } = event {
+            disk[*offset as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
+    }
+}
