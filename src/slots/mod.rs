@@ -30,6 +30,7 @@
 
 mod disk;
 mod error;
+mod rehearse;
 mod renewal;
 mod running;
 mod stage;
@@ -40,9 +41,10 @@ mod whole;
 
 pub use disk::Disk;
 pub use error::{Result, SlotsError};
+pub use rehearse::rehearse;
 pub use renewal::Renewed;
-pub use running::Machine;
+pub use running::{Machine, Marks, Sides};
 pub use stage::{Outcome, Request, Staged, stage};
-pub use status::{Next, SlotStatus, Status, status};
+pub use status::{Next, SlotStatus, Standing, Status, status};
 pub use switch::Switch;
 pub use turn::{Turned, confirm, rollback, switch};
