@@ -171,7 +171,8 @@ impl Updater {
         if holds && now.boots_next(other.slot) {
             return None;
         }
-        let tried = holds && (other.state == Standing::Failed || other.tries_done.is_some_and(|done| done > 0));
+        let tried =
+            holds && (other.state == Standing::Failed || other.tries_done.is_some_and(|done| done > 0));
         if !tried {
             return Some((What::Failed, "it was cut before the slot was whole".to_owned()));
         }

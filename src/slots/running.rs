@@ -78,12 +78,7 @@ impl Machine {
 
     /// Finds the slot of a block device that this machine runs from: the one whose partition is in use, else the
     /// one whose root hash was booted.
-    pub fn running(
-        &self,
-        device: (u32, u32),
-        disk: &dyn Sides,
-        named: Option<Slot>,
-    ) -> Result<Option<Slot>> {
+    pub fn running(&self, device: (u32, u32), disk: &dyn Sides, named: Option<Slot>) -> Result<Option<Slot>> {
         let held = Slot::BOTH.map(|slot| self.is_held(device, disk, slot));
         let running = match (named, held) {
             (Some(slot), _) => Some(slot),

@@ -16,21 +16,20 @@ pub struct Lines<'a> {
 impl<'a> Lines<'a> {
     /// Follows the reasons of all packages of a tree.
     pub fn of(explanation: &'a Explanation) -> Lines<'a> {
-        let asked: Vec<_> = explanation.owners.names().map(|name| (name, explanation.asked_in(name))).collect();
-        let mut shares: BTreeMap<(Option<String>, String), usize> = BTreeMap::new();
-        let keys = asked.iter().map(|(name, (part, root))| {
-            let part = part.as_ref().map(ToString::to_string);
-            (*name, part, root.as_ref().map_or_else(|| bare(name).to_owned(), word))
+        let wanted = |name: &'a str| {
+            let (part, root) = explanation.asked_in(name);
+            let root = root.as_ref().map_or_else(|| bare(name).to_owned(), word);
+            (name, (part.map(|part| part.to_string()), root))
+        };
+        let wanted: Vec<_> = explanation.owners.names().map(wanted).collect();
+        let mut shares: BTreeMap<&(Option<String>, String), usize> = BTreeMap::new();
+        wanted.iter().for_each(|(_, line)| *shares.entry(line).or_default() += 1);
+        let packages = wanted.iter().map(|(name, line)| {
+            let is_alone = line.1 == bare(name) && shares[line] == 1;
+            (*name, names(line, is_alone, bare(name)))
         });
-        let keys: Vec<_> = keys.collect();
-        for (_, part, root) in &keys {
-            *shares.entry((part.clone(), root.clone())).or_default() += 1;
-        }
-        let packages = keys.into_iter().map(|(name, part, root)| {
-            let is_alone = root == bare(name) && shares[&(part.clone(), root.clone())] == 1;
-            (name, names(part, root, is_alone, bare(name)))
-        });
-        Lines { explanation, packages: packages.collect() }
+        let packages = packages.collect();
+        Lines { explanation, packages }
     }
 
     /// Returns the names under which a path counts, from the outside in: the block of the recipe and its place; of a
@@ -61,7 +60,7 @@ fn word(root: &Root) -> String {
 }
 
 /// Names a package below what it is there for, which is named once where it is there for itself and brings no other.
-fn names(part: Option<String>, root: String, is_alone: bool, package: &str) -> Vec<String> {
-    let below = if is_alone { vec![root] } else { vec![format!("for {root}"), package.to_owned()] };
-    part.into_iter().chain(below).collect()
+fn names((part, root): &(Option<String>, String), is_alone: bool, package: &str) -> Vec<String> {
+    let below = if is_alone { vec![root.clone()] } else { vec![format!("for {root}"), package.to_owned()] };
+    part.iter().cloned().chain(below).collect()
 }

@@ -207,7 +207,8 @@ impl Explanation {
     fn of_package(&self, path: &ImagePath, package: &str, count: usize) -> Brought {
         let (bare, locked) = (bare(package), self.locked(package));
         let version = self.versions.get(package).or_else(|| self.versions.get(bare)).cloned();
-        let version = version.or_else(|| locked.map(|(_, locked)| locked.version.clone())).unwrap_or_default();
+        let version =
+            version.or_else(|| locked.map(|(_, locked)| locked.version.clone())).unwrap_or_default();
         let others = match count {
             0 | 1 => String::new(),
             count => format!(", and {} more packages have it", count - 1),

@@ -169,7 +169,8 @@ def look(browser, screenshot, package):
     browser.ask("document.querySelector('#treemap .cell').focus()")
     browser.press("Home", 36)
     browser.press("Enter", 13)
-    expect(f"for {package}" in browser.ask(LARGEST), f"what {package} brings, not {browser.ask(LARGEST)}")
+    expect(browser.ask(TRAIL)[-1].startswith('packages "debian" ('), f"the largest line to open, not {browser.ask(TRAIL)}")
+    expect("for openssh-server" in browser.ask(LARGEST), f"what a package brings along, not {browser.ask(LARGEST)}")
     browser.ask("document.querySelectorAll('[role=tab]')[0].click()")
 
     # Every cell says what it is to those who do not see it.

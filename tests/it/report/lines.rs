@@ -50,7 +50,8 @@ fn project() -> Project {
     std::fs::write(project.path("small.hcl"), RECIPE.replace("MIRROR", &mirror)).expect("a recipe");
     std::fs::create_dir(project.path("pages")).expect("a folder");
     std::fs::write(project.path("pages/index"), vec![b'p'; 7000]).expect("a page");
-    let packages = [("front", "middle", 1000), ("middle", "base", 2000), ("base", "", 4000), ("lone", "", 500)];
+    let packages =
+        [("front", "middle", 1000), ("middle", "base", 2000), ("base", "", 4000), ("lone", "", 500)];
     crate::packages::lay_archive(project.folder.path(), &packages);
     succeed(&mut project.run(&["compose", "small.hcl"]));
     project
@@ -70,7 +71,9 @@ fn treemap(project: &Project) -> Value {
 /// Returns the bytes below a node, by the names of the nodes below it.
 fn children(node: &Value) -> BTreeMap<String, u64> {
     let children = node[3].as_array().expect("children").iter();
-    children.map(|child| (child[0].as_str().expect("a name").to_owned(), child[1].as_u64().expect("bytes"))).collect()
+    children
+        .map(|child| (child[0].as_str().expect("a name").to_owned(), child[1].as_u64().expect("bytes")))
+        .collect()
 }
 
 fn child<'a>(node: &'a Value, name: &str) -> &'a Value {
@@ -92,7 +95,10 @@ fn what_a_package_brings_counts_under_the_line_that_wants_it() {
     let below = children(packages);
     assert_eq!((below["for front"], below["lone"]), (5000, 500), "{below:?}");
     assert!(below["made when they were finished"] > 0, "the packages' own database: {below:?}");
-    assert_eq!(children(child(packages, "for front")), BTreeMap::from([("front".into(), 1000), ("base".into(), 4000)]));
+    assert_eq!(
+        children(child(packages, "for front")),
+        BTreeMap::from([("front".into(), 1000), ("base".into(), 4000)])
+    );
     assert_eq!(root[1], lines.values().sum::<u64>(), "every byte counts once: {lines:?}");
     let unknown: Vec<&String> = lines.keys().filter(|line| !line.contains("(small.hcl:")).collect();
     assert!(unknown.is_empty(), "each line is one of the recipe: {unknown:?}");
@@ -101,7 +107,8 @@ fn what_a_package_brings_counts_under_the_line_that_wants_it() {
 #[test]
 fn the_treemap_and_why_agree_on_every_file() {
     let project = project();
-    let said: Value = serde_json::from_str(&succeed(&mut project.run(&["show", "small", "--json"]))).expect("JSON");
+    let said: Value =
+        serde_json::from_str(&succeed(&mut project.run(&["show", "small", "--json"]))).expect("JSON");
     let id: CommitId = said["commit"].as_str().expect("an id").parse().expect("an id");
     let store = Store::open(project.path("store")).expect("opened");
     let (commit, job) = (store.read_commit(&id).expect("read"), Job::quiet(1));

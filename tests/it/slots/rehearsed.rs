@@ -40,15 +40,15 @@ fn a_child_that_is_locked_in_reads_a_disk_before_any_verb_that_changes_it() {
         let locked = lines.iter().position(|line| line.contains("_MODE_FILTER")).expect("a filter");
         let child = process(lines[locked]);
         let reads = |line: &&&str| line.contains(&image) && line.contains(" pread64(");
-        let inside: Vec<usize> = (0..lines.len())
-            .filter(|&at| process(lines[at]) == child && reads(&&lines[at]))
-            .collect();
+        let inside: Vec<usize> =
+            (0..lines.len()).filter(|&at| process(lines[at]) == child && reads(&&lines[at])).collect();
         let (first, last) = (inside[0], inside[inside.len() - 1]);
         assert!(first > locked, "{verb}: the child reads before it is locked in");
         let outside = lines.iter().position(|line| process(line) != child && reads(&line));
         assert!(outside.is_some_and(|at| at > last), "{verb}: {outside:?} is not behind {last}");
         // Both kernel images and the ESP's tables were among it.
-        let bytes = |at: &usize| lines[*at].rsplit("= ").next().and_then(|text| text.trim().parse::<u64>().ok());
+        let bytes =
+            |at: &usize| lines[*at].rsplit("= ").next().and_then(|text| text.trim().parse::<u64>().ok());
         assert!(inside.iter().filter_map(bytes).sum::<u64>() > 12_000, "{verb}: {log}");
     }
 }
@@ -101,7 +101,8 @@ fn a_status_past_the_cache_is_read_in_the_child_too() {
     let locked = lines.iter().position(|line| line.contains("_MODE_FILTER")).expect("a filter");
     let direct = lines.iter().position(|line| line.contains("O_DIRECT")).expect("opened past the cache");
     assert!(direct < locked, "it could not be opened any more: {log}");
-    let descriptor = lines[direct].rsplit("= ").next().and_then(|text| text.split('<').next()).expect("a number");
+    let descriptor =
+        lines[direct].rsplit("= ").next().and_then(|text| text.split('<').next()).expect("a number");
     let through = format!("pread64({descriptor}<");
     let forgotten = log.contains("fadvise64(") && log.contains("POSIX_FADV_DONTNEED");
     // Where the file system knows no direct reading, the cache is told to forget.
