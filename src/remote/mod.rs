@@ -45,8 +45,8 @@ mod site_push;
 mod transfer;
 mod transport;
 
+pub use crate::web::Patience;
 pub use address::Address;
-pub use agent::Patience;
 pub use ask::{Answer, ask, publish_release};
 pub use directory::DirectorySite;
 pub use error::{RemoteError, Result, TransferProblem};
