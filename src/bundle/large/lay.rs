@@ -169,30 +169,38 @@ struct Files<'a> {
 impl Files<'_> {
     /// Extends what two anchors have in common in both directions; backward not before `floor` in the new file.
     fn extend(&mut self, new: u64, old: u64, floor: u64) -> Result<Match> {
-        let mut forward = 0;
+        let forward = self.same_behind(new, old)?;
+        let backward = if forward < ANCHOR_BYTES { 0 } else { self.same_before(new, old, floor)? };
+        Ok(Match { new: new - backward, old: old - backward, length: forward + backward })
+    }
+
+    fn same_behind(&mut self, new: u64, old: u64) -> Result<u64> {
+        let mut found = 0;
         loop {
-            let (left, right) = (self.old.behind(old + forward)?, self.new.behind(new + forward)?);
+            let (left, right) = (self.old.behind(old + found)?, self.new.behind(new + found)?);
             let length = left.len().min(right.len());
             let same = same(length, |range| left[range.clone()] == right[range]);
-            forward += same as u64;
+            found += same as u64;
             if same < length || length == 0 {
-                break;
+                return Ok(found);
             }
         }
-        let mut backward = 0;
-        while forward >= ANCHOR_BYTES {
-            let room = (new - backward - floor) as usize;
-            let (left, right) = (self.old.before(old - backward)?, self.new.before(new - backward)?);
+    }
+
+    fn same_before(&mut self, new: u64, old: u64, floor: u64) -> Result<u64> {
+        let mut found = 0;
+        loop {
+            let room = (new - found - floor) as usize;
+            let (left, right) = (self.old.before(old - found)?, self.new.before(new - found)?);
             let length = left.len().min(right.len()).min(room);
             let (left, right) = (&left[left.len() - length..], &right[right.len() - length..]);
             let turned = |range: Range<usize>| length - range.end..length - range.start;
             let same = same(length, |range| left[turned(range.clone())] == right[turned(range)]);
-            backward += same as u64;
+            found += same as u64;
             if same < length || length == 0 {
-                break;
+                return Ok(found);
             }
         }
-        Ok(Match { new: new - backward, old: old - backward, length: forward + backward })
     }
 }
 
