@@ -270,6 +270,14 @@ impl Transport for HttpSite {
         Err(RemoteError::ReadOnly { remote: self.name() })
     }
 
+    fn list(&self, _: &str) -> Result<Vec<String>> {
+        Err(RemoteError::ReadOnly { remote: self.name() })
+    }
+
+    fn remove(&self, _: &str) -> Result<()> {
+        Err(RemoteError::ReadOnly { remote: self.name() })
+    }
+
     fn prove_conditional_writes(&self) -> Result<()> {
         Err(RemoteError::ReadOnly { remote: self.name() })
     }
