@@ -60,10 +60,7 @@ impl Store {
     /// Reads the generation; that of a store which was never collected is 0.
     pub(super) fn generation(&self) -> Result<Generation> {
         let path = self.layout.generation();
-        if self.is_shared() {
-            // A network file system may answer from memory until the directory is opened again.
-            drop(crate::base::fs::open(&self.layout.root));
-        }
+        self.look_afresh(&path);
         let bytes = match crate::base::fs::read_at_most(&path, GENERATION_BYTES_MAX) {
             Err(error) if error.is_missing() => return Ok(Generation::default()),
             bytes => bytes?,

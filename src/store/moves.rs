@@ -317,7 +317,7 @@ impl Store {
             self.media.remove_file(&refs.join(name))?;
         }
         if self.is_shared() {
-            super::lock::clear_claims(&self.media, &refs)?;
+            super::lock::clear_claims(&self.media, &self.layout.refs_lock())?;
         }
         Ok(())
     }

@@ -286,9 +286,10 @@ impl Store {
         let mut waiting = vec![String::new()];
         while let Some(prefix) = waiting.pop() {
             for name in self.list_refs(&prefix)? {
+                // Whatever is in a directory that was just listed is looked up anew.
                 if self.layout.refs().join(name.as_str()).is_dir() {
                     waiting.push(format!("{name}/"));
-                } else if let Some(value) = self.read_ref_file(&name)? {
+                } else if let Some(value) = self.read_ref_listed(&name)? {
                     let state = RefState { value, removed: false };
                     let newest = refs.entry(name).or_insert(state);
                     if newest.value.generation < value.generation {
@@ -315,6 +316,12 @@ impl Store {
 
     /// Reads what stands in a ref's file.
     pub(super) fn read_ref_file(&self, name: &RefName) -> Result<Option<RefValue>> {
+        self.look_afresh(&self.layout.reference(name));
+        self.read_ref_listed(name)
+    }
+
+    /// Reads what stands in the file of a ref whose directory was listed just now.
+    fn read_ref_listed(&self, name: &RefName) -> Result<Option<RefValue>> {
         let path = self.layout.reference(name);
         let bytes = match crate::base::fs::read_at_most(&path, REF_BYTES_MAX) {
             Err(error) if error.is_missing() || is_no_file(&error) => return Ok(None),

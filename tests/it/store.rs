@@ -12,6 +12,7 @@ mod gc_cli;
 mod history;
 mod lease;
 mod model;
+mod nfs;
 mod objects;
 mod races;
 mod reading;

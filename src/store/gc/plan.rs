@@ -9,7 +9,7 @@ use super::super::error::{Result, StoreError};
 use super::super::format::{self, Access};
 use super::super::index::Pack;
 use super::super::lease::Seen;
-use super::super::lock::Lock;
+use super::super::lock::{self, Lock};
 use super::super::store::Store;
 use super::GcRules;
 use super::census::{self, Census, Count};
@@ -159,7 +159,7 @@ impl Store {
     pub(super) fn lock_for_gc(&self) -> Result<Option<Lock>> {
         match self.try_lock_gc() {
             Ok(Some(lock)) => Ok(Some(lock)),
-            Ok(None) => Err(StoreError::Collecting { path: self.layout.root.clone() }),
+            Ok(None) => Err(self.collecting()),
             Err(error) if error.is_read_only() => Ok(None),
             Err(error) => Err(error),
         }
@@ -168,7 +168,17 @@ impl Store {
     /// Takes the lock of collectors and repackers, if nobody holds it.
     pub(in super::super) fn try_lock_gc(&self) -> Result<Option<Lock>> {
         self.prepare()?;
-        Lock::attempt(&self.media, &self.layout.gc_lock(), self.is_shared())
+        let lock = Lock::attempt(&self.media, &self.layout.gc_lock(), self.is_shared())?;
+        if lock.is_some() && self.is_shared() {
+            lock::clear_claims(&self.media, &self.layout.gc_lock())?;
+        }
+        Ok(lock)
+    }
+
+    /// Says that another process collects or repacks, and which one where that is known.
+    pub(in super::super) fn collecting(&self) -> StoreError {
+        let holder = if self.is_shared() { lock::holder_of(&self.layout.gc_lock()) } else { None };
+        StoreError::Collecting { path: self.layout.root.clone(), holder }
     }
 
     /// Returns the time of the file server, which is that of a file just touched. Where nothing may be

@@ -62,7 +62,11 @@ impl Store {
         let mut names = crate::base::fs::list(&folder.path)?;
         names.sort_by_key(|name| !name.as_encoded_bytes().ends_with(b".idx"));
         for name in names {
-            self.media.remove_file(&folder.path.join(name))?;
+            match self.media.remove_file(&folder.path.join(&name)) {
+                // NFS keeps for a process of this machine what it still reads: a later run removes it.
+                Err(error) if is_noise(&name) && error.source.kind() == std::io::ErrorKind::ResourceBusy => {}
+                done => done?,
+            }
         }
         match self.media.remove_directory(&folder.path) {
             // A reader of this machine still has something open there, on NFS: a later run removes it.
