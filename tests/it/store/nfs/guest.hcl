@@ -8,7 +8,7 @@ packages "debian" {
   suite        = "bookworm"
   names        = ["busybox-static"]
   dependencies = false
-  drop         = ["/usr/**", "/etc/**"]
+  drop         = ["/usr/share/**", "/etc/**"]
 }
 
 file "/sbin/guest" {

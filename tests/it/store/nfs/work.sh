@@ -52,7 +52,7 @@ finished() {
 # recipe NAME TEXT: makes a recipe with a file of its own, and one that all recipes share.
 recipe() {
     mkdir -p "/tmp/$1"
-    printf '%s\n' "image \"$1\" {" '  init = "/app"' '}' 'file "/app" {' '  source = "app"' '}' \
+    printf '%s\n' "image \"$1\" {" '  init = "/app"' '}' 'file "/app" {' '  source = "app"' '  mode = "0755"' '}' \
         'file "/etc/text" {' "  content = \"$2\\\\n\"" '}' >"/tmp/$1/$1.hcl"
     [ -s "/tmp/$1/app" ] || seq 1 20000 >"/tmp/$1/app"
 }
