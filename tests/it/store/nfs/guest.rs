@@ -11,7 +11,7 @@ use crate::tool::{kept, mkimage, root, succeed, tool};
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// For an answer, on a machine that does other things besides.
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A machine that runs. Dropped, it loses its power.
 pub struct Guest {
@@ -106,7 +106,7 @@ impl Board {
 impl Guest {
     /// Waits until the machine is up, and gives it its name and addresses.
     pub fn wait(&mut self, addresses: &[&str]) {
-        while self.line() != "@@ ready" {}
+        while self.line("power on") != "@@ ready" {}
         self.run(&format!("hostname {}", self.name));
         for (index, address) in addresses.iter().enumerate() {
             self.run(&format!("ip addr add {address}/24 dev eth{index} && ip link set eth{index} up"));
@@ -135,7 +135,7 @@ impl Guest {
     pub fn answer(&mut self, command: &str) -> (i32, String) {
         let mut said = String::new();
         loop {
-            let line = self.line();
+            let line = self.line(command);
             if let Some(status) = line.strip_prefix("@@ ") {
                 let status = status.parse().unwrap_or_else(|_| panic!("{}: {command}: {line}", self.name));
                 return (status, said.trim().to_owned());
@@ -145,12 +145,12 @@ impl Guest {
         }
     }
 
-    fn line(&mut self) -> String {
+    fn line(&mut self, after: &str) -> String {
         let mut line = Vec::new();
         let read = self.shell.read_until(b'\n', &mut line);
         assert!(
             matches!(read, Ok(length) if length > 0),
-            "{} says nothing more: {read:?} {}\n{}",
+            "{} says nothing more after {after}: {read:?} {}\n{}",
             self.name,
             String::from_utf8_lossy(&line),
             self.console()

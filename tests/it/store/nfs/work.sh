@@ -53,7 +53,7 @@ finished() {
 recipe() {
     mkdir -p "/tmp/$1"
     printf '%s\n' "image \"$1\" {" '  init = "/app"' '}' 'file "/app" {' '  source = "app"' '  mode = "0755"' '}' \
-        'file "/etc/text" {' "  content = \"$2\\\\n\"" '}' >"/tmp/$1/$1.hcl"
+        'file "/etc/text" {' "  content = \"$2\\n\"" '}' >"/tmp/$1/$1.hcl"
     [ -s "/tmp/$1/app" ] || seq 1 20000 >"/tmp/$1/app"
 }
 
@@ -93,6 +93,7 @@ again() {
             echo "$said"
             return 1
         fi
+        usleep 300000
     done
     echo "times $times refused $refused"
 }
@@ -114,23 +115,27 @@ renew() {
     compose "$1" "version $times.$refused"
 }
 
-# caught PATTERN FILE COMMAND: runs a command again and again and stops it at odd moments, until it is stopped
-# while FILE has a line with PATTERN. Says how often the command succeeded before.
+# caught PATTERN FILE COMMAND: runs a command again and again, looks into FILE meanwhile, and stops the command when
+# there is a line with PATTERN. Says how often it had succeeded by then.
 caught() {
     number=0 acknowledged=0
-    while [ $number -lt 400 ]; do
+    while [ $number -lt 60 ]; do
         number=$((number + 1)) turn=$((number % 2))
-        (eval "$3") >/tmp/caught 2>&1 &
-        child=$!
-        usleep $((20000 + number * 7919 % 400 * 1000))
-        pid=$(pidof mkimage)
-        [ -z "$pid" ] || kill -STOP $pid
-        if [ -n "$pid" ] && grep -q "$1" "$2" 2>/dev/null; then
-            echo "acknowledged $acknowledged"
-            return 0
-        fi
-        [ -z "$pid" ] || kill -CONT $pid
-        if wait $child; then acknowledged=$((acknowledged + 1)); fi
+        rm -f /tmp/caught.status
+        (
+            eval "$3"
+            echo $? >/tmp/caught.status
+        ) >/tmp/caught 2>&1 &
+        while [ ! -s /tmp/caught.status ]; do
+            grep -q "$1" "$2" 2>/dev/null || continue
+            kill -STOP $(pidof mkimage) 2>/dev/null || continue
+            if grep -q "$1" "$2" 2>/dev/null; then
+                echo "acknowledged $acknowledged"
+                return 0
+            fi
+            kill -CONT $(pidof mkimage)
+        done
+        [ "$(cat /tmp/caught.status)" != 0 ] || acknowledged=$((acknowledged + 1))
     done
     echo "never stopped where it should be; the last one said:"
     cat /tmp/caught
