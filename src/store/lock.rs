@@ -221,6 +221,7 @@ fn claimed(lock: &Path) -> PathBuf {
 
 /// Reads whose a claim is.
 fn holder(name: &Path) -> Option<ProcessName> {
+    look_afresh(name);
     decode(&crate::base::fs::read_at_most(name, CLAIM_BYTES_MAX).ok()?)
 }
 

@@ -270,17 +270,46 @@ pub struct RefChange {
     pub removed: bool,
 }
 
+/// How often a ref is looked for that is not there: its file may be replaced each time.
+const REPLACED_MAX: usize = 8;
+
 impl Store {
     /// Reads a ref; `None` where there is none.
     pub fn read_ref(&self, name: &RefName) -> Result<Option<RefValue>> {
+        // While the file is not there, on NFS, the move stands in the journal, which was looked at before.
+        for _ in 1..if self.is_shared() { REPLACED_MAX } else { 1 } {
+            if let Some(state) = self.read_ref_once(name)? {
+                return Ok(state.there());
+            }
+        }
+        Ok(self.read_ref_once(name)?.and_then(RefState::there))
+    }
+
+    fn read_ref_once(&self, name: &RefName) -> Result<Option<RefState>> {
         let decided = self.decided()?.remove(name).map(|entry| entry.state());
         let written = self.read_ref_file(name)?.map(|value| RefState { value, removed: false });
-        let newest = decided.into_iter().chain(written).max_by_key(|state| state.value.generation);
-        Ok(newest.and_then(RefState::there))
+        Ok(decided.into_iter().chain(written).max_by_key(|state| state.value.generation))
     }
 
     /// Reads all refs, by name.
     pub fn refs(&self) -> Result<BTreeMap<RefName, RefValue>> {
+        let mut refs = self.listed_refs()?;
+        if self.is_shared() {
+            // A file that was just being replaced is not listed, on NFS; its log is.
+            for name in
+                self.logged_refs()?.into_iter().filter(|name| !refs.contains_key(name)).collect::<Vec<_>>()
+            {
+                if self.last_logged(&name)?.is_some_and(|entry| !entry.removed)
+                    && let Some(value) = self.read_ref(&name)?
+                {
+                    refs.insert(name, value);
+                }
+            }
+        }
+        Ok(refs)
+    }
+
+    fn listed_refs(&self) -> Result<BTreeMap<RefName, RefValue>> {
         let decided = self.decided()?.into_iter().map(|(name, entry)| (name, entry.state()));
         let mut refs: BTreeMap<RefName, RefState> = decided.collect();
         let mut waiting = vec![String::new()];

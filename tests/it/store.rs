@@ -21,6 +21,7 @@ mod repack;
 mod repair;
 mod replay;
 mod scale;
+mod shared;
 mod simulation;
 mod workloads;
 

@@ -79,7 +79,8 @@ impl Farm {
 
     /// Returns how often a ref has moved, as each machine sees it; its log must tell of each move once.
     fn moves_of(&mut self, name: &str) -> u64 {
-        let counts = self.all(&format!("mkimage refs {name}; mkimage log --oneline {name} >/tmp/log; wc -l </tmp/log"));
+        let counts = self
+            .all(&format!("mkimage refs {name}; mkimage log --oneline {name} >/tmp/log; wc -l </tmp/log"));
         let count = |said: &String| {
             let (reference, lines) = said.split_once('\n').expect("two lines");
             let generation = reference.rsplit(' ').next().expect("a number").to_owned();
@@ -115,6 +116,7 @@ mod nightly {
         tell(&format!("nfs: three machines are up after {} s", whole.elapsed().as_secs()));
         the_first_writer_on_nfs_says_that_the_store_is_shared(&mut farm);
         builds_side_by_side(&mut farm);
+        a_move_is_seen_at_once(&mut farm);
         let acknowledged = moves_with_collectors_and_readers_beside(&mut farm);
         let acknowledged = a_machine_that_dies_with_a_lock(&mut farm, acknowledged);
         a_machine_that_dies_while_it_collects(&mut farm);
@@ -150,6 +152,22 @@ fn builds_side_by_side(farm: &mut Farm) {
     }
     assert_eq!(farm.moves_of("same"), 2, "the same commit moved the ref twice");
     tell(&format!("nfs: 12 builds by six processes in {:.1} s", time.elapsed().as_secs_f64()));
+}
+
+/// A client remembers which file a name leads to, and which names there are not; the file of before is still open
+/// somewhere, so that the server knows it as well. A move that was acknowledged is seen all the same.
+fn a_move_is_seen_at_once(farm: &mut Farm) {
+    for turn in 1..=4u64 {
+        let (machine, from) = ((turn % 3) as usize, ["same", "first"][(turn % 2) as usize]);
+        farm.run(machine, &format!("mkimage promote --quiet {from} seen/far/one"));
+        let seen = farm.all(
+            "mkimage refs seen/far/one; sleep 60 <$MKIMAGE_STORE/refs/seen/far/one &",
+        );
+        assert!(seen.iter().all(|seen| seen.ends_with(&format!(" move {turn}"))), "{turn}: {seen:?}");
+    }
+    farm.run(2, "mkimage refs --quiet --delete seen/far/one");
+    farm.run(1, "mkimage promote --quiet first seen/far/one");
+    assert_eq!(farm.moves_of("seen/far/one"), 6, "what was removed and made again counts on");
 }
 
 /// Compare-and-swap by two processes on each machine, while others build, collect, repack, read and check.
@@ -193,7 +211,8 @@ fn a_machine_that_dies_with_a_lock(farm: &mut Farm, before: u64) -> u64 {
         farm.run(machine, "job wait mkimage promote $(hostname)-one-0 race/wait-$(hostname)");
     }
     for machine in [SERVER, 2] {
-        let warned = "until grep -q 'waiting for' /tmp/job-wait.out; do usleep 100000; done; cat /tmp/job-wait.out";
+        let warned =
+            "until grep -q 'waiting for' /tmp/job-wait.out; do usleep 100000; done; cat /tmp/job-wait.out";
         let said = farm.run(machine, warned);
         assert!(said.contains(" on b holds") && said.contains("mkimage store unlock b"), "{said}");
         farm.run(machine, "[ ! -e /tmp/job-wait.status ]");
@@ -203,12 +222,18 @@ fn a_machine_that_dies_with_a_lock(farm: &mut Farm, before: u64) -> u64 {
     for machine in [SERVER, 2] {
         farm.run(machine, "finished wait");
     }
-    tell(&format!("nfs: a lock of a dead machine was waited for and broken in {:.1} s", time.elapsed().as_secs_f64()));
+    tell(&format!(
+        "nfs: a lock of a dead machine was waited for and broken in {:.1} s",
+        time.elapsed().as_secs_f64()
+    ));
     assert_eq!(farm.run(SERVER, "mkimage refs race/all").rsplit(' ').next(), Some(&*before.to_string()));
     farm.attach(1);
     let found = farm.run(1, "mkimage refs race/dead || true");
     let found: u64 = found.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-    assert!(found == acknowledged || found == acknowledged + 1, "{found} moves of {acknowledged} or one more");
+    assert!(
+        found == acknowledged || found == acknowledged + 1,
+        "{found} moves of {acknowledged} or one more"
+    );
     before
 }
 
@@ -216,16 +241,25 @@ fn a_machine_that_dies_with_a_lock(farm: &mut Farm, before: u64) -> u64 {
 /// its own claims when it is back.
 fn a_machine_that_dies_while_it_collects(farm: &mut Farm) {
     farm.run(1, "for n in 1 2 3; do compose churn-b \"dead $n\" || exit 1; done");
-    farm.run(1, "caught '^1 [0-9]*[13579] ' /mnt/store/gc-generation 'compose churn-b dead-$number; collect'");
+    farm.run(
+        1,
+        "caught '^1 [0-9]*[13579] ' /mnt/store/gc-generation 'compose churn-b dead-$number; collect'",
+    );
     farm.cut(1);
     let (status, said) = farm.guests[2].attempt("collect");
-    assert!(status != 0 && said.contains("on b") && said.contains("mkimage store unlock b"), "{status}: {said}");
+    assert!(
+        status != 0 && said.contains("on b") && said.contains("mkimage store unlock b"),
+        "{status}: {said}"
+    );
     let time = Stopwatch::start();
     farm.run(SERVER, "job wait compose after-gc 'one more'");
     farm.attach(1);
     farm.run(1, "collect");
     farm.run(SERVER, "finished wait");
-    tell(&format!("nfs: a machine that died collecting was back and went on in {:.1} s", time.elapsed().as_secs_f64()));
+    tell(&format!(
+        "nfs: a machine that died collecting was back and went on in {:.1} s",
+        time.elapsed().as_secs_f64()
+    ));
     farm.all("collect || true");
     farm.check();
 }
@@ -234,7 +268,10 @@ fn a_machine_that_dies_while_it_collects(farm: &mut Farm) {
 fn the_server_restarts(farm: &mut Farm, before: u64) {
     let time = Stopwatch::start();
     for machine in [1, 2] {
-        farm.run(machine, &format!("for p in one two; do job $p moves $(hostname)-$p race/all {MOVES}; done"));
+        farm.run(
+            machine,
+            &format!("for p in one two; do job $p moves $(hostname)-$p race/all {MOVES}; done"),
+        );
     }
     for _ in 0..2 {
         farm.run(SERVER, "sleep 2; echo 0 >/proc/fs/nfsd/threads; sleep 2; echo 8 >/proc/fs/nfsd/threads");
@@ -265,7 +302,8 @@ fn everything_is_there(farm: &mut Farm) {
             }
         }
     }
-    let left = farm.run(SERVER, "cd /var/export/store; find . -name '.nfs*' -o -name '.claim*' -o -name '.tmp*'");
+    let left =
+        farm.run(SERVER, "cd /var/export/store; find . -name '.nfs*' -o -name '.claim*' -o -name '.tmp*'");
     assert_eq!(left, "", "files were left");
     let work = farm.run(SERVER, "cd /var/export/store; ls tmp leases");
     tell(&format!("nfs: what the dead left for an hour: {}", work.replace('\n', " ")));

@@ -40,6 +40,11 @@ kernel "debian" {
   ]
 }
 
+# An emulator that waits for its turn on a busy host may miss the timer that the kernel tries.
+boot {
+  command_line = ["no_timer_check"]
+}
+
 disk {
   data_path = "/var"
   data_size = "512MiB"

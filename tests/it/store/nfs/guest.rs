@@ -52,9 +52,8 @@ impl Board {
         std::fs::create_dir(&own).expect("a folder");
         succeed(tool("cp", ["--sparse=always"]).arg(image).arg(own.join("disk")));
         std::fs::copy(VARIABLES, own.join("variables")).expect("OVMF: `make test` installs it");
-        let ends = |other: &&str| {
-            (folder.join(format!("{name}-{other}")), folder.join(format!("{other}-{name}")))
-        };
+        let ends =
+            |other: &&str| (folder.join(format!("{name}-{other}")), folder.join(format!("{other}-{name}")));
         Board { name, folder: own, wires: wires.iter().map(ends).collect() }
     }
 
@@ -63,10 +62,24 @@ impl Board {
         let at = |name: &str| self.folder.join(name).display().to_string();
         let _ = std::fs::remove_file(self.folder.join("shell"));
         let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg", "-m", "512", "-M", "q35", "-nodefaults", "-display", "none", "-no-reboot"]);
+        command.args([
+            "-accel",
+            "tcg",
+            "-m",
+            "512",
+            "-M",
+            "q35",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]);
         command.args(["-drive".to_owned(), format!("if=pflash,format=raw,unit=0,readonly=on,file={CODE}")]);
         command.args(["-drive".to_owned(), format!("if=pflash,format=raw,unit=1,file={}", at("variables"))]);
-        command.args(["-drive".to_owned(), format!("if=none,id=d0,format=raw,cache=unsafe,file={}", at("disk"))]);
+        command.args([
+            "-drive".to_owned(),
+            format!("if=none,id=d0,format=raw,cache=unsafe,file={}", at("disk")),
+        ]);
         command.args(["-device", "virtio-blk-pci,drive=d0,bootindex=0", "-device", "virtio-rng-pci"]);
         command.args(["-serial".to_owned(), format!("file:{}", at("console"))]);
         command.args(["-serial".to_owned(), format!("unix:{},server=on,wait=off", at("shell"))]);
@@ -79,7 +92,8 @@ impl Board {
             ]);
             let mac = own.file_name().expect("a name").as_encoded_bytes();
             let mac = format!("52:54:00:{:02x}:{:02x}:{index:02x}", mac[0], mac[mac.len() - 1]);
-            command.args(["-device".to_owned(), format!("virtio-net-pci,netdev=n{index},mac={mac},romfile=")]);
+            command
+                .args(["-device".to_owned(), format!("virtio-net-pci,netdev=n{index},mac={mac},romfile=")]);
         }
         let errors = std::fs::File::create(self.folder.join("errors")).expect("a file");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
