@@ -160,9 +160,7 @@ fn a_move_is_seen_at_once(farm: &mut Farm) {
     for turn in 1..=4u64 {
         let (machine, from) = ((turn % 3) as usize, ["same", "first"][(turn % 2) as usize]);
         farm.run(machine, &format!("mkimage promote --quiet {from} seen/far/one"));
-        let seen = farm.all(
-            "mkimage refs seen/far/one; sleep 60 <$MKIMAGE_STORE/refs/seen/far/one &",
-        );
+        let seen = farm.all("mkimage refs seen/far/one; sleep 60 <$MKIMAGE_STORE/refs/seen/far/one &");
         assert!(seen.iter().all(|seen| seen.ends_with(&format!(" move {turn}"))), "{turn}: {seen:?}");
     }
     farm.run(2, "mkimage refs --quiet --delete seen/far/one");
@@ -293,6 +291,7 @@ fn the_server_restarts(farm: &mut Farm, before: u64) {
 
 /// What was acknowledged is there, and nothing else is left lying about.
 fn everything_is_there(farm: &mut Farm) {
+    (0..NAMES.len()).for_each(|machine| drop(farm.run(machine, "collect")));
     farm.check();
     for machine in NAMES {
         for process in ["one", "two"] {

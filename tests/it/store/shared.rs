@@ -156,3 +156,22 @@ fn a_transactions_directory_goes_when_nothing_in_it_is_open_any_more() {
     );
     assert_eq!(list(folder.path().join("tmp")), [".lock"]);
 }
+
+#[test]
+fn what_a_dead_client_had_open_goes_with_the_garbage_once_it_is_older_than_the_grace() {
+    let folder = shared();
+    let store = open(folder.path());
+    publish(&store, "main", 1);
+    let left = folder.path().join("packs/.nfs00000000000000b600000017");
+    std::fs::write(&left, b"a pack").expect("written");
+    let patient = GcRules { grace_seconds: 3600, ..GcRules::strict() };
+    collect(&store, &patient).expect("collected");
+    assert!(left.exists(), "its client may still read it");
+    let report = store.check(&job()).expect("checked");
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    let plan = store.plan_gc(&GcRules::strict(), &job()).expect("planned");
+    assert!(plan.describe().iter().any(|line| line.contains("left 1 files")), "{:?}", plan.describe());
+    store.run_gc(plan, &job()).expect("collected");
+    assert!(!left.exists());
+    expect_sound(folder.path(), "at the end");
+}
