@@ -54,7 +54,7 @@ test: install-test ## Run every test but the nightly ones
 	@# Side by side: what goes into images ends in long steps of one thread.
 	@$(MAKE) --no-print-directory lint & lint=$$!; $(MAKE) --no-print-directory for-tests || { wait; exit 1; }; wait $$lint
 	$(INTO_IMAGES) MKIMAGE_OSTREE=$(CURDIR)/$(HELPER) \
-		$(CARGO) test --locked -- --include-ignored --skip nightly::
+		$(CARGO) test --locked -- --include-ignored --skip nightly:: --test-threads=$$(( $$(nproc) + 1 ))
 
 for-tests: $(SMALL)/mkimage-init $(SMALL)/mkimage-agent $(HELPER) hello
 

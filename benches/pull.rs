@@ -1,11 +1,12 @@
 //! Pulling commits over HTTP on the loopback, against `ostree pull`, `casync extract` and `restic restore`, on
 //! the same trees in one run; then a second commit with one changed package, against an ostree static delta
-//! and casync with the old tree as its seed.
+//! and casync with the old tree as its seed; then a large file of which little changed, in the same way, with what
+//! restic's repository grows by.
 //!
 //! `cargo bench --bench pull`. `MKIMAGE_BENCH_TREE` names a directory; without it, a Debian minbase tree is
 //! made once with mmdebstrap. `MKIMAGE_BENCH_ROUNDS` (3) says how often each takes its turn;
 //! `MKIMAGE_BENCH_PACKAGES` which packages change, each from the oldest to the newest version that the
-//! mirror's suites have. nginx serves all but restic's repository (restic has no static HTTP: it reads it from
+//! mirror's suites have; `MKIMAGE_BENCH_LARGE_MIB` (200) how large the file is, 0 leaves it out. nginx serves all but restic's repository (restic has no static HTTP: it reads it from
 //! the disk, which favours it). Bytes are those that nginx counts, headers and all.
 
 use std::fs;
@@ -34,6 +35,10 @@ fn main() {
     let packages = packages.unwrap_or_else(|_| "perl-base libsystemd0 libc6 tzdata".to_owned());
     for package in packages.split_whitespace() {
         update(&site, &tree, package);
+    }
+    let large = std::env::var("MKIMAGE_BENCH_LARGE_MIB").map_or(200, |text| text.parse().expect("a number"));
+    if large > 0 {
+        large_file(&site, large << 20);
     }
 }
 
@@ -129,22 +134,62 @@ fn update(site: &Site, tree: &Path, package: &str) {
         run(Command::new("cp").arg("-a").arg(tree).arg(at));
         versions::install(&site.folder, package, version, at);
     }
+    compare(site, &before, &after, 0.5);
+}
+
+/// A file that nothing packs, of which little changes: an archive, a database, an image within the image.
+fn large_file(site: &Site, size: usize) {
+    let noise = |seed: &[u8], length: usize| {
+        let mut bytes = vec![0; length];
+        blake3::Hasher::new().update(seed).finalize_xof().fill(&mut bytes);
+        bytes
+    };
+    let old = noise(b"large", size);
+    let mut middle = old.clone();
+    middle[size / 2..size / 2 + 100].copy_from_slice(&noise(b"middle", 100));
+    let cases = [
+        ("100 bytes in the middle changed", middle),
+        ("one byte inserted at the front", [b"x", &old[..]].concat()),
+        ("1 MiB appended", [&old[..], &noise(b"end", 1 << 20)].concat()),
+    ];
+    for (what, new) in cases {
+        say(format!("{what} of a file of {:.0} MiB", mib(size as u64)));
+        let (before, after) = (site.path("before"), site.path("after"));
+        for (folder, bytes) in [(&before, &old), (&after, &new)] {
+            fs::create_dir(folder).expect("made");
+            fs::write(folder.join("large"), bytes).expect("written");
+        }
+        let repository = site.path("restic-large");
+        run(restic_command(&repository).arg("init"));
+        run(restic_command(&repository).arg("backup").arg("large").current_dir(&before));
+        let first = disk_bytes(&repository);
+        let time =
+            seconds(|| run(restic_command(&repository).arg("backup").arg("large").current_dir(&after)));
+        let grown = disk_bytes(&repository) - first;
+        compare(site, &before, &after, 0.1);
+        say(format!("  restic backup            {time:7.3} s   {grown:10} bytes more in its repository"));
+        fs::remove_dir_all(repository).expect("removed");
+    }
+}
+
+/// Moves whoever has one tree to another, and says at what cost; `target` is our part of the best peer's bytes.
+fn compare(site: &Site, before: &Path, after: &Path, target: f64) {
     let source = site.path("update");
-    let first = ingest(&source, &before);
-    let second = ingest(&source, &after);
+    let first = ingest(&source, before);
+    let second = ingest(&source, after);
     publish(site, &source, &[first], &[], "before.bundle");
     preparing("mkimage bundle", || publish(site, &source, &[second], &[first], "after.bundle"));
     let archive = site.www("ostree-update");
-    let from = ostree_commit(&archive, &before);
+    let from = ostree_commit(&archive, before);
     let (store, repository, extracted) = (site.path("store"), site.path("ostree"), site.path("extracted"));
     ostree_remote_at(site, &repository, "ostree-update");
     run(ostree(&repository).args(["pull", "site", "bench"]));
-    let to = ostree_commit(&archive, &after);
+    let to = ostree_commit(&archive, after);
     preparing("ostree static delta", || {
         run(ostree(&archive).args(["static-delta", "generate"]).args(["--from", &from, "--to", &to]));
         run(ostree(&archive).args(["summary", "-u"]));
     });
-    casync_make(site, &after, "after");
+    casync_make(site, after, "after");
     assert_eq!(pull(&site.url, &store, "before.bundle"), first);
     site.bytes();
     let mut rows = Vec::new();
@@ -152,10 +197,10 @@ fn update(site: &Site, tree: &Path, package: &str) {
     row("mkimage", seconds(|| assert_eq!(pull(&site.url, &store, "after.bundle"), second)));
     row("ostree static delta", seconds(|| run(ostree(&repository).args(["pull", "site", "bench"]))));
     let mut casync = casync_extract(site, "after", &extracted);
-    row("casync extract --seed", seconds(|| run(casync.arg("--seed").arg(&before))));
+    row("casync extract --seed", seconds(|| run(casync.arg("--seed").arg(before))));
     report(&rows);
-    say("  target: bytes 0.5 of the best".to_owned());
-    for folder in [before, after, source, archive, store, repository, extracted] {
+    say(format!("  target: bytes {target} of the best"));
+    for folder in [before.to_owned(), after.to_owned(), source, archive, store, repository, extracted] {
         fs::remove_dir_all(folder).expect("removed");
     }
 }

@@ -21,6 +21,7 @@
 //! | [`archive`] | tar, ar and compressed streams, parsed strictly into trees, never unpacked onto the host |
 //! | [`store`] | objects, packs, trees, commits, refs: content-addressed, durable, git-like |
 //! | [`trust`] | keys, signed envelopes, the index of a site, the order of the checks |
+//! | [`web`] | connections, redirects: the web as mirrors and sites are asked over it |
 //! | [`bundle`] | what travels between stores: objects in frames, and deltas to what the receiver has |
 //! | [`packages`] | names become verified, locked, unpacked packages |
 //! | [`elf`] | what a dynamic program needs |
@@ -101,3 +102,5 @@ pub mod trust;
 pub mod verify;
 #[cfg(feature = "tool")]
 pub mod view;
+#[cfg(feature = "agent")]
+pub mod web;

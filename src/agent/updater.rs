@@ -15,7 +15,7 @@ use crate::base::{CommitId, Digest, Job, clock, fs, publish, whole};
 use crate::boot::slots::Slot;
 use crate::image::{Image, OpenImage};
 use crate::remote::{Answer, Line, Remote, RemoteSettings, ask};
-use crate::slots::{self, Request, SlotStatus, Status};
+use crate::slots::{self, Request, SlotStatus, Standing, Status};
 use crate::store::{RefName, Store, StoreError};
 use crate::trust::{Release, Seen};
 
@@ -140,7 +140,7 @@ impl Updater {
     /// Tells whether the running slot is on trial still.
     pub fn is_on_trial(&self) -> Result<bool> {
         let now = self.now()?;
-        Ok(now.slot(now.running).state == "trial" || now.slot(now.running).state == "failed")
+        Ok(matches!(now.slot(now.running).state, Standing::Trial | Standing::Failed))
     }
 
     /// Returns the commit that waits for its first boot.
@@ -164,14 +164,15 @@ impl Updater {
         let commit: Option<CommitId> = trial.commit.as_deref().and_then(|commit| commit.parse().ok());
         let running = now.slot(now.running);
         if commit.is_some() && running.commit == commit {
-            return (running.state == "confirmed").then(|| (What::Confirmed, String::new()));
+            return (running.state == Standing::Confirmed).then(|| (What::Confirmed, String::new()));
         }
         let other = now.slot(now.running.other());
         let holds = commit.is_some() && other.commit == commit;
         if holds && now.boots_next(other.slot) {
             return None;
         }
-        let tried = holds && (other.state == "failed" || other.tries_done.is_some_and(|done| done > 0));
+        let tried =
+            holds && (other.state == Standing::Failed || other.tries_done.is_some_and(|done| done > 0));
         if !tried {
             return Some((What::Failed, "it was cut before the slot was whole".to_owned()));
         }

@@ -4,7 +4,7 @@
 //! ([`write()`]); of it, the ranges that a receiver needs ([`Table::plan`]); from these, objects in a
 //! [`Transaction`](crate::store::Transaction) ([`Receiver`]).
 //!
-//! On disk: `table` (the file), `delta` (its first frames), `names` and `closure` (why no ids travel).
+//! On disk: `table` (the file), `delta` and `large` (its first frames), `names` and `closure` (why no ids travel).
 //!
 //! Always true
 //! - A bundle is named by its table, which holds the digest of each frame: every byte is held against a digest
@@ -15,7 +15,7 @@
 //!
 //! Not here: how bytes travel (`remote/`), who may be trusted (`trust/`), refs.
 //!
-//! Read first: `table`, `delta`, `receive`.
+//! Read first: `table`, `delta`, `large`, `receive`.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,9 @@ mod closure;
 mod contents;
 mod delta;
 mod error;
+mod form;
 mod frame;
+mod large;
 mod names;
 mod plan;
 mod receive;
@@ -35,8 +37,9 @@ mod write;
 pub use closure::ObjectName;
 pub use contents::Contents;
 pub use error::{BundleError, Result};
+pub use form::Form;
 pub use plan::FetchPlan;
 pub use receive::{Received, Receiver};
 pub use single::Single;
 pub use table::Table;
-pub use write::{Bundle, write};
+pub use write::{Bundle, write, write_as};

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::closure::{Closure, ObjectName, Walk};
 use super::error::Result;
-use super::table::{Frame, Section, Table};
+use super::table::{DELTA_BYTES_MAX, Frame, Section, Table};
 use crate::base::Job;
 use crate::store::{Kind, Objects, StoreError};
 
@@ -46,15 +46,25 @@ impl Table {
         let bases = self.find_bases(have, job)?;
         let mut frames = Vec::new();
         let mut with_delta = HashSet::new();
-        for (index, frame) in self.delta.iter().enumerate() {
-            let objects = &self.twin_objects[frame.objects.clone()];
-            let plain = self.twin.iter().filter(|twin| frame.objects.contains(&twin.objects.start));
-            let plain =
-                plain.filter(|twin| self.twin_objects[twin.objects.clone()].iter().any(|&n| needed(n)));
-            let cheaper = frame.stored < plain.map(|twin| twin.stored).sum();
-            if bases.is_some() && cheaper && objects.iter().any(|&object| needed(object)) {
-                frames.push((Section::Delta, index));
-                with_delta.extend(frame.objects.clone());
+        let mut twins = self.twin.iter().peekable();
+        let mut next = 0;
+        // Pieces of a large file are fetched all or none; both lists ascend.
+        for run in self.delta.chunk_by(|one, other| one.objects == other.objects) {
+            let (first, objects) = (next, run[0].objects.clone());
+            next += run.len();
+            let mut plain = 0u64;
+            while let Some(twin) = twins.next_if(|twin| twin.objects.start < objects.end) {
+                if self.twin_objects[twin.objects.clone()].iter().any(|&n| needed(n)) {
+                    plain = plain.saturating_add(twin.stored);
+                }
+            }
+            let cheaper = run.iter().map(|frame| frame.stored).fold(0, u64::saturating_add) < plain;
+            let is_needed = self.twin_objects[objects.clone()].iter().any(|&object| needed(object));
+            let is_possible =
+                run[0].is_patch || bases.as_ref().is_some_and(|bases| self.fit(&objects, bases));
+            if bases.is_some() && is_possible && cheaper && is_needed {
+                frames.extend((first..next).map(|index| (Section::Delta, index)));
+                with_delta.extend(objects);
             }
         }
         for section in [Section::Fresh, Section::Twin] {
@@ -68,6 +78,13 @@ impl Table {
         }
         let ranges = frames.iter().map(|&frame| self.frame(frame).range()).collect();
         Ok(FetchPlan { frames, ranges, bases: bases.unwrap_or_default(), names })
+    }
+
+    /// Tells whether the bases of some objects can be held in memory, as a delta that is no patch asks for.
+    fn fit(&self, objects: &Range<usize>, bases: &[Option<ObjectName>]) -> bool {
+        let of = |object: &u32| self.deltas.binary_search_by_key(object, |delta| delta.0).ok();
+        let places = self.twin_objects[objects.clone()].iter().filter_map(of);
+        places.filter_map(|place| bases[place]).all(|base| base.size <= DELTA_BYTES_MAX)
     }
 
     pub(super) fn frame(&self, (section, index): (Section, usize)) -> &Frame {

@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::closure::ObjectName;
 use super::delta;
 use super::error::{BundleError, Result};
 use super::frame;
+use super::large;
 use super::names::{self, Known};
 use super::plan::FetchPlan;
 use super::table::{Frame, Section, Table};
 use super::write::read;
 use crate::base::{CommitId, Digest, Job};
 use crate::store::{FileInPieces, Kind, StoreError, Transaction};
-use crate::tree::ContentSink;
+use crate::tree::{ContentSink, ContentSource};
 
 /// Takes the frames of a plan, from any number of threads, and puts what they hold into a transaction. Files
 /// are put at once; directories and commits wait for [`Receiver::finish`], since they name the others.
@@ -29,11 +31,29 @@ pub struct Receiver<'a> {
     large: Mutex<HashMap<u32, Large<'a>>>,
 }
 
-/// A file that comes in pieces: those that came before their turn wait.
+/// A file that comes in pieces: those that came before their turn wait as they came.
 struct Large<'a> {
+    /// Taken by the thread that adds to it.
     file: Option<FileInPieces<'a>>,
     done: u64,
-    early: BTreeMap<u64, (Vec<u8>, u64)>,
+    early: BTreeMap<u64, (Vec<u8>, (Section, usize))>,
+}
+
+impl<'a> Large<'a> {
+    /// Gives the file back, with how many bytes it grew; takes it again with the piece whose turn it is.
+    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
+    fn turn(
+        &mut self,
+        back: Option<(FileInPieces<'a>, u64)>,
+    ) -> Option<(FileInPieces<'a>, (Vec<u8>, (Section, usize)))> {
+        if let Some((file, grown)) = back {
+            self.file = Some(file);
+            self.done += grown;
+        }
+        self.file.as_ref()?;
+        let piece = self.early.remove(&self.done)?;
+        self.file.take().map(|file| (file, piece))
+    }
 }
 
 /// What came.
@@ -88,11 +108,14 @@ impl<'a> Receiver<'a> {
             lock(&self.waiting).insert(key, bytes.to_vec());
             return Ok(());
         }
+        if frame.is_patch {
+            return self.take_piece(objects[0], key, bytes);
+        }
         if key.0 == Section::Delta {
             return self.each_of_delta(frame, bytes, |object, bytes| self.put(object, &bytes));
         }
         if self.table.sizes[objects[0] as usize] > frame.plain {
-            return self.take_piece(objects[0], frame, bytes);
+            return self.take_piece(objects[0], key, bytes);
         }
         let plain = self.unpack(frame, bytes)?;
         let mut rest = &plain[..];
@@ -118,27 +141,50 @@ impl<'a> Receiver<'a> {
         Ok(())
     }
 
-    fn take_piece(&self, object: u32, frame: &Frame, bytes: &[u8]) -> Result<()> {
+    /// Takes a piece. The thread that finds the file free adds all pieces whose turn it is; others leave theirs to it.
+    fn take_piece(&self, object: u32, key: (Section, usize), bytes: &[u8]) -> Result<()> {
+        let skip = self.table.frame(key).skip;
+        self.large(object, |large| large.early.insert(skip, (bytes.to_vec(), key)));
+        let mut back = None;
+        while let Some((mut file, (bytes, key))) = self.large(object, |large| large.turn(back.take())) {
+            self.add_piece(object, &mut file, self.table.frame(key), &bytes)?;
+            let frame = self.table.frame(key);
+            if frame.skip + frame.plain == self.table.sizes[object as usize] {
+                let content = file.finish()?;
+                lock(&self.large).remove(&object);
+                return self.found(object, content.id.0);
+            }
+            back = Some((file, frame.plain));
+        }
+        Ok(())
+    }
+
+    fn large<T>(&self, object: u32, act: impl FnOnce(&mut Large<'a>) -> T) -> T {
         let mut all = lock(&self.large);
-        let large = all.entry(object).or_insert_with(|| Large {
+        act(all.entry(object).or_insert_with(|| Large {
             file: Some(self.into.begin_file()),
             done: 0,
             early: BTreeMap::new(),
-        });
-        large.early.insert(frame.skip, (bytes.to_vec(), frame.plain));
-        while let Some((bytes, plain)) = large.early.remove(&large.done) {
-            let plain = frame::unpack(&bytes, plain).map_err(|problem| self.damaged(problem))?;
-            let file = large.file.as_mut().expect("because it is taken at its end only");
-            file.add(&plain)?;
-            large.done += plain.len() as u64;
+        }))
+    }
+
+    fn add_piece(&self, object: u32, file: &mut FileInPieces<'a>, frame: &Frame, bytes: &[u8]) -> Result<()> {
+        if !frame.is_patch {
+            return Ok(file.add(&self.unpack(frame, bytes)?)?);
         }
-        if large.done == self.table.sizes[object as usize] {
-            let file = large.file.take().expect("because it ends once");
-            let content = file.finish()?;
-            all.remove(&object);
-            return self.found(object, content.id.0);
-        }
-        Ok(())
+        let base =
+            self.made_from(object).ok_or_else(|| self.damaged(format!("object {object} has no base")))?;
+        let damaged =
+            |problem| self.damaged(format!("piece of object {object} at {}: {problem}", frame.skip));
+        let base = (self.into as &dyn ContentSource, &base.as_content());
+        large::apply(bytes, frame.plain, base, &damaged, &self.job, &mut |part| Ok(file.add(part)?))
+    }
+
+    /// Returns what an object with a delta is made from.
+    fn made_from(&self, object: u32) -> Option<ObjectName> {
+        let place = self.table.deltas.binary_search_by_key(&object, |delta| delta.0);
+        let place = place.expect("because twin objects are those with a delta");
+        self.plan.bases.get(place).copied().flatten()
     }
 
     /// Decodes a delta frame and shows its objects.
@@ -151,9 +197,7 @@ impl<'a> Receiver<'a> {
         let mut decoder = delta::Decoder::new(bytes);
         for &object in &self.table.twin_objects[frame.objects.clone()] {
             self.job.check()?;
-            let place = self.table.deltas.binary_search_by_key(&object, |delta| delta.0);
-            let place = place.expect("because twin objects are those with a delta");
-            let old = match self.plan.bases.get(place).copied().flatten() {
+            let old = match self.made_from(object) {
                 Some(base) => read(self.into, &base)?,
                 None => Vec::new(),
             };

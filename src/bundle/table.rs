@@ -1,9 +1,12 @@
 //! The front of a bundle: what is in it and where.
 //!
 //! ```text
-//! bundle  = "MKBUNDL" 01   plain u32   stored u32   table[stored]     the prefix: BLAKE3 of it is the bundle's id
+//! bundle  = "MKBUNDL" version u8   plain u32   stored u32   table[stored]
+//!                                                         the prefix: BLAKE3 of it is the bundle's id
 //!           delta frame*   fresh frame*   twin frame*   id[32]*       ids of all objects in their order
 //! table   = zstd frame of plain bytes, or the bytes where stored = plain:
+//!           salt                                          from version 2 on: any number, so that the same
+//!                                                         contents can have another id
 //!           bases, id[32]*                                the commits that deltas are made from
 //!           blobs   trees   commits                       objects stand in this order
 //!           size*                                         one an object
@@ -11,7 +14,8 @@
 //!                                                         no base, else 1 + its number in the bases' closure
 //!           frames, (plain, stored, digest[32])*          fresh: objects without a delta
 //!           frames, (plain, stored, digest[32])*          twin: objects with one, plain
-//!           frames, (objects, stored, digest[32])*        delta
+//!           frames, (objects, stored, digest[32])*        delta; from version 2 on also, with objects = 0,
+//!                   (0, plain, stored, digest[32])        a piece of the next object: a patch of `large`
 //!           digest[32]                                    of the ids
 //! ```
 //!
@@ -19,6 +23,9 @@
 //! frame, or the bytes where stored = plain. It holds whole objects in their order, or a piece of one; files
 //! and directories don't share a frame, and no twin frame goes across the border of a delta frame. An empty
 //! file needs no frame. The digests are of stored bytes: nothing is decoded before it is right.
+//!
+//! A bundle is written in the lowest version that can hold it: 1, unless it has pieces of large files or a salt. A
+//! reader refuses versions that it does not know by their number.
 
 use std::ops::Range;
 
@@ -28,7 +35,9 @@ use super::varint::{Input, Output};
 use crate::base::{CommitId, Digest};
 use crate::store::{COMMIT_BYTES_MAX, DIRECTORY_BYTES_MAX, Kind};
 
-pub(super) const MAGIC: &[u8; 8] = b"MKBUNDL\x01";
+pub(super) const MAGIC: &[u8; 7] = b"MKBUNDL";
+/// Newest version of the format.
+const VERSION: u8 = 2;
 pub(super) const HEADER_BYTES: u64 = 16;
 /// Longest table, in plain bytes: some ten million objects.
 pub(super) const TABLE_BYTES_MAX: u64 = 64 << 20;
@@ -54,6 +63,8 @@ pub(super) struct Frame {
     pub objects: Range<usize>,
     /// Where in its object a piece begins. A frame of whole objects has 0.
     pub skip: u64,
+    /// A delta frame that makes a piece of a large file.
+    pub is_patch: bool,
 }
 
 /// One of the sections.
@@ -67,6 +78,7 @@ pub(super) enum Section {
 /// What is in a bundle and where.
 pub struct Table {
     pub(super) id: Digest,
+    pub(super) salt: u64,
     pub(super) bases: Vec<CommitId>,
     pub(super) blobs: usize,
     pub(super) trees: usize,
@@ -92,8 +104,8 @@ impl Table {
             return Err(BundleError::OtherTable { expected: *id, found });
         }
         let malformed = |problem| BundleError::Table { id: *id, problem };
-        let plain = unpack(prefix).map_err(&malformed)?;
-        parse(*id, &plain, prefix.len() as u64).map_err(&malformed)
+        let (version, plain) = unpack(prefix).map_err(&malformed)?;
+        parse(*id, version, &plain, prefix.len() as u64).map_err(&malformed)
     }
 
     /// Returns the bundle's id.
@@ -167,10 +179,14 @@ impl Table {
     }
 }
 
-fn unpack(prefix: &[u8]) -> Parsed<Vec<u8>> {
+fn unpack(prefix: &[u8]) -> Parsed<(u8, Vec<u8>)> {
     let header = prefix.get(..HEADER_BYTES as usize).ok_or("it ends in its header")?;
-    if &header[..8] != MAGIC {
+    let version = header[7];
+    if &header[..7] != MAGIC {
         return Err("it has no magic".to_owned());
+    }
+    if !(1..=VERSION).contains(&version) {
+        return Err(format!("its format has version {version}, and this program reads 1 to {VERSION}"));
     }
     let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (plain, stored) = (u64::from(number(8)), u64::from(number(12)));
@@ -178,12 +194,16 @@ fn unpack(prefix: &[u8]) -> Parsed<Vec<u8>> {
     if plain > TABLE_BYTES_MAX || stored > plain || stored != body.len() as u64 {
         return Err(format!("{stored} bytes for {plain} plain ones, {} are there", body.len()));
     }
-    super::frame::unpack(body, plain)
+    Ok((version, super::frame::unpack(body, plain)?))
 }
 
 /// Writes the front of a bundle.
 pub(super) fn build(table: &Table) -> Result<Vec<u8>> {
+    let version = if table.salt > 0 || table.delta.iter().any(|frame| frame.is_patch) { VERSION } else { 1 };
     let mut out = Output::default();
+    if version > 1 {
+        out.number(table.salt);
+    }
     out.number(table.bases.len() as u64);
     table.bases.iter().for_each(|base| out.digest(&base.0));
     let commits = table.sizes.len() - table.blobs - table.trees;
@@ -200,7 +220,11 @@ pub(super) fn build(table: &Table) -> Result<Vec<u8>> {
         let frames = table.frames(section);
         out.number(frames.len() as u64);
         for frame in frames {
-            out.number(if section == Section::Delta { frame.objects.len() as u64 } else { frame.plain });
+            if frame.is_patch {
+                out.number(0);
+            }
+            let is_delta = section == Section::Delta && !frame.is_patch;
+            out.number(if is_delta { frame.objects.len() as u64 } else { frame.plain });
             out.number(frame.stored);
             out.digest(&frame.digest);
         }
@@ -213,14 +237,16 @@ pub(super) fn build(table: &Table) -> Result<Vec<u8>> {
     }
     let stored = super::frame::pack(&plain);
     let mut prefix = MAGIC.to_vec();
+    prefix.push(version);
     prefix.extend_from_slice(&(plain.len() as u32).to_le_bytes());
     prefix.extend_from_slice(&(stored.len() as u32).to_le_bytes());
     prefix.extend_from_slice(&stored);
     Ok(prefix)
 }
 
-fn parse(id: Digest, plain: &[u8], table_bytes: u64) -> Parsed<Table> {
+fn parse(id: Digest, version: u8, plain: &[u8], table_bytes: u64) -> Parsed<Table> {
     let mut input = Input::new(plain);
+    let salt = if version > 1 { input.number()? } else { 0 };
     let bases = (0..input.below(BASES_MAX)?).map(|_| input.digest().map(CommitId));
     let bases = bases.collect::<Parsed<Vec<_>>>()?;
     let [blobs, trees, commits] = [input.count()?, input.count()?, input.count()?];
@@ -228,11 +254,12 @@ fn parse(id: Digest, plain: &[u8], table_bytes: u64) -> Parsed<Table> {
     let deltas = deltas(&mut input, sizes.len())?;
     let (fresh_objects, twin_objects) = sections(&sizes, &deltas);
     let [fresh, twin] = [plain_frames(&mut input)?, plain_frames(&mut input)?];
-    let delta = delta_frames(&mut input, &twin_objects, &sizes)?;
+    let delta = delta_frames(&mut input, version, &twin_objects, &sizes)?;
     let ids = input.digest()?;
     input.end()?;
     let mut table = Table {
         id,
+        salt,
         bases,
         blobs,
         trees,
@@ -305,25 +332,36 @@ fn plain_frames(input: &mut Input<'_>) -> Parsed<Vec<Frame>> {
             let plain = input.between(1, FRAME_BYTES_MAX)?;
             let stored = input.between(1, plain)?;
             let digest = input.digest()?;
-            Ok(Frame { offset: 0, stored, plain, digest, objects: 0..0, skip: 0 })
+            Ok(Frame { offset: 0, stored, plain, digest, objects: 0..0, skip: 0, is_patch: false })
         })
         .collect()
 }
 
-fn delta_frames(input: &mut Input<'_>, objects: &[u32], sizes: &[u64]) -> Parsed<Vec<Frame>> {
-    let mut next = 0;
+fn delta_frames(input: &mut Input<'_>, version: u8, objects: &[u32], sizes: &[u64]) -> Parsed<Vec<Frame>> {
+    // Objects that are made, and bytes of the next one.
+    let (mut next, mut done) = (0, 0);
+    let least = if version > 1 { 0 } else { 1 };
     let frames = (0..input.count()?).map(|_| {
-        let count = input.between(1, (objects.len() - next) as u64)? as usize;
+        let count = input.between(least, (objects.len() - next) as u64)? as usize;
+        let is_patch = count == 0;
+        let range = next..next + count.max(1);
+        let of = objects.get(range.clone()).ok_or("a piece behind the last object")?;
+        let size = of.iter().map(|&object| sizes[object as usize]).fold(0, u64::saturating_add);
+        let plain = if is_patch { input.between(1, DELTA_BYTES_MAX)? } else { size };
         let stored = input.below(DELTA_BYTES_MAX)?;
         let digest = input.digest()?;
-        let range = next..next + count;
-        next = range.end;
-        let plain = objects[range.clone()].iter().map(|&object| sizes[object as usize]);
-        let plain = plain.fold(0, u64::saturating_add);
         if plain > DELTA_BYTES_MAX {
             return Err(format!("a delta frame makes {plain} bytes, at most {DELTA_BYTES_MAX} are possible"));
         }
-        Ok(Frame { offset: 0, stored, plain, digest, objects: range, skip: 0 })
+        let skip = done;
+        done += plain;
+        if done > size {
+            return Err(format!("a delta frame ends {} bytes behind its objects", done - size));
+        }
+        if done == size {
+            (next, done) = (range.end, 0);
+        }
+        Ok(Frame { offset: 0, stored, plain, digest, objects: range, skip, is_patch })
     });
     let frames = frames.collect::<Parsed<Vec<_>>>()?;
     if next != objects.len() {
@@ -372,6 +410,12 @@ impl Table {
         (object as usize) < self.blobs
     }
 
+    /// Returns which object of the bases' closure an object with a delta is made from.
+    fn base_of(&self, object: u32) -> Option<u32> {
+        let place = self.deltas.binary_search_by_key(&object, |delta| delta.0).ok()?;
+        self.deltas[place].1
+    }
+
     fn check_delta_frames(&self) -> Parsed<()> {
         for frame in &self.delta {
             let objects = &self.twin_objects[frame.objects.clone()];
@@ -379,6 +423,9 @@ impl Table {
                 != objects.last().map(|&object| self.is_blob(object))
             {
                 return Err("a delta frame mixes files and directories".to_owned());
+            }
+            if frame.is_patch && !(self.is_blob(objects[0]) && self.base_of(objects[0]).is_some()) {
+                return Err("a piece of what is no file, or is made from nothing".to_owned());
             }
         }
         let mut borders = self.delta.iter().map(|frame| frame.objects.end).peekable();

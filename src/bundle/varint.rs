@@ -73,6 +73,11 @@ impl<'a> Input<'a> {
         Ok(Digest(*digest))
     }
 
+    /// Returns what was not read.
+    pub fn rest(self) -> &'a [u8] {
+        self.bytes
+    }
+
     pub fn end(self) -> Result<(), String> {
         if self.bytes.is_empty() { Ok(()) } else { Err(format!("{} bytes too many", self.bytes.len())) }
     }

@@ -9,7 +9,9 @@ use super::closure::{ObjectName, first};
 use super::contents::{Contents, Item};
 use super::delta::{self, Alignment};
 use super::error::Result;
+use super::form::Form;
 use super::frame;
+use super::large::Making;
 use super::names;
 use super::table::{self, DELTA_BYTES_MAX, FRAME_BYTES_MAX, Frame, Section, Table};
 use crate::base::job::Unit;
@@ -22,8 +24,6 @@ const FRAME_BYTES: u64 = 1 << 20;
 const PIECE_BYTES: u64 = 4 << 20;
 /// Objects of one delta frame: they learn from each other, and are decoded one after the other.
 const DELTA_FRAME_BYTES: u64 = 16 << 20;
-/// Longer files are not compared with what they were: a writer's memory for it is some 16 times as much.
-const DELTA_OBJECT_BYTES: u64 = 24 << 20;
 /// Fewer bytes than this without a base go into the delta section of a bundle that has bases: its model packs
 /// better than zstd, a few mebibytes a second.
 const FRESH_AS_DELTA_BYTES: u64 = 1 << 20;
@@ -94,16 +94,23 @@ impl Read for Bundle {
 
 /// Writes the frames of a bundle to `scratch`, an empty file that the caller made and removes, and returns the
 /// bundle. The same contents give the same bytes, however many workers there are. A core packs some 40 MB/s of
-/// what is new, and compares and tells some 2 MB/s of what has a base.
+/// what is new, and compares and tells some 2 MB/s of what has a base; of large files only what changed is told.
 pub fn write(source: &dyn Objects, contents: &Contents, scratch: File, job: &Job) -> Result<Bundle> {
-    let writing = Writing { source, contents, job };
-    let groups = writing.deltas()?;
-    let mut table = writing.table(&groups);
+    write_as(&Form::default(), source, contents, scratch, job)
+}
+
+/// Does what [`write()`] does, in another form.
+pub fn write_as(
+    form: &Form,
+    source: &dyn Objects,
+    contents: &Contents,
+    scratch: File,
+    job: &Job,
+) -> Result<Bundle> {
+    let writing = Writing { form, source, contents, job };
     let mut body = Body { file: scratch, end: 0 };
-    for (group, frame) in groups.iter().zip(&table.delta) {
-        debug_assert_eq!(group.bytes.len() as u64, frame.stored);
-        body.add(&group.bytes)?;
-    }
+    let groups = writing.deltas(&mut body)?;
+    let mut table = writing.table(&groups);
     let delta_bytes = body.end;
     table.fresh = writing.plain_frames(&table, Section::Fresh, &mut body)?;
     table.twin = writing.plain_frames(&table, Section::Twin, &mut body)?;
@@ -135,15 +142,35 @@ impl Body {
         self.end += bytes.len() as u64;
         Ok(())
     }
+
+    /// Forgets what was added last.
+    fn back_to(&mut self, end: u64) -> Result<()> {
+        let path = Path::new("the bundle's scratch file");
+        self.file.seek(SeekFrom::Start(end)).map_err(FileError::at("go back in", path))?;
+        self.end = end;
+        Ok(())
+    }
 }
 
-/// Objects whose deltas learn from each other.
+/// A delta frame that was written.
 struct Group {
+    /// Objects whose deltas learn from each other, or one of which this is a piece.
     objects: Vec<u32>,
-    bytes: Vec<u8>,
+    stored: u64,
+    digest: Digest,
+    /// Where the piece begins, and its plain length.
+    piece: Option<(u64, u64)>,
+}
+
+impl Group {
+    fn add(objects: Vec<u32>, bytes: &[u8], body: &mut Body) -> Result<Self> {
+        body.add(bytes)?;
+        Ok(Group { objects, stored: bytes.len() as u64, digest: Digest::of(bytes), piece: None })
+    }
 }
 
 struct Writing<'a> {
+    form: &'a Form,
     source: &'a dyn Objects,
     contents: &'a Contents,
     job: &'a Job,
@@ -160,18 +187,41 @@ impl Writing<'_> {
         &self.contents.items[number as usize]
     }
 
-    fn deltas(&self) -> Result<Vec<Group>> {
+    /// Writes the delta frames, in the order of their objects.
+    fn deltas(&self, body: &mut Body) -> Result<Vec<Group>> {
         if self.contents.bases.is_empty() {
             return Ok(Vec::new());
         }
-        let (with_base, without): (Vec<u32>, Vec<u32>) = (0..self.contents.items.len() as u32)
-            .filter(|&n| self.item(n).name.size > 0)
-            .partition(|&number| {
-                let item = self.item(number);
-                item.base.is_some_and(|(base, _)| base.size.max(item.name.size) <= DELTA_OBJECT_BYTES)
-            });
-        let aligned = self.align(with_base)?;
-        let mut chosen: Vec<Candidate> = aligned.into_iter().flatten().collect();
+        let numbers = (0..self.contents.items.len() as u32).filter(|&n| self.item(n).name.size > 0);
+        let (with_base, without): (Vec<u32>, Vec<u32>) =
+            numbers.partition(|&number| self.item(number).base.is_some());
+        let (mut large, small): (Vec<u32>, Vec<u32>) = with_base.into_iter().partition(|&n| self.is_large(n));
+        large.retain(|&number| self.item(number).name.kind == Kind::Blob);
+        let chosen = self.choose(small, without)?;
+        let encoded = self.job.workers.map(self.group(chosen, &large), |group| self.encode(group));
+        let encoded: Result<Vec<_>> = encoded.into_iter().filter_map(Result::transpose).collect();
+        let mut encoded = encoded?.into_iter().peekable();
+        let mut groups = Vec::new();
+        for number in large {
+            while let Some((objects, bytes)) = encoded.next_if(|(objects, _)| objects[0] < number) {
+                groups.push(Group::add(objects, &bytes, body)?);
+            }
+            groups.extend(self.pieces(number, body)?);
+        }
+        for (objects, bytes) in encoded {
+            groups.push(Group::add(objects, &bytes, body)?);
+        }
+        Ok(groups)
+    }
+
+    fn is_large(&self, number: u32) -> bool {
+        let item = self.item(number);
+        item.base.is_some_and(|(base, _)| base.size.max(item.name.size) > self.form.whole_bytes)
+    }
+
+    /// Chooses which objects have a delta, and some small ones that have no base.
+    fn choose(&self, with_base: Vec<u32>, without: Vec<u32>) -> Result<Vec<Candidate>> {
+        let mut chosen: Vec<Candidate> = self.align(with_base)?.into_iter().flatten().collect();
         let mut left = FRESH_AS_DELTA_BYTES;
         for number in without {
             if let Some(rest) = left.checked_sub(self.item(number).name.size) {
@@ -180,8 +230,33 @@ impl Writing<'_> {
             }
         }
         chosen.sort_by_key(|candidate| candidate.number);
-        let groups = self.job.workers.map(self.group(chosen), |group| self.encode(group));
-        groups.into_iter().filter_map(Result::transpose).collect()
+        Ok(chosen)
+    }
+
+    /// Writes the pieces of a large file; none where they are of no use.
+    fn pieces(&self, number: u32, body: &mut Body) -> Result<Vec<Group>> {
+        let item = self.item(number);
+        let Some((base, _)) = item.base else { return Ok(Vec::new()) };
+        let making = Making {
+            source: self.source,
+            old: base.as_content(),
+            new: item.name.as_content(),
+            piece_bytes: self.form.piece_bytes,
+            segment_bytes: self.form.segment_bytes,
+            job: self.job,
+        };
+        let (start, mut at, mut groups) = (body.end, 0, Vec::new());
+        let useful = making.run(|piece| {
+            let group = Group::add(vec![number], &piece.bytes, body)?;
+            groups.push(Group { piece: Some((at, piece.plain)), ..group });
+            at += piece.plain;
+            Ok(())
+        })?;
+        if !useful {
+            groups.clear();
+            body.back_to(start)?;
+        }
+        Ok(groups)
     }
 
     /// Lays each object on its base, in parallel, the largest first; drops those that have little in common.
@@ -200,14 +275,19 @@ impl Writing<'_> {
         aligned.map_err(first)
     }
 
-    fn group(&self, candidates: Vec<Candidate>) -> Vec<Vec<Candidate>> {
+    /// Gathers neighbours. Large files, which have frames of their own, stand between groups.
+    fn group(&self, candidates: Vec<Candidate>, large: &[u32]) -> Vec<Vec<Candidate>> {
         let mut groups: Vec<Vec<Candidate>> = Vec::new();
         let mut bytes = 0;
         for candidate in candidates {
             let size = self.item(candidate.number).name.size;
             let is_blob = |number: u32| self.item(number).name.kind == Kind::Blob;
             let same = groups.last().and_then(|group| group.last());
-            let same = same.is_some_and(|last| is_blob(last.number) == is_blob(candidate.number));
+            let before = |number: u32| large.partition_point(|&large| large < number);
+            let same = same.is_some_and(|last| {
+                is_blob(last.number) == is_blob(candidate.number)
+                    && before(last.number) == before(candidate.number)
+            });
             if same && bytes + size <= DELTA_FRAME_BYTES {
                 groups.last_mut().expect("because it has a last member").push(candidate);
                 bytes += size;
@@ -220,7 +300,7 @@ impl Writing<'_> {
     }
 
     /// Encodes a group, decodes it, and gives up on it where it does not lead back.
-    fn encode(&self, group: Vec<Candidate>) -> Result<Option<Group>> {
+    fn encode(&self, group: Vec<Candidate>) -> Result<Option<(Vec<u32>, Vec<u8>)>> {
         let mut encoder = delta::Encoder::new();
         for candidate in &group {
             self.job.check()?;
@@ -239,7 +319,7 @@ impl Writing<'_> {
         }
         let makes: u64 = objects.iter().map(|&number| self.item(number).name.size).sum();
         let useful = bytes.len() as u64 <= makes && makes <= DELTA_BYTES_MAX;
-        Ok(useful.then_some(Group { objects, bytes }))
+        Ok(useful.then_some((objects, bytes)))
     }
 
     /// Returns the bytes of the base of an object.
@@ -265,19 +345,21 @@ impl Writing<'_> {
         let items = &self.contents.items;
         let of = |kind: Kind| items.iter().filter(|item| item.name.kind == kind).count();
         let sizes: Vec<u64> = items.iter().map(|item| item.name.size).collect();
-        let numbers = groups.iter().flat_map(|group| &group.objects);
+        let begin = groups.iter().filter(|group| group.piece.is_none_or(|(skip, _)| skip == 0));
         let base = |number: &u32| (*number, self.item(*number).base.map(|(_, base)| base));
-        let deltas: Vec<(u32, Option<u32>)> = numbers.map(base).collect();
+        let deltas: Vec<(u32, Option<u32>)> = begin.flat_map(|group| &group.objects).map(base).collect();
         let (fresh_objects, twin_objects) = table::sections(&sizes, &deltas);
         let mut next = 0;
         let delta = groups.iter().map(|group| {
-            let objects = next..next + group.objects.len();
-            next = objects.end;
-            let (stored, digest) = (group.bytes.len() as u64, Digest::of(&group.bytes));
-            Frame { offset: 0, stored, plain: 0, digest, objects, skip: 0 }
+            let (skip, plain) = group.piece.unwrap_or_default();
+            let start = if skip > 0 { next - 1 } else { next };
+            next = start + group.objects.len();
+            let (stored, digest, is_patch) = (group.stored, group.digest, group.piece.is_some());
+            Frame { offset: 0, stored, plain, digest, objects: start..next, skip, is_patch }
         });
         Table {
             id: Digest([0; 32]),
+            salt: self.form.salt,
             bases: self.contents.bases.clone(),
             blobs: of(Kind::Blob),
             trees: of(Kind::Tree),
@@ -312,7 +394,8 @@ impl Writing<'_> {
             for (cut, plain, bytes) in packed.map_err(first)? {
                 body.add(&bytes)?;
                 let (stored, digest) = (bytes.len() as u64, Digest::of(&bytes));
-                frames.push(Frame { offset: 0, stored, plain, digest, objects: cut.objects, skip: cut.skip });
+                let Cut { objects, skip, .. } = cut;
+                frames.push(Frame { offset: 0, stored, plain, digest, objects, skip, is_patch: false });
             }
         }
         Ok(frames)
@@ -353,7 +436,10 @@ struct Cut {
 
 fn cut(table: &Table, section: Section) -> Vec<Cut> {
     let list = table.list(section);
-    let mut borders = table.delta.iter().map(|frame| frame.objects.end).peekable();
+    // The pieces of one file have one border.
+    let mut borders: Vec<usize> = table.delta.iter().map(|frame| frame.objects.end).collect();
+    borders.dedup();
+    let mut borders = borders.into_iter().peekable();
     let mut cuts: Vec<Cut> = Vec::new();
     let mut is_open = false;
     for (at, &object) in list.iter().enumerate() {

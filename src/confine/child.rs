@@ -47,7 +47,7 @@ fn answer(verbs: &[(&str, Verb)], open: Open, channel: &mut Channel) -> Result<V
     channel.frame(WARNINGS, &json(&warnings)).map_err(|error| Said::new("failed", error.to_string()))?;
     // Threads from here on: what holds this one holds them.
     let job = Job::quiet(request.workers);
-    let devices = files.into_iter().map(|(image, scratch)| open(image, scratch));
+    let devices = files.into_iter().map(|taken| taken.open(open));
     let devices = devices.collect::<Result<Vec<_>, _>>()?;
     verb(&request.arguments, devices, channel, &job)
 }
@@ -56,12 +56,29 @@ fn json(value: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("because an answer has string keys only")
 }
 
+/// An image that was handed over.
+struct Taken {
+    image: File,
+    scratch: Option<File>,
+    /// The image once more, for who reads past the cache.
+    direct: Option<File>,
+}
+
 /// Takes the descriptors of an image, by their numbers.
-fn take(handed: &Handed) -> std::io::Result<(File, Option<File>)> {
+fn take(handed: &Handed) -> std::io::Result<Taken> {
     let path = |number: i32| format!("/proc/self/fd/{number}");
     let image = File::open(path(handed.image))?;
     let scratch = |number| std::fs::OpenOptions::new().read(true).write(true).open(path(number));
-    Ok((image, handed.scratch.map(scratch).transpose()?))
+    let scratch = handed.scratch.map(scratch).transpose()?;
+    // What is unpacked into a scratch file was never on a medium.
+    let direct = if scratch.is_none() { FileDevice::direct(&image) } else { None };
+    Ok(Taken { image, scratch, direct })
+}
+
+impl Taken {
+    fn open(self, open: Open) -> Result<FileDevice, Said> {
+        Ok(open(self.image, self.scratch)?.with_direct(self.direct))
+    }
 }
 
 /// Opens the system's source of random numbers: the crate that writes partition tables asks for some, though nothing

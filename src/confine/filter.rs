@@ -17,6 +17,7 @@ const ALLOWED: &[i64] = &[
     libc::SYS_close,
     libc::SYS_exit,
     libc::SYS_exit_group,
+    libc::SYS_fadvise64,
     libc::SYS_fcntl,
     libc::SYS_fstat,
     libc::SYS_ftruncate,

@@ -16,10 +16,11 @@
 //!   open, connect, start or signal anything, whatever takes it over.
 //! - A child that takes too long, dies, or passes a limit is an error that says so. It is killed when nobody waits for it
 //!   any more; where its asker was killed, it ends when it next speaks or listens.
+//! - What reads past the cache does so in the child, too: the image is opened for it before the child locks itself in.
 //! - Where the kernel has no Landlock or no seccomp, that is a warning, and it goes on with what there is: an address
 //!   space limit and our own readers still stand.
 //!
-//! Not here: what is read (`verify/`, `view/`, `image/`), which verbs there are (`cli/confined.rs`). Whoever calls this
+//! Not here: what is read (`verify/`, `view/`, `image/`, `slots/`), which verbs there are (`cli/confined.rs`). Whoever calls this
 //! from another program must answer [`CHILD_VERB`] with [`child`], as `mkimage` does.
 //!
 //! Read first: `session.rs`, `child.rs`.

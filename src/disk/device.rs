@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::RwLock;
 
-use super::direct::DirectReader;
+use super::direct::{self, DirectReader};
 
 /// A range of bytes that can be read and written at any offset, from many threads at once. Writers of
 /// different ranges never disturb each other.
@@ -68,6 +68,19 @@ impl FileDevice {
     /// Takes an open file that has its final length.
     pub fn new(file: File, size: u64) -> Self {
         FileDevice { file, size, direct: DirectReader::default() }
+    }
+
+    /// Opens a file once more, for [`FileDevice::with_direct`]; `None` where its file system can't be read past the
+    /// cache.
+    pub fn direct(file: &File) -> Option<File> {
+        direct::open(file)
+    }
+
+    /// Reads past the cache through what [`FileDevice::direct`] opened: for a process that can open nothing any more
+    /// when it first needs it.
+    pub fn with_direct(mut self, direct: Option<File>) -> Self {
+        self.direct = DirectReader::opened(direct);
+        self
     }
 }
 

@@ -25,6 +25,11 @@ pub struct DirectReader {
 }
 
 impl DirectReader {
+    /// Takes a file that [`open`] opened earlier, where it will not be possible when it is needed.
+    pub fn opened(direct: Option<File>) -> DirectReader {
+        DirectReader { opened: OnceLock::from(direct), spare: Mutex::default() }
+    }
+
     /// Fills `buffer` from `offset` on. The range must lie inside the file.
     pub fn read(&self, file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let Some(direct) = self.opened.get_or_init(|| open(file)) else {
@@ -41,7 +46,8 @@ impl DirectReader {
     }
 }
 
-fn open(file: &File) -> Option<File> {
+/// Opens a file once more, to be read past the cache; `None` where its file system doesn't know that.
+pub fn open(file: &File) -> Option<File> {
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     let flags = OFlags::DIRECT.bits() as i32;
     OpenOptions::new().read(true).custom_flags(flags).open(path).ok()

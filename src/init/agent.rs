@@ -20,6 +20,7 @@ use crate::disks::{Partition, node};
 use crate::error::{Doing, Result, chain};
 use crate::report::{now, say};
 use crate::sys::{self, Fork};
+use crate::word;
 
 /// How long a confirmed slot's app may take to become healthy before the agent is started without.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,8 +33,6 @@ const NO_CORE: Rlimit = Rlimit { current: Some(0), maximum: Some(0) };
 const GROUP: &str = "/sys/fs/cgroup/agent";
 pub const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CAN_NOT_RUN: i32 = 127;
-/// What is said of a trial that is given up, below the data partition's mount.
-const GAVE_UP: &str = ".mkimage/gave-up";
 
 /// The process that updates, as it is looked after.
 pub struct Task {
@@ -157,12 +156,9 @@ impl Task {
     }
 }
 
-/// Says why a trial is given up, for the agent of the slot that runs next. Whose trial it was is told by the root
-/// hash that was booted.
+/// Leaves a word for the agent of the slot that runs next: why a trial is given up.
 pub fn leave_word(data_path: &str, root_hash: &str, why: &str) {
-    let path = Path::new(data_path).join(GAVE_UP);
-    let written = std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))
-        .and_then(|()| std::fs::write(&path, format!("{root_hash} {why}\n")));
+    let (path, written) = word::leave(data_path, root_hash, why);
     if let Err(error) = written.doing("write", path.display()) {
         say!("{}", chain(&error));
     }

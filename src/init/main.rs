@@ -49,8 +49,10 @@ mod root;
 mod seed;
 mod supervisor;
 mod sys;
+mod vigil;
 mod watchdog;
 mod web;
+mod word;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

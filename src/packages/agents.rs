@@ -2,22 +2,19 @@
 //! share one table of host names.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use ureq::Agent;
+use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::tls::RootCerts;
+use ureq::unversioned::transport::DefaultConnector;
 
 use super::error::{FetchProblem, PackagesError};
 use super::proxy::{AbsoluteForm, split_credentials};
 use super::settings::Settings;
-use crate::base::{base64, fs};
-
-/// Largest file of CA certificates that is read, in bytes.
-const CERTIFICATES_BYTES_MAX: u64 = 16 << 20;
+use crate::base::base64;
+use crate::web::{Lookups, certificates, configuration, scheme};
 
 /// Holds the agents of one run. Shared among threads.
 pub(super) struct Agents {
@@ -27,7 +24,7 @@ pub(super) struct Agents {
     secure: OnceLock<Agent>,
     /// By scheme and the proxy's address.
     through: Mutex<HashMap<(String, String), Arc<Way>>>,
-    lookups: OneLookup,
+    lookups: Lookups,
 }
 
 /// A way to a host: an agent, and the credentials that a proxy wants.
@@ -40,7 +37,7 @@ pub(super) struct Way {
 impl Agents {
     /// Makes agents. Addresses of proxies are checked; nothing is asked yet.
     pub(super) fn new(settings: &Settings) -> Result<Agents, PackagesError> {
-        let lookups = OneLookup::default();
+        let lookups = Lookups::default();
         let plain = agent(config(settings, RootCerts::PlatformVerifier, None), lookups.clone());
         let settings = settings.clone();
         let agents = Agents { settings, plain, secure: OnceLock::new(), through: Mutex::default(), lookups };
@@ -92,7 +89,7 @@ impl Agents {
     fn absolute(&self, proxy: &str) -> Result<Way, FetchProblem> {
         let (address, credentials) = split_credentials(proxy);
         let uri: Uri = address.parse().map_err(|error| FetchProblem::Connection(Box::new(error)))?;
-        let lookups = OneLookup { instead: Some(uri), ..self.lookups.clone() };
+        let lookups = self.lookups.instead(uri);
         let config = config(&self.settings, RootCerts::PlatformVerifier, None);
         let agent = Agent::with_parts(config, AbsoluteForm::default(), lookups);
         let basic = |credentials: String| format!("Basic {}", base64::encode(credentials.as_bytes()));
@@ -108,40 +105,16 @@ impl Agents {
 
     /// Returns the CA certificates that the settings name, else what the system has.
     fn roots(&self) -> Result<RootCerts, FetchProblem> {
-        let Some(path) = &self.settings.certificates else { return Ok(RootCerts::PlatformVerifier) };
-        let bytes = fs::read_at_most(path, CERTIFICATES_BYTES_MAX)?;
-        let certificates: Vec<_> = parse_pem(&bytes)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
-        match certificates.is_empty() {
-            true => Err(FetchProblem::Certificates { path: path.clone() }),
-            false => Ok(RootCerts::from(certificates)),
-        }
+        Ok(certificates(self.settings.certificates.as_deref())?)
     }
 }
 
-fn agent(config: ureq::config::Config, lookups: OneLookup) -> Agent {
+fn agent(config: Config, lookups: Lookups) -> Agent {
     Agent::with_parts(config, DefaultConnector::new(), lookups)
 }
 
-fn config(settings: &Settings, roots: RootCerts, proxy: Option<ureq::Proxy>) -> ureq::config::Config {
-    Agent::config_builder()
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .accept_encoding("identity")
-        .user_agent(concat!("mkimage/", env!("CARGO_PKG_VERSION")))
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .proxy(proxy)
-        .max_idle_connections(32)
-        .max_idle_connections_per_host(settings.connections)
-        .timeout_connect(Some(settings.patience.connect))
-        .timeout_recv_response(Some(settings.patience.read))
-        .timeout_per_read(Some(settings.patience.read))
-        .build()
+fn config(settings: &Settings, roots: RootCerts, proxy: Option<ureq::Proxy>) -> Config {
+    configuration(&settings.patience, roots, proxy, settings.connections)
 }
 
 fn check_proxy(scheme: &str, proxy: &str) -> Result<(), PackagesError> {
@@ -156,41 +129,5 @@ fn check_proxy(scheme: &str, proxy: &str) -> Result<(), PackagesError> {
             wrong("it must start with http://".to_owned())
         }
         Ok(_) => Ok(()),
-    }
-}
-
-/// Returns the scheme of an address, without `://`.
-pub(super) fn scheme(address: &str) -> &str {
-    address.split_once("://").map_or("", |split| split.0)
-}
-
-/// Looks each host up once: the library would at every request, pooled or not, and name servers drop some.
-/// Cloning shares the table.
-#[derive(Debug, Default, Clone)]
-struct OneLookup {
-    /// The host to reach in place of every other.
-    instead: Option<Uri>,
-    known: Arc<Mutex<HashMap<String, Vec<SocketAddr>>>>,
-    system: Arc<DefaultResolver>,
-}
-
-impl Resolver for OneLookup {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &ureq::config::Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let uri = self.instead.as_ref().unwrap_or(uri);
-        let key = format!("{:?} {:?}", uri.scheme(), uri.authority());
-        let mut known = self.known.lock().expect("because no thread panics while it looks a host up");
-        if let Some(addresses) = known.get(&key) {
-            let mut result = self.empty();
-            addresses.iter().for_each(|address| result.push(*address));
-            return Ok(result);
-        }
-        let result = self.system.resolve(uri, config, timeout)?;
-        known.insert(key, result.iter().copied().collect());
-        Ok(result)
     }
 }

@@ -12,8 +12,9 @@ use ureq::http::Response;
 use ureq::{Body, BodyReader};
 
 use super::error::{Ending, FetchProblem};
-use super::http::{Http, Range, header, rest};
+use super::http::{Http, Range, rest};
 use crate::base::{Job, Stopwatch};
+use crate::web::header;
 
 /// So many bytes count as getting on: the tries begin anew.
 const PROGRESS_BYTES: u64 = 1 << 20;

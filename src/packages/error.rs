@@ -11,6 +11,7 @@ use super::trust::SignatureProblem;
 use super::universe::BareError;
 use crate::base::{Cancelled, FileError, whole};
 use crate::tree::ContentError;
+use crate::web::WebError;
 
 /// Says why packages could not be found, verified, fetched or unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -196,8 +197,8 @@ pub enum FetchProblem {
     Redirect { to: String, problem: &'static str },
     #[error("the network is off (--offline)")]
     Offline,
-    #[error("{} holds no CA certificate", path.display())]
-    Certificates { path: PathBuf },
+    #[error(transparent)]
+    Web(#[from] WebError),
     #[error("the cache of packages")]
     Cache(#[source] Box<ContentError>),
     #[error("reading failed")]

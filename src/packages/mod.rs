@@ -56,11 +56,11 @@ pub mod universe;
 pub mod unpack;
 pub mod vendor;
 
+pub use crate::web::Patience;
 pub use cache::{MemoryCache, PackageCache};
 pub use digest::Sha256;
 pub use error::{Ending, FetchProblem, PackagesError, SuiteProblem};
 pub use fetch::{Fetched, Fetcher};
-pub use http::Patience;
 pub use keyring::Keyring;
 pub use lock::{
     Change as LockChange, ChangeKind as LockChangeKind, Lock, LockError, LockedPackage, LockedRequest,

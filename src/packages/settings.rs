@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use super::apt_conf;
 use super::error::PackagesError;
-use super::http::Patience;
 use super::mirror::MirrorRule;
 use super::proxy::Proxies;
+use crate::web::Patience;
 
 /// Holds what the machine and the command line say.
 #[derive(Clone, Debug)]

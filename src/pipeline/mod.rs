@@ -58,7 +58,7 @@ pub use compare::{
 pub use compose::{Composed, DEFAULT_EPOCH, Options, compose, lock_path, recompose};
 pub use depfile::Depfile;
 pub use error::PipelineError;
-pub use explanation::{Brought, Explanation, rehearse};
+pub use explanation::{Brought, Explanation, Lines, rehearse};
 pub use forecast::{Forecast, ForecastDisk, ForecastStep, StepState, forecast};
 pub use image::{Written, write, write_if};
 pub use load::{HostLoader, load, plan_of_commit};

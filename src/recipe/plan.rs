@@ -1,11 +1,18 @@
 //! What a recipe asks for, checked and with every default filled in. No text is parsed after this.
 
 mod checks;
+mod machine;
+mod packages;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 pub use checks::{BudgetPlan, FileTest, HttpTest, TestPlan};
+pub use machine::{
+    BootPlan, DEFAULT_MODULES, DiskPlan, Filesystem, KernelPlan, KernelSource, LoaderProgram, LoaderSource,
+    Placement, UpdatePlan, UpdateReboot,
+};
+pub use packages::{ArchivePlan, BarePackagePlan, PackageDatabase, PackageName, PackagesPlan, ScriptPolicy};
 
 use crate::base::{Bytes, ImagePath};
 
@@ -346,98 +353,6 @@ pub struct GroupPlan {
     pub origin: Origin,
 }
 
-/// Where packages come from: one suite of one archive.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ArchivePlan {
-    /// The label of its block, or the suite.
-    pub name: String,
-    /// Empty for `rpm`, whose repositories have none.
-    pub suite: String,
-    pub components: Vec<String>,
-    /// Base address of the archive. `None`: by flag, environment or apt's configuration.
-    pub mirror: Option<String>,
-    /// Keyring file that must have signed the suite. `None`: the distribution's.
-    pub signed_by: Option<std::path::PathBuf>,
-    /// As apt's pin priority: of two versions, that of the source with the higher one is taken.
-    pub priority: i32,
-}
-
-/// `packages "DISTRIBUTION" { … }`
-#[derive(Clone, Debug, PartialEq)]
-pub struct PackagesPlan {
-    /// `debian`, `ubuntu` or `rpm`.
-    pub distribution: String,
-    /// In recipe order, the block's own first.
-    pub archives: Vec<ArchivePlan>,
-    pub names: Vec<PackageName>,
-    /// Whether what the packages need comes along.
-    pub dependencies: bool,
-    /// Whether the packages come along that every system of the distribution has.
-    pub essential: bool,
-    /// Whether what the packages recommend comes along.
-    pub recommends: bool,
-    /// Packages that are never taken.
-    pub exclude: Vec<String>,
-    /// Patterns of versions, by package.
-    pub pins: BTreeMap<String, String>,
-    /// Packages that stay at their locked version when the lock is updated.
-    pub holds: Vec<String>,
-    /// Packages that are files of the host.
-    pub files: Vec<std::path::PathBuf>,
-    /// Further architectures of which packages may be named, as the distribution calls them.
-    pub foreign_architectures: Vec<String>,
-    /// Globs of paths that stay although `drop` names them.
-    pub keep: Vec<String>,
-    /// Globs of paths that do not reach the image.
-    pub drop: Vec<String>,
-    /// What becomes of scripts that nobody knows, by package.
-    pub scripts: BTreeMap<String, ScriptPolicy>,
-    pub database: PackageDatabase,
-    /// As in [`SourcePlan::allow`].
-    pub allow: Vec<ImagePath>,
-    pub replace: Vec<ImagePath>,
-    pub origin: Origin,
-}
-
-/// `nginx-light`, `foo:i386`, `openssh-server=1:9.2*`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackageName {
-    /// With `:ARCHITECTURE` where the recipe says one.
-    pub name: String,
-    /// Pattern of the version, in which `*` stands for anything.
-    pub version: Option<String>,
-}
-
-/// What becomes of a maintainer script whose effect is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScriptPolicy {
-    /// The build fails and shows it (the default).
-    Refuse,
-    /// It is left out.
-    Ignore,
-    /// It runs in the sandbox.
-    Run,
-}
-
-/// How an image remembers its packages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PackageDatabase {
-    /// As the distribution's own tools do.
-    Full,
-    /// As images without these tools do: `var/lib/dpkg/status.d`.
-    StatusD,
-    None,
-}
-
-/// One package of an archive, taken without what it needs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct BarePackagePlan {
-    pub distribution: String,
-    pub archive: ArchivePlan,
-    pub name: String,
-    pub origin: Origin,
-}
-
 /// `run "NAME" { … }`: commands in the sandbox, on the tree so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunPlan {
@@ -452,144 +367,4 @@ pub struct RunPlan {
     pub outputs: Vec<String>,
     pub timeout_seconds: u32,
     pub origin: Origin,
-}
-
-/// `kernel "debian" { … }` or `kernel "file" { … }`
-#[derive(Clone, Debug, PartialEq)]
-pub struct KernelPlan {
-    pub source: KernelSource,
-    /// Modules that PID 1 may load, without `.ko`; those they depend on come along.
-    pub modules: Vec<String>,
-    pub origin: Origin,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum KernelSource {
-    /// A metapackage stands for the `linux-image-…` package that it depends on.
-    Package(BarePackagePlan),
-    /// Files of the host: a kernel image, and the `lib/modules/VERSION` directory where modules are asked for.
-    Host { image: std::path::PathBuf, modules: Option<std::path::PathBuf> },
-}
-
-/// Modules in every kernel block that names none: what common virtual machines need, a power button and a
-/// watchdog among it.
-pub const DEFAULT_MODULES: [&str; 10] = [
-    "virtio_pci",
-    "virtio_blk",
-    "virtio_net",
-    "virtio_rng",
-    "dm_verity",
-    "efivarfs",
-    "qemu_fw_cfg",
-    "button",
-    "evdev",
-    "softdog",
-];
-
-/// `boot { … }`
-#[derive(Clone, Debug, PartialEq)]
-pub struct BootPlan {
-    pub program: LoaderProgram,
-    pub loader: LoaderSource,
-    /// Boot attempts that a trial slot has, 1 to 5: more would not fit the one sector that holds them.
-    pub tries: u8,
-    /// Words behind ours on the kernel's command line.
-    pub command_line: Vec<String>,
-    /// Seconds without a sign of health after which the watchdog resets; 0 for none.
-    pub watchdog_seconds: u32,
-    /// When a whole system counts as healthy.
-    pub health: Option<HealthPlan>,
-    pub origin: Option<Origin>,
-}
-
-/// Which boot loader chooses the slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoaderProgram {
-    /// mkimage's own, with the slot records of disk layout 2.
-    Mkimage,
-    /// systemd-boot, with the directory sector of disk layout 1.
-    SystemdBoot,
-}
-
-impl LoaderProgram {
-    /// Returns the version of the disk layout that it reads.
-    pub fn layout(self) -> u32 {
-        match self {
-            LoaderProgram::SystemdBoot => 1,
-            LoaderProgram::Mkimage => 2,
-        }
-    }
-}
-
-/// Where the stub of unified kernel images comes from, and systemd-boot where that is the loader.
-#[derive(Clone, Debug, PartialEq)]
-pub enum LoaderSource {
-    /// A package with `usr/lib/systemd/boot/efi/…` (`systemd-boot-efi`).
-    Package(BarePackagePlan),
-    /// Files of the host. Without a loader it is the one that mkimage brings.
-    Host { loader: Option<std::path::PathBuf>, stub: std::path::PathBuf },
-    /// A recipe without a kernel.
-    None,
-}
-
-/// `disk { … }`
-#[derive(Clone, Debug, PartialEq)]
-pub struct DiskPlan {
-    /// The layout version: the one that the loader reads.
-    pub layout: u32,
-    pub filesystem: Filesystem,
-    pub placement: Placement,
-    /// Size of each slot partition. `None`: from the content, with room to grow.
-    pub slot_size: Option<Bytes>,
-    /// Room for each slot's UKI on the ESP. `None`: from the UKI, with room to grow.
-    pub uki_size: Option<Bytes>,
-    /// Size of the data partition in the image; it grows at first boot to the end of the disk.
-    pub data_size: Bytes,
-    /// Where the data partition is mounted.
-    pub data_path: ImagePath,
-    pub origin: Option<Origin>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filesystem {
-    Ext4,
-}
-
-/// Where files stand in a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placement {
-    /// One behind the other.
-    Dense,
-    /// Where they stood in the version before.
-    Stable,
-}
-
-/// `update { … }`
-#[derive(Clone, Debug, PartialEq)]
-pub struct UpdatePlan {
-    /// Address of the site.
-    pub from: String,
-    /// The ref there.
-    pub reference: String,
-    /// Host file with the keys that may sign, one a line.
-    pub key: std::path::PathBuf,
-    /// Host file with the CA certificates that vouch for the site's server.
-    pub certificates: Option<std::path::PathBuf>,
-    pub threshold: u32,
-    pub interval_seconds: u32,
-    pub jitter_seconds: u32,
-    /// `HH:MM-HH:MM`, UTC.
-    pub window: Option<String>,
-    /// `N%` or `N% after 1h`, the first ones first.
-    pub rings: Vec<String>,
-    pub reboot: UpdateReboot,
-    pub origin: Origin,
-}
-
-/// When a machine reboots into an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UpdateReboot {
-    WhenTold,
-    Window,
-    AtOnce,
 }

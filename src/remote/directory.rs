@@ -211,6 +211,24 @@ impl Transport for DirectorySite {
         Ok(Replaced::Done)
     }
 
+    fn list(&self, folder: &str) -> Result<Vec<String>> {
+        self.line.request()?;
+        let names = match crate::base::fs::list(&self.root.join(folder)) {
+            Err(error) if error.is_missing() => return Ok(Vec::new()),
+            names => names?,
+        };
+        Ok(names.into_iter().filter_map(|name| name.into_string().ok()).collect())
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        self.line.request()?;
+        let at = self.root.join(path);
+        let parent = at.parent().expect("because it lies in the site");
+        let _alone = self.lock(parent)?;
+        self.media.remove_file(&at)?;
+        Ok(self.media.sync_directory(parent)?)
+    }
+
     /// Kernel locks keep writers apart: there is nothing to try.
     fn prove_conditional_writes(&self) -> Result<()> {
         Ok(())

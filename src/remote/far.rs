@@ -1,12 +1,12 @@
 //! The other end, opened.
 
 use super::address::Address;
-use super::agent::Patience;
 use super::directory::DirectorySite;
 use super::error::{RemoteError, Result};
 use super::http::HttpSite;
 use super::transport::{Line, Transport};
 use crate::store::Store;
+use crate::web::Patience;
 
 /// A store that takes part like any other writer, or a site of files.
 pub enum Far {

@@ -13,13 +13,12 @@ use std::time::Duration;
 use ureq::http::Response;
 use ureq::{Agent, Body, BodyReader};
 
-use super::agent::{Patience, agent};
+use super::agent::agent;
 use super::error::{RemoteError, Result, TransferProblem};
 use super::transport::{Created, Line, Replaced, Sink, SizedRead, Transport, Versioned};
 use crate::base::Stopwatch;
+use crate::web::{Patience, follow, header};
 
-/// Redirects that are followed for one request.
-const REDIRECTS_MAX: usize = 5;
 /// Ranges with no more than this between them are asked for together: a request costs about as much.
 const GAP_BYTES: u64 = 48 << 10;
 /// Bytes that are read at once.
@@ -86,26 +85,16 @@ impl HttpSite {
 
     /// Asks, and follows redirects within the same scheme.
     fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Fetched<Response<Body>> {
-        let mut at = format!("{}/{path}", self.base);
-        for _ in 0..=REDIRECTS_MAX {
+        let ask = |at: &str| {
             self.line.request().map_err(Stop::Caller)?;
-            let mut request = self.agent.get(&at);
+            let mut request = self.agent.get(at);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            let answer = request.call().map_err(connection)?;
-            if !matches!(answer.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
-            }
-            let to = header(&answer, "location").unwrap_or_default().to_owned();
-            let next = redirected(&at, &to);
-            if scheme(&next) != scheme(&at) {
-                let to = to.chars().take(200).collect();
-                return Err(TransferProblem::Redirect { to, problem: "another scheme" }.into());
-            }
-            at = next;
-        }
-        Err(TransferProblem::Redirect { to: at, problem: "more than 5 redirects" }.into())
+            request.call().map_err(connection)
+        };
+        let refuse = |to, problem| Stop::Problem(TransferProblem::Redirect { to, problem });
+        follow(&format!("{}/{path}", self.base), ask, refuse)
     }
 
     fn read_once(&self, path: &str, limit: u64) -> Fetched<Option<Vec<u8>>> {
@@ -281,6 +270,14 @@ impl Transport for HttpSite {
         Err(RemoteError::ReadOnly { remote: self.name() })
     }
 
+    fn list(&self, _: &str) -> Result<Vec<String>> {
+        Err(RemoteError::ReadOnly { remote: self.name() })
+    }
+
+    fn remove(&self, _: &str) -> Result<()> {
+        Err(RemoteError::ReadOnly { remote: self.name() })
+    }
+
     fn prove_conditional_writes(&self) -> Result<()> {
         Err(RemoteError::ReadOnly { remote: self.name() })
     }
@@ -375,11 +372,6 @@ fn refusal(status: u16) -> TransferProblem {
     }
 }
 
-/// Returns a header's value, if it is text.
-fn header<'a>(answer: &'a Response<Body>, name: &str) -> Option<&'a str> {
-    answer.headers().get(name).and_then(|value| value.to_str().ok())
-}
-
 /// Refuses a body that was packed on the way: bytes are asked for as they lie there.
 fn plain(answer: &Response<Body>) -> Fetched<()> {
     match header(answer, "content-encoding") {
@@ -408,44 +400,9 @@ fn part_of(answer: &Response<Body>, start: u64, end: u64) -> Fetched<()> {
     Err(TransferProblem::Header { header: "Content-Range", found, expected }.into())
 }
 
-/// Returns the scheme of an address, without `://`.
-fn scheme(address: &str) -> &str {
-    address.split_once("://").map_or("", |split| split.0)
-}
-
-/// Resolves a `Location` against the address that was asked (RFC 3986 §5.2, without dot segments).
-fn redirected(at: &str, to: &str) -> String {
-    let Some((scheme, rest)) = at.split_once("://") else { return to.to_owned() };
-    let authority = rest.split('/').next().unwrap_or(rest);
-    if to.contains("://") {
-        to.to_owned()
-    } else if to.starts_with("//") {
-        format!("{scheme}:{to}")
-    } else if to.starts_with('/') {
-        format!("{scheme}://{authority}{to}")
-    } else {
-        let folder = at.rfind('/').map_or(at, |cut| &at[..cut]);
-        format!("{folder}/{to}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn redirects_resolve_against_what_was_asked() {
-        let at = "http://a:1/b/c";
-        for (to, whole) in [
-            ("/x", "http://a:1/x"),
-            ("x", "http://a:1/b/x"),
-            ("//h/x", "http://h/x"),
-            ("https://h/", "https://h/"),
-            ("file:///etc/passwd", "file:///etc/passwd"),
-        ] {
-            assert_eq!(redirected(at, to), whole);
-        }
-    }
 
     #[test]
     fn bytes_reach_the_ranges_that_they_lie_in() {

@@ -39,13 +39,14 @@ mod outcome;
 mod s3;
 mod settings;
 mod site;
+mod site_prune;
 mod site_pull;
 mod site_push;
 mod transfer;
 mod transport;
 
+pub use crate::web::Patience;
 pub use address::Address;
-pub use agent::Patience;
 pub use ask::{Answer, ask, publish_release};
 pub use directory::DirectorySite;
 pub use error::{RemoteError, Result, TransferProblem};
@@ -56,6 +57,7 @@ pub use outcome::{Outcome, Pushed, RefOutcome, Rules, Want, Wants};
 #[cfg(feature = "s3")]
 pub use s3::BucketSite;
 pub use settings::{Remote, RemoteName, RemoteSettings};
+pub use site_prune::{MARKS_STAY_SECONDS, Pruned};
 pub use site_push::Publishing;
-pub use transfer::{pull, pull_from, push, push_to, refs};
+pub use transfer::{prune, prune_at, pull, pull_from, push, push_to, refs};
 pub use transport::{Created, FileBody, Line, Replaced, Sink, SizedRead, Traffic, Transport, Versioned};

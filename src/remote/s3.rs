@@ -299,6 +299,20 @@ impl Transport for BucketSite {
         unreachable!("because the last try returns")
     }
 
+    fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let listed = run(self.store.list_with_delimiter(Some(&self.path(folder))));
+        let listed = listed.map_err(|error| self.failed(folder, error))?;
+        let names = listed.objects.iter().filter_map(|object| object.location.filename());
+        Ok(names.map(str::to_owned).collect())
+    }
+
+    fn remove(&self, path: &str) -> Result<()> {
+        match run(self.store.delete(&self.path(path))) {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(path, error)),
+        }
+    }
+
     fn prove_conditional_writes(&self) -> Result<()> {
         probe::prove(self)
     }

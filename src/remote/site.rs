@@ -3,11 +3,13 @@
 //! ```text
 //! index                  signed, expiring, replaced by compare-and-swap: see `trust::SiteIndex`
 //! bundles/ID.bundle      objects, never changed: see `bundle`; ID is the digest of its front
+//! releases/COMMIT        signed: what the image of a commit comes out as
+//! retired/ID             since when no index names a bundle: see `site_prune`
 //! ```
 //!
 //! Bundles come first, then the index that names them: a reader of any index finds what it names. The bundle of a
 //! commit holds what its bases don't lead to, and bases stand in earlier bundles of the index: so the closure of
-//! a commit is a chain that ends, however long a liar makes it.
+//! a commit is a chain that ends, however long a liar makes it. What no ref needs any more `site_prune` takes away.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -11,16 +11,17 @@ use super::error::{RemoteError, Result};
 use super::outcome::{Outcome, Pushed, RefOutcome, Rules, has_led};
 use super::settings::Remote;
 use super::site::{self, INDEX, Said, bundle_path};
+use super::site_prune;
 use super::transport::{Created, Line, Replaced, SizedRead, Transport};
 use crate::base::{CommitId, clock};
-use crate::bundle::{self, Bundle, Contents};
+use crate::bundle::{self, Bundle, Contents, Form};
 use crate::store::{Objects, RefName, Store};
 use crate::trust::{BundleEntry, Expectation, PublicKey, Signer, SiteIndex, SiteName, SiteRef, Trusted};
 
 /// How often an index is replaced by others before a push gives up.
-const TRIES: u32 = 32;
+pub(super) const TRIES: u32 = 32;
 /// Before the second try; longer before each further one.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 /// Bundles that build on each other: a new one that would make it more begins anew, so that who has nothing reads
 /// few files.
 const CHAIN_MAX: usize = 16;
@@ -67,9 +68,15 @@ impl Push<'_> {
         let trusted = self.trusted(remote)?;
         self.check_signers(remote, &trusted)?;
         let mut said = site::read(self.transport, remote, &trusted, true)?;
-        let entry = self.bundle(remote, said.as_ref())?;
+        let mut entry = self.bundle(remote, said.as_ref(), 0)?;
         let mut pause = PAUSE;
-        for _ in 0..TRIES {
+        for salt in 1..=TRIES {
+            // A prune may have taken what the bundle builds on, or have marked its name: both say so to who looks
+            // after the index was read.
+            if !self.holds(remote, said.as_ref(), entry.as_ref())? {
+                entry = self.bundle(remote, said.as_ref(), salt.into())?;
+                continue;
+            }
             let (index, refs) = self.next(remote, said.as_ref(), entry.as_ref())?;
             let is_same = said.as_ref().is_some_and(|said| said.index.refs == index.refs);
             if is_same && entry.is_none() && !self.pushed.is_empty() {
@@ -91,7 +98,7 @@ impl Push<'_> {
     }
 
     /// Returns who may have signed what is there: the keys of the remote, else those that sign now.
-    fn trusted(&self, remote: &Remote) -> Result<Trusted> {
+    pub(super) fn trusted(&self, remote: &Remote) -> Result<Trusted> {
         match remote.settings.trusted()? {
             Some(trusted) => Ok(trusted),
             None => Trusted::new(self.public_keys(), 1, &remote.shown())
@@ -104,7 +111,7 @@ impl Push<'_> {
     }
 
     /// Refuses to send anything that those who pull would not believe.
-    fn check_signers(&self, remote: &Remote, trusted: &Trusted) -> Result<()> {
+    pub(super) fn check_signers(&self, remote: &Remote, trusted: &Trusted) -> Result<()> {
         let own = self.public_keys();
         let known = trusted.keys().filter(|key| own.contains(key)).count();
         match known >= trusted.threshold() {
@@ -117,20 +124,37 @@ impl Push<'_> {
     }
 
     /// Holds the new index against what those who pull will hold it against.
-    fn accepted(&self, remote: &Remote, trusted: &Trusted, bytes: &[u8]) -> Result<crate::trust::Seen> {
+    pub(super) fn accepted(
+        &self,
+        remote: &Remote,
+        trusted: &Trusted,
+        bytes: &[u8],
+    ) -> Result<crate::trust::Seen> {
         let expected =
             Expectation { site: None, seen: None, now: clock::unix_seconds(), allow_expired: false };
         let accepted = SiteIndex::accept(bytes, trusted, &expected);
         Ok(accepted.map_err(|source| site::untrusted(remote, source))?.1)
     }
 
-    /// Sends a bundle of what the site lacks; `None` where it lacks nothing.
-    fn bundle(&self, remote: &Remote, said: Option<&Said>) -> Result<Option<BundleEntry>> {
-        let completed: BTreeSet<CommitId> = said
-            .iter()
-            .flat_map(|said| &said.index.bundles)
-            .flat_map(|bundle| bundle.commits.iter().copied())
-            .collect();
+    /// Tells whether an index that names a bundle beside what it names leads to all that was pushed, and goes on to.
+    fn holds(&self, remote: &Remote, said: Option<&Said>, entry: Option<&BundleEntry>) -> Result<bool> {
+        let completed = completed(said);
+        let own: &[CommitId] = entry.map_or(&[], |entry| &entry.commits);
+        let commits = self.pushed.iter().map(|wanted| wanted.commit);
+        if !commits.into_iter().all(|commit| completed.contains(&commit) || own.contains(&commit)) {
+            return Ok(false);
+        }
+        let Some(entry) = entry else { return Ok(true) };
+        if said.is_some_and(|said| said.index.bundles.iter().any(|bundle| bundle.id == entry.id)) {
+            return Ok(true);
+        }
+        let stands = said.is_none_or(|said| said.chain(remote, &entry.bases, &|_| false).is_ok());
+        Ok(stands && !site_prune::is_marked(self.transport, &entry.id)?)
+    }
+
+    /// Sends a bundle of what the site lacks; `None` where it lacks nothing. With another salt it has another name.
+    fn bundle(&self, remote: &Remote, said: Option<&Said>, salt: u64) -> Result<Option<BundleEntry>> {
+        let completed = completed(said);
         let commits: BTreeSet<CommitId> = self.pushed.iter().map(|wanted| wanted.commit).collect();
         let commits: Vec<CommitId> = commits.difference(&completed).copied().collect();
         if commits.is_empty() {
@@ -146,7 +170,8 @@ impl Push<'_> {
             source: Box::new(error),
         };
         let contents = Contents::gather(self.store, &commits, &bases, job).map_err(wrapped)?;
-        let mut bundle = bundle::write(self.store, &contents, self.store.scratch()?, job).map_err(wrapped)?;
+        let (form, scratch) = (Form { salt, ..Form::default() }, self.store.scratch()?);
+        let mut bundle = bundle::write_as(&form, self.store, &contents, scratch, job).map_err(wrapped)?;
         let entry = BundleEntry {
             id: bundle.id(),
             size: bundle.size(),
@@ -188,7 +213,7 @@ impl Push<'_> {
     }
 
     /// Makes the index that follows, and says where the refs were.
-    fn next(
+    pub(super) fn next(
         &self,
         remote: &Remote,
         said: Option<&Said>,
@@ -244,7 +269,7 @@ impl Push<'_> {
         }
     }
 
-    fn done(
+    pub(super) fn done(
         &self,
         remote: &mut Remote,
         trusted: &Trusted,
@@ -269,6 +294,12 @@ impl Push<'_> {
         let (objects, stored_bytes) = entry.map_or((0, 0), |entry| (entry.objects, entry.size));
         Ok(Outcome { refs, commits, objects, stored_bytes, traffic: self.line.traffic() })
     }
+}
+
+/// Returns the commits that the bundles of an index complete.
+fn completed(said: Option<&Said>) -> BTreeSet<CommitId> {
+    let bundles = said.iter().flat_map(|said| &said.index.bundles);
+    bundles.flat_map(|bundle| bundle.commits.iter().copied()).collect()
 }
 
 /// Makes the name of a site from its address: the last part of it that can be one.

@@ -8,6 +8,7 @@ use super::far::Far;
 use super::outcome::{Outcome, Pushed, Rules, Wants};
 use super::settings::Remote;
 use super::site;
+use super::site_prune::Pruned;
 use super::site_pull;
 use super::site_push::{Publishing, Push};
 use super::transport::Line;
@@ -51,6 +52,44 @@ pub fn push_to(
             Push { store, transport: &**transport, pushed, rules, publishing, line }.run(remote)
         }
     }
+}
+
+/// Takes from a site what its refs don't need: out of the index now, and away once no index has named it for
+/// `grace_seconds`. With `dry_run` nothing is written, and what would be done comes back.
+///
+/// # Errors
+/// [`RemoteError::Raced`] where others publish all the time. What was done then was right, and doing it again ends it.
+pub fn prune(
+    store: &Store,
+    remote: &mut Remote,
+    publishing: &Publishing<'_>,
+    grace_seconds: u64,
+    dry_run: bool,
+    line: &Line,
+) -> Result<Pruned> {
+    let far = Far::open_to_write(&remote.settings.address, line)?;
+    prune_at(store, &far, remote, publishing, grace_seconds, dry_run, line)
+}
+
+/// Does what [`prune`] does, at a far end that is open already.
+pub fn prune_at(
+    store: &Store,
+    far: &Far,
+    remote: &mut Remote,
+    publishing: &Publishing<'_>,
+    grace_seconds: u64,
+    dry_run: bool,
+    line: &Line,
+) -> Result<Pruned> {
+    let Far::Site(transport) = far else {
+        let problem = "it is a store, and has `mkimage gc` of its own".to_owned();
+        return Err(RemoteError::NotThere { remote: remote.shown(), expected: "site", problem });
+    };
+    if publishing.signers.is_empty() && !dry_run {
+        return Err(RemoteError::NoSigner { remote: remote.shown() });
+    }
+    let (transport, rules) = (&**transport, &Rules::default());
+    Push { store, transport, pushed: &[], rules, publishing, line }.prune(remote, grace_seconds, dry_run)
 }
 
 /// Begins again where a collector took what was relied on: this process was stopped for too long.

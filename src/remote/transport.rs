@@ -38,6 +38,12 @@ pub trait Transport: Send + Sync {
     /// when it returns. Where a line was cut, it looks whether its bytes are there before it answers.
     fn replace(&self, path: &str, expected: Option<&str>, bytes: &[u8]) -> Result<Replaced>;
 
+    /// Lists the names of the files of a folder; none where there is no such folder.
+    fn list(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// Removes a file, durably; one that is not there is no error.
+    fn remove(&self, path: &str) -> Result<()>;
+
     /// Returns how many calls of [`Transport::read_ranges`] at once are of use.
     fn connections(&self) -> usize {
         CONNECTIONS

@@ -39,6 +39,9 @@ pub struct Subject<'a> {
     pub kept: Option<&'a Store>,
     /// The parts of the recipe that bring files, in its order.
     pub parts: Vec<Part>,
+    /// Says what a path of the tree is there for, from the outside in, the line of the recipe first; empty where that is
+    /// not known.
+    pub lines: &'a dyn Fn(&ImagePath) -> Vec<String>,
     /// What could not be known so far, in sentences.
     pub unknown: Vec<String>,
 }
@@ -75,8 +78,6 @@ impl What {
 /// A part of the recipe that brings files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The block and its place, as people name them: `app "hello" (hello.hcl:21)`.
-    pub label: String,
     pub kind: PartKind,
     /// The name of the block: the app's own.
     pub name: String,
@@ -181,8 +182,8 @@ pub struct BilledFile {
     pub is_link: bool,
     /// Position of the component that it belongs to.
     pub component: Option<usize>,
-    /// Position of the part of the recipe that brought it.
-    pub part: Option<usize>,
+    /// Position of what it is there for.
+    pub line: Option<usize>,
 }
 
 /// A bill of materials.
@@ -193,7 +194,8 @@ pub struct Bill {
     pub epoch: u64,
     pub tool_version: String,
     pub architecture: String,
-    pub parts: Vec<Part>,
+    /// What files are there for, from the outside in: the line of the recipe first.
+    pub lines: Vec<Vec<String>>,
     /// By family, name, architecture, version.
     pub components: Vec<Component>,
     /// In tree order.
@@ -213,12 +215,13 @@ impl Bill {
         let mut unknown = subject.unknown.clone();
         let found = components::find(&subject, &files, &mut unknown, job)?;
         drop(step);
-        let (components, files) = owners::settle(&subject, found, files);
+        let (components, mut files) = owners::settle(&subject, found, files);
+        let lines = lines(&subject, &mut files);
         let hashes = match hash {
             true => hashes::of(files.iter().map(|file| file.content), subject.contents, job)?,
             false => HashMap::new(),
         };
-        let Subject { what, name, version, epoch, tool_version, architecture, parts, .. } = subject;
+        let Subject { what, name, version, epoch, tool_version, architecture, .. } = subject;
         Ok(Bill {
             what,
             name,
@@ -226,7 +229,7 @@ impl Bill {
             epoch,
             tool_version,
             architecture,
-            parts,
+            lines,
             components,
             files,
             hashes,
@@ -269,11 +272,12 @@ impl<'a> Subject<'a> {
             lock: None,
             kept: None,
             parts: Vec::new(),
+            lines: &|_| Vec::new(),
             unknown: Vec::new(),
         }
     }
 
-    /// Makes the subject of a commit. The caller adds what it knows besides: lock, boot files, parts.
+    /// Makes the subject of a commit. The caller adds what it knows besides: lock, boot files, parts, lines.
     pub fn of_commit(
         id: CommitId,
         commit: &Commit,
@@ -294,6 +298,19 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Asks what each file is there for, and returns the answers, each once.
+fn lines(subject: &Subject<'_>, files: &mut [BilledFile]) -> Vec<Vec<String>> {
+    let mut known: HashMap<Vec<String>, usize> = HashMap::new();
+    for file in files {
+        let names = (subject.lines)(&file.path);
+        let next = known.len();
+        file.line = (!names.is_empty()).then(|| *known.entry(names).or_insert(next));
+    }
+    let mut lines = vec![Vec::new(); known.len()];
+    known.into_iter().for_each(|(names, at)| lines[at] = names);
+    lines
+}
+
 /// Lists the regular files of a tree, in tree order; hard links have the content of what they lead to.
 fn files(tree: &Directory) -> Result<Vec<BilledFile>> {
     let mut files = Vec::new();
@@ -309,7 +326,7 @@ fn files(tree: &Directory) -> Result<Vec<BilledFile>> {
         if files.len() == FILES_MAX {
             return Err(ReportError::TooMany { what: "files", found: files.len() + 1, limit: FILES_MAX });
         }
-        files.push(BilledFile { path, content, is_link, component: None, part: None });
+        files.push(BilledFile { path, content, is_link, component: None, line: None });
     }
     Ok(files)
 }

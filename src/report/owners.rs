@@ -1,9 +1,8 @@
-//! Whose each file is: of the component that brought what stands there, else of the part of the recipe whose path
-//! it lies at.
+//! Whose each file is: of the component that brought what stands there.
 
 use std::collections::HashMap;
 
-use super::bill::{BilledFile, Component, Part, PartKind, Subject};
+use super::bill::{BilledFile, Component, Subject};
 use super::components::Found;
 use crate::base::ImagePath;
 use crate::tree::{Directory, follow};
@@ -31,8 +30,7 @@ pub fn settle(
         }
         components.push(one.component);
     }
-    for (index, file) in files.iter_mut().enumerate() {
-        file.part = part_of(subject, &components, file);
+    for (index, file) in files.iter().enumerate() {
         if let Some(owner) = file.component {
             components[owner].files.push(index);
         }
@@ -54,17 +52,4 @@ impl Places<'_> {
         let place = self.parents.entry(parent).or_insert_with_key(|parent| follow::follow(tree, parent));
         place.as_ref().map(|place| place.join(&name))
     }
-}
-
-/// Returns the part of the recipe that brought a file: for a package's file the first block of packages, else the
-/// last part whose path the file lies at or below, the longest path first.
-fn part_of(subject: &Subject<'_>, components: &[Component], file: &BilledFile) -> Option<usize> {
-    let is_packages = |part: &Part| part.kind == PartKind::Packages;
-    if file.component.is_some_and(|owner| components[owner].is_package()) {
-        return subject.parts.iter().position(is_packages);
-    }
-    let holds = |part: &Part| part.path.as_ref().is_some_and(|path| file.path.is_within(path));
-    let fits = subject.parts.iter().enumerate().filter(|(_, part)| holds(part));
-    fits.max_by_key(|(index, part)| (part.path.as_ref().map_or(0, |path| path.as_bytes().len()), *index))
-        .map(|(index, _)| index)
 }

@@ -1,4 +1,4 @@
-//! What takes the space, seen three ways: by path, by package, by part of the recipe. Each view is a tree of names with
+//! What takes the space, seen three ways: by path, by package, by line of the recipe. Each view is a tree of names with
 //! the bytes below them, cut where it would grow too large: the largest are kept, the rest is summed up beside them.
 
 use std::collections::{BTreeMap, BinaryHeap};
@@ -21,7 +21,7 @@ pub enum By {
     Recipe,
 }
 
-/// What belongs to no package and no part of the recipe.
+/// What belongs to no package, and to no line of the recipe that is known.
 const MADE: &str = "made while finishing the tree";
 
 /// Returns a view: `[name, bytes, files, children, left out]`, children by size, the largest first.
@@ -36,14 +36,14 @@ pub fn view(bill: &Bill, by: By) -> Value {
 
 fn keys(bill: &Bill, file: &BilledFile, by: By) -> Vec<String> {
     let package = file.component.map(|index| bill.components[index].name.clone());
-    let part = file.part.map(|index| bill.parts[index].label.clone());
+    let line = file.line.map(|index| bill.lines[index].as_slice()).unwrap_or_default();
     let mut keys = match by {
         By::Path => Vec::new(),
-        By::Package => vec![package.or(part).unwrap_or_else(|| MADE.to_owned())],
-        By::Recipe => match part {
-            Some(part) => std::iter::once(part).chain(package).collect(),
-            None => vec![package.map_or_else(|| MADE.to_owned(), |package| format!("package {package}"))],
-        },
+        By::Package => vec![package.or(line.first().cloned()).unwrap_or_else(|| MADE.to_owned())],
+        By::Recipe if line.is_empty() => {
+            vec![package.map_or_else(|| MADE.to_owned(), |package| format!("package {package}"))]
+        }
+        By::Recipe => line.to_vec(),
     };
     let names: Vec<&[u8]> = file.path.names().collect();
     let room = DEPTH_MAX - keys.len();

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::error::{Result, SlotsError};
-use super::running::Machine;
+use super::running::{Machine, Marks};
 use super::whole::Fresh;
 use crate::base::FileError;
 use crate::boot::slots::Slot;
@@ -74,6 +74,12 @@ impl Disk {
         let Some(number) = self.block else { return Ok(named) };
         let fresh = Fresh(&self.device);
         machine.running(number, &OpenImage::open(&fresh)?, named)
+    }
+
+    /// Does what [`Disk::running`] does, of a disk that somebody else has read: reads none of it.
+    pub fn running_of(&self, marks: &Marks) -> Result<Option<Slot>> {
+        let Some(number) = self.block else { return Ok(None) };
+        Machine::this().running(number, marks, None)
     }
 }
 

@@ -21,6 +21,11 @@
 //! - Every block of a slot that becomes selectable was read from the medium: when it was found right, or after
 //!   it was written.
 //! - The slot that runs is never written. Memory does not grow with the slot.
+//! - [`status`] can be asked for in a process that can only read. What the verbs that write take apart of a disk,
+//!   [`rehearse`] takes apart first, in such a process, where the caller has one: the command line does, and begins
+//!   nothing where that process dies; where none can be started it warns and goes on. The verb reads the disk again by
+//!   itself, so that who changes it in between is not held by this, and what is only hashed and compared (the slots'
+//!   blocks) is not read twice. The agent is a process of few rights as a whole, and needs no other.
 //!
 //! Not here: what the slot sector means (`boot/slots`), what an image holds (`image/`), who decides to update
 //! (`cli/`, the agent), the first boot of the new slot and its blessing (PID 1).
@@ -30,6 +35,7 @@
 
 mod disk;
 mod error;
+mod rehearse;
 mod renewal;
 mod running;
 mod stage;
@@ -40,9 +46,10 @@ mod whole;
 
 pub use disk::Disk;
 pub use error::{Result, SlotsError};
+pub use rehearse::rehearse;
 pub use renewal::Renewed;
-pub use running::Machine;
+pub use running::{Machine, Marks, Sides};
 pub use stage::{Outcome, Request, Staged, stage};
-pub use status::{Next, SlotStatus, Status, status};
+pub use status::{Next, SlotStatus, Standing, Status, status};
 pub use switch::Switch;
 pub use turn::{Turned, confirm, rollback, switch};

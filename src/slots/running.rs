@@ -4,9 +4,57 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Result, SlotsError};
 use crate::base::fs;
-use crate::boot::command_line;
+use crate::boot::command_line::{self, VerityRoot};
 use crate::boot::slots::Slot;
+use crate::disk::BlockDevice;
 use crate::image::OpenImage;
+
+/// What tells the slots of a disk apart, for whoever asks a kernel which of them it uses.
+pub trait Sides {
+    /// Returns the number of a slot's partition.
+    fn number_of(&self, slot: Slot) -> Option<u32>;
+    /// Returns what a slot's kernel image says of its root.
+    fn root_of(&self, slot: Slot) -> Option<VerityRoot>;
+}
+
+impl Sides for OpenImage<'_> {
+    fn number_of(&self, slot: Slot) -> Option<u32> {
+        Some(self.table().named(&self.map().slots[slot.index()].partition)?.number)
+    }
+
+    fn root_of(&self, slot: Slot) -> Option<VerityRoot> {
+        self.verity(slot).ok()
+    }
+}
+
+/// The sides of a disk that somebody else has read.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Marks {
+    partitions: [Option<u32>; 2],
+    /// As the command line has them.
+    verity: [Option<String>; 2],
+}
+
+impl Marks {
+    /// Reads them from a disk, with both kernel images.
+    pub fn of(device: &dyn BlockDevice) -> Result<Marks> {
+        let disk = OpenImage::salvage(device)?;
+        Ok(Marks {
+            partitions: Slot::BOTH.map(|slot| disk.number_of(slot)),
+            verity: Slot::BOTH.map(|slot| Some(disk.root_of(slot)?.to_string())),
+        })
+    }
+}
+
+impl Sides for Marks {
+    fn number_of(&self, slot: Slot) -> Option<u32> {
+        self.partitions[slot.index()]
+    }
+
+    fn root_of(&self, slot: Slot) -> Option<VerityRoot> {
+        self.verity[slot.index()].as_ref()?.parse().ok()
+    }
+}
 
 /// Where a kernel tells what it uses.
 pub struct Machine {
@@ -30,12 +78,7 @@ impl Machine {
 
     /// Finds the slot of a block device that this machine runs from: the one whose partition is in use, else the
     /// one whose root hash was booted.
-    pub fn running(
-        &self,
-        device: (u32, u32),
-        disk: &OpenImage<'_>,
-        named: Option<Slot>,
-    ) -> Result<Option<Slot>> {
+    pub fn running(&self, device: (u32, u32), disk: &dyn Sides, named: Option<Slot>) -> Result<Option<Slot>> {
         let held = Slot::BOTH.map(|slot| self.is_held(device, disk, slot));
         let running = match (named, held) {
             (Some(slot), _) => Some(slot),
@@ -51,10 +94,10 @@ impl Machine {
     }
 
     /// Returns the slot whose root hash is on the kernel's command line, where it is only one.
-    fn booted(&self, disk: &OpenImage<'_>) -> Option<Slot> {
+    fn booted(&self, disk: &dyn Sides) -> Option<Slot> {
         let line = std::fs::read_to_string(&self.command_line).ok()?;
         let booted = command_line::parse(&line).ok()?.verity;
-        let same = Slot::BOTH.map(|slot| disk.verity(slot).is_ok_and(|verity| verity == booted));
+        let same = Slot::BOTH.map(|slot| disk.root_of(slot).is_some_and(|verity| verity == booted));
         match same {
             [true, false] => Some(Slot::A),
             [false, true] => Some(Slot::B),
@@ -63,9 +106,8 @@ impl Machine {
     }
 
     /// Tells whether a slot's partition is mounted, or has a device-mapper device above it.
-    fn is_held(&self, (major, minor): (u32, u32), disk: &OpenImage<'_>, slot: Slot) -> bool {
-        let name = &disk.map().slots[slot.index()].partition;
-        let Some(number) = disk.table().named(name).map(|partition| partition.number) else { return false };
+    fn is_held(&self, (major, minor): (u32, u32), disk: &dyn Sides, slot: Slot) -> bool {
+        let Some(number) = disk.number_of(slot) else { return false };
         let folder = self.block_devices.join(format!("{major}:{minor}"));
         let Some(partition) = partition_folder(&folder, number) else { return false };
         let holders = fs::list(&partition.join("holders")).is_ok_and(|holders| !holders.is_empty());

@@ -9,7 +9,7 @@ use crate::disk::BlockDevice;
 use crate::image::OpenImage;
 
 /// What is known of a disk with two slots.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Status {
     /// The disk's GUID.
     pub disk: String,
@@ -21,9 +21,9 @@ pub struct Status {
     pub next: Option<Next>,
 }
 
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Next {
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "text", deserialize_with = "named")]
     pub slot: Slot,
     /// Whether that boot counts as a try.
     pub trial: bool,
@@ -31,12 +31,11 @@ pub struct Next {
 }
 
 /// What is known of a slot. What only a slot with a kernel image has is absent elsewhere.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct SlotStatus {
-    #[serde(serialize_with = "text")]
+    #[serde(serialize_with = "text", deserialize_with = "named")]
     pub slot: Slot,
-    /// `empty`, `inactive` (being written), `trial`, `failed` (no tries left) or `confirmed`.
-    pub state: &'static str,
+    pub state: Standing,
     pub generation: Option<u32>,
     pub tries_left: Option<u32>,
     pub tries_done: Option<u32>,
@@ -53,6 +52,19 @@ pub struct SlotStatus {
     pub problem: Option<String>,
     /// Whether this machine runs from it; absent where that is not known.
     pub running: Option<bool>,
+}
+
+/// What may be expected of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    Empty,
+    /// Is being written.
+    Inactive,
+    Trial,
+    /// Was on trial, and has no tries left.
+    Failed,
+    Confirmed,
 }
 
 /// Reads the state of both slots. With `verify` each is read whole, past the cache, and held against its root
@@ -110,16 +122,16 @@ fn slot_status(disk: &OpenImage<'_>, slot: Slot, verify: bool, job: &Job) -> Res
 }
 
 fn of_state(slot: Slot, state: SlotState) -> SlotStatus {
-    let (name, tries) = match state {
-        SlotState::Empty => ("empty", None),
-        SlotState::Inactive { .. } => ("inactive", None),
-        SlotState::Trial { left: 0, done, .. } => ("failed", Some((0, done))),
-        SlotState::Trial { left, done, .. } => ("trial", Some((left, done))),
-        SlotState::Blessed { .. } => ("confirmed", None),
+    let (standing, tries) = match state {
+        SlotState::Empty => (Standing::Empty, None),
+        SlotState::Inactive { .. } => (Standing::Inactive, None),
+        SlotState::Trial { left: 0, done, .. } => (Standing::Failed, Some((0, done))),
+        SlotState::Trial { left, done, .. } => (Standing::Trial, Some((left, done))),
+        SlotState::Blessed { .. } => (Standing::Confirmed, None),
     };
     SlotStatus {
         slot,
-        state: name,
+        state: standing,
         generation: state.generation(),
         tries_left: tries.map(|tries| tries.0),
         tries_done: tries.map(|tries| tries.1),
@@ -138,4 +150,11 @@ fn of_state(slot: Slot, state: SlotState) -> SlotStatus {
 /// Writes a slot by its name.
 pub fn text<S: serde::Serializer>(slot: &Slot, serializer: S) -> std::result::Result<S::Ok, S::Error> {
     serializer.collect_str(slot)
+}
+
+/// Reads a slot by its name.
+fn named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Slot, D::Error> {
+    let name: String = serde::Deserialize::deserialize(deserializer)?;
+    let slot = Slot::BOTH.into_iter().find(|slot| slot.to_string() == name);
+    slot.ok_or_else(|| serde::de::Error::custom(format!("{name} is no slot")))
 }

@@ -1,6 +1,7 @@
 //! Tests of the room `bundle`.
 
 mod hostile;
+mod large;
 mod travel;
 
 use std::collections::BTreeMap;

@@ -128,7 +128,7 @@ macro_rules! targets {
 }
 
 targets! {
-    archive decompress ar deb lock control sources version relations index inrelease keyring rpm repodata dependency scriptlet recipe partitions volume ext4 verity slots records program pe module elf caches command_line credentials dhcp metadata seed loader directory commit ostree bundle delta names envelope site key sysusers script unit pack store_lines bill timeline image origin
+    archive decompress ar deb lock control sources version relations index inrelease keyring rpm repodata dependency scriptlet recipe partitions volume ext4 verity slots records program pe module elf caches command_line credentials dhcp metadata seed loader directory commit ostree bundle delta patch names envelope site key sysusers script unit pack store_lines bill timeline image origin
 }
 
 #[test]

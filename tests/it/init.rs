@@ -7,6 +7,10 @@ pub mod inquiry;
 pub mod logic;
 #[path = "../../src/init/seed.rs"]
 pub mod seed;
+#[path = "../../src/init/vigil.rs"]
+pub mod vigil;
+#[path = "../../src/init/word.rs"]
+pub mod word;
 
 #[test]
 fn names_that_others_chose_are_theirs() {

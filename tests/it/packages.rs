@@ -152,3 +152,24 @@ fn versions(lock: &Lock) -> Vec<String> {
 fn hello(version: &str) -> Deb {
     package("hello", version, vec![directory("./usr"), file("./usr/hello", 0o755, version.as_bytes())])
 }
+
+/// Lays an archive of Debian packages into a folder, for recipes: `archive/`, signed by the key in `archive.gpg`. Each
+/// package has a name, what it depends on, and one file of so many bytes, `/usr/share/NAME`.
+pub fn lay_archive(folder: &Path, packages: &[(&str, &str, usize)]) {
+    let deb = |(name, depends, bytes): &(&str, &str, usize)| {
+        let data = vec![
+            directory("./usr/"),
+            directory("./usr/share/"),
+            file(&format!("./usr/share/{name}"), 0o644, &vec![b'x'; *bytes]),
+        ];
+        Deb { depends: (*depends).to_owned(), ..package(name, "1.0", data) }
+    };
+    let (packages, key) = (packages.iter().map(deb).collect::<Vec<_>>(), keys::make(GOOD));
+    let (root, index) = (folder.join("archive"), archives::index(&packages));
+    let dates = "Date: Sat, 11 Jul 2026 10:16:37 UTC\n";
+    let suite = root.join("dists/tested");
+    write(&folder.join("archive.gpg"), &key.binary());
+    write(&suite.join("main/binary-amd64/Packages.xz"), &archives::xz(index.as_bytes()));
+    write(&suite.join("InRelease"), key.sign(&archives::release("tested", dates, &index)).as_bytes());
+    packages.iter().for_each(|package| write(&root.join(package.filename()), &package.bytes()));
+}

@@ -3,6 +3,7 @@
 mod between;
 mod hostile;
 mod killed;
+mod prune;
 pub mod server;
 mod site;
 mod web;

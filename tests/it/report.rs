@@ -1,10 +1,12 @@
 //! Bills of materials and pictures of images, before other people's programs and in a browser.
 
+mod lines;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mkimage::base::{ImagePath, Job};
-use mkimage::report::{Bill, Component, Family, Page, Part, PartKind, Subject, What};
+use mkimage::report::{Bill, Component, Family, Page, Subject, What};
 use mkimage::tree::{ContentSink, Directory, File, MemoryContents, Metadata, Node};
 
 use crate::recipes::reference::ours;
@@ -284,12 +286,7 @@ fn hostile_names_reach_the_page_as_text() {
     }
     let mut subject = subject_of(&tree, &contents);
     subject.name = "</title><script>window.hostile=1</script>".to_owned();
-    subject.parts = vec![Part {
-        label: "</script><script>window.hostile=1</script>".to_owned(),
-        kind: PartKind::Files,
-        name: String::new(),
-        path: Some(ImagePath::root()),
-    }];
+    subject.lines = &|path| vec!["</script><script>window.hostile=1</script>".to_owned(), path.to_string()];
     let mut bill = Bill::of(subject, true, &Job::quiet(1)).expect("a bill");
     let mut component = Component::named(Family::Debian, "</script><script>window.hostile=1</script>");
     component.homepage = Some("javascript:window.hostile=1".to_owned());

@@ -92,6 +92,22 @@ fn a_file_is_created_once_and_replaced_by_who_knows_its_version() {
 }
 
 #[test]
+fn files_of_a_folder_are_listed_and_removed_and_no_others() {
+    let bucket = bucket(moto(), "listed/one");
+    assert_eq!(bucket.list("bundles").expect("listed"), Vec::<String>::new());
+    for path in
+        ["index", "bundles/a.bundle", "bundles/b.bundle", "bundles/deep/c.bundle", "bundlesd/e.bundle"]
+    {
+        create(&bucket, path, b"bytes").expect("created");
+    }
+    assert_eq!(bucket.list("bundles").expect("listed"), ["a.bundle", "b.bundle"]);
+    bucket.remove("bundles/a.bundle").expect("removed");
+    bucket.remove("bundles/a.bundle").expect("what is not there is no error");
+    assert_eq!(bucket.list("bundles").expect("listed"), ["b.bundle"]);
+    assert!(read(&bucket, "index").is_some() && read(&bucket, "bundles/a.bundle").is_none());
+}
+
+#[test]
 fn a_large_file_goes_in_parts_and_its_ranges_come_back() {
     let bucket = bucket(moto(), "large");
     let bytes: Vec<u8> = (0..40 << 20).map(|at: u32| (at ^ at >> 8 ^ at >> 17) as u8).collect();

@@ -3,8 +3,10 @@
 mod enumeration;
 mod explore;
 mod firmware;
+mod given_up;
 mod host;
 pub mod kit;
 mod lost;
 mod model;
+mod rehearsed;
 mod verbs;

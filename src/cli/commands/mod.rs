@@ -29,6 +29,7 @@ mod push;
 mod rebuild;
 pub(super) mod refs;
 mod remote;
+mod remote_prune;
 pub(super) mod report;
 pub(super) mod run;
 mod same;

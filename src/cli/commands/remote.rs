@@ -30,6 +30,8 @@ enum Verb {
     Remove(Name),
     /// Ask a remote where its refs lead
     Refs(Refs),
+    /// Take from a site the bundles that its refs don't need, once nobody can be reading them
+    Prune(super::remote_prune::Prune),
 }
 
 #[derive(Args, Debug)]
@@ -137,6 +139,7 @@ pub fn run(context: &Context, arguments: &RemoteVerbs) -> Done {
             context.printer.say(&format!("forgot {}", arguments.name));
         }
         Verb::Refs(arguments) => refs(context, arguments)?,
+        Verb::Prune(arguments) => super::remote_prune::run(context, arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,10 +7,12 @@ use super::super::failure::Failure;
 use super::super::text::plural;
 use super::subject::Opened;
 use super::{Context, Done};
+use crate::base::ImagePath;
 use crate::base::fs;
 use crate::base::publish::publish_bytes;
 use crate::base::units::{Bytes, approximate};
-use crate::report::{Bill, Page, TIMELINE_BYTES_MAX, Timeline};
+use crate::pipeline::Lines;
+use crate::report::{Bill, Page, Subject, TIMELINE_BYTES_MAX, Timeline};
 
 /// `mkimage report`: draws one page about an image.
 #[derive(Args, Debug)]
@@ -39,9 +41,12 @@ pub fn run(context: &Context, arguments: &Report) -> Done {
         }
         None => opened.noted_timeline(),
     };
-    let bill_of = |opened: &Opened| Bill::of(opened.subject(), false, &context.job).map_err(Failure::from);
-    let bill = bill_of(&opened)?;
-    let against = old.as_ref().map(bill_of).transpose()?;
+    let explanation = opened.explanation(context)?;
+    let lines = explanation.as_ref().map(Lines::of);
+    let of_path = |path: &ImagePath| lines.as_ref().map(|lines| lines.of_path(path)).unwrap_or_default();
+    let bill_of = |subject| Bill::of(subject, false, &context.job).map_err(Failure::from);
+    let bill = bill_of(Subject { lines: &of_path, ..opened.subject() })?;
+    let against = old.as_ref().map(|old| bill_of(old.subject())).transpose()?;
     let disk = opened.disk(context)?;
     let page = Page { bill: &bill, against: against.as_ref(), disk, timeline: timeline.as_ref() };
     let html = page.to_html();

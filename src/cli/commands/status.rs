@@ -3,12 +3,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
 use super::super::failure::{Failure, Kind};
 use super::super::text::short;
 use super::{Context, Done, open_store};
 use crate::base::CommitId;
-use crate::slots::{self, Disk, SlotStatus, Status};
+use crate::slots::{Disk, Marks, SlotStatus, Standing, Status};
 use crate::store::Store;
 
 #[derive(Args, Debug)]
@@ -24,10 +25,11 @@ pub struct StatusArgs {
 /// `mkimage status`: shows what the slots of a disk hold, and what boots next. Exits with 6 where a slot that
 /// may boot is damaged.
 pub fn run(context: &Context, arguments: &StatusArgs) -> Done {
+    // Opened to ask the kernel of it: what is on it, a child reads.
     let disk = Disk::read(&arguments.disk).map_err(Failure::from)?;
-    let mut status = slots::status(disk.device(), arguments.verify, &context.job)
-        .map_err(|error| Failure::from(error).about(&arguments.disk))?;
-    if let Ok(Some(running)) = disk.running(None) {
+    let told = json!({ "verify": arguments.verify });
+    let (mut status, marks): (Status, Marks) = context.confined("status", &told, &[&arguments.disk])?;
+    if let Ok(Some(running)) = disk.running_of(&marks) {
         status.set_running(running);
     }
     add_refs(context, &mut status);
@@ -124,10 +126,10 @@ fn state_text(slot: &SlotStatus) -> String {
         count => format!("{count} tries"),
     };
     match slot.state {
-        "trial" => format!("on trial, {} left", tries(slot.tries_left)),
-        "failed" => format!("failed, after {}", tries(slot.tries_done)),
-        "inactive" => "being written, can't be selected".to_owned(),
-        "empty" => "empty".to_owned(),
-        state => state.to_owned(),
+        Standing::Trial => format!("on trial, {} left", tries(slot.tries_left)),
+        Standing::Failed => format!("failed, after {}", tries(slot.tries_done)),
+        Standing::Inactive => "being written, can't be selected".to_owned(),
+        Standing::Empty => "empty".to_owned(),
+        Standing::Confirmed => "confirmed".to_owned(),
     }
 }

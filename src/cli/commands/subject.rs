@@ -9,7 +9,7 @@ use crate::base::{CommitId, Digest, fs};
 use crate::image::Inspection;
 use crate::packages::Lock;
 use crate::packages::lock::LOCK_BYTES_MAX;
-use crate::pipeline;
+use crate::pipeline::{self, Explanation};
 use crate::recipe::plan::{self, Plan};
 use crate::report::{DiskMap, Part, PartKind, Subject, Timeline, What};
 use crate::store::{Commit, Objects, Store, StoreError};
@@ -131,6 +131,14 @@ impl Opened {
         Ok(map.transpose()?)
     }
 
+    /// Returns what is known of where the files come from; `None` of a lock that stands alone.
+    pub fn explanation(&self, context: &Context) -> Result<Option<Explanation>, Failure> {
+        let of_commit = |(_, commit): &(CommitId, Commit)| {
+            Explanation::of_commit(commit, self.tree.clone(), &self.store, &context.job)
+        };
+        self.commit.as_ref().map(of_commit).transpose().map_err(|error| context.failure(error))
+    }
+
     /// Returns what a bill is made of.
     pub fn subject(&self) -> Subject<'_> {
         let subject = match (&self.commit, &self.alone) {
@@ -169,7 +177,7 @@ fn parts(plan: &Plan) -> Vec<Part> {
             plan::Part::Run(step) => (PartKind::Step, step.name.clone(), None),
             plan::Part::Directory(_) | plan::Part::Symlink(_) | plan::Part::Device(_) => return None,
         };
-        Some(Part { label: part.origin().to_string(), kind, name, path })
+        Some(Part { kind, name, path })
     };
     plan.parts.iter().filter_map(part).collect()
 }

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::super::failure::Failure;
-use super::update::SlotName;
+use super::update::{SlotName, change};
 use super::{Context, Done};
 use crate::boot::slots::Slot;
-use crate::slots::{self, Disk, Turned};
+use crate::slots::{self, Turned};
 
 #[derive(Args, Debug)]
 pub struct Rollback {
@@ -41,7 +41,7 @@ pub struct Confirm {
 
 /// `mkimage rollback`: the confirmed slot from before boots next.
 pub fn rollback(context: &Context, arguments: &Rollback) -> Done {
-    let disk = Disk::change(&arguments.disk).map_err(Failure::from)?;
+    let disk = change(context, &arguments.disk)?;
     let named = arguments.running.map(Slot::from);
     let turned =
         disk.running(named).and_then(|running| slots::rollback(disk.device(), running, &context.job));
@@ -51,7 +51,7 @@ pub fn rollback(context: &Context, arguments: &Rollback) -> Done {
 
 /// `mkimage switch`: a slot that is named boots next.
 pub fn switch(context: &Context, arguments: &Switch) -> Done {
-    let disk = Disk::change(&arguments.disk).map_err(Failure::from)?;
+    let disk = change(context, &arguments.disk)?;
     let turned = slots::switch(disk.device(), arguments.slot.into(), &context.job);
     let turned = turned.map_err(|error| Failure::from(error).about(&arguments.disk))?;
     print(context, &turned, if turned.trial { "boots next, on trial" } else { "boots next" })
@@ -59,7 +59,7 @@ pub fn switch(context: &Context, arguments: &Switch) -> Done {
 
 /// `mkimage confirm`: the slot on trial boots from now on without being counted.
 pub fn confirm(context: &Context, arguments: &Confirm) -> Done {
-    let disk = Disk::change(&arguments.disk).map_err(Failure::from)?;
+    let disk = change(context, &arguments.disk)?;
     let named = arguments.running.map(Slot::from);
     let turned = disk.running(named).and_then(|running| slots::confirm(disk.device(), running, &context.job));
     let turned = turned.map_err(|error| Failure::from(error).about(&arguments.disk))?;

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -48,7 +48,7 @@ impl From<SlotName> for Slot {
 pub fn run(context: &Context, arguments: &Update) -> Done {
     let store = context.store()?;
     let id = store.resolve(&arguments.commit).map_err(Failure::from)?;
-    let disk = Disk::change(&arguments.disk).map_err(Failure::from)?;
+    let disk = change(context, &arguments.disk)?;
     let about = |failure: Failure| failure.about(&arguments.disk);
     let running = disk.running(arguments.running.map(Slot::from)).map_err(|error| about(error.into()))?;
     let image = Image::of(&store, id, &context.job).map_err(Failure::from)?;
@@ -63,6 +63,13 @@ pub fn run(context: &Context, arguments: &Update) -> Done {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens a disk to change it, when a child has shown that it can be read.
+pub(super) fn change(context: &Context, path: &Path) -> Result<Disk, Failure> {
+    let disk = Disk::change(path).map_err(Failure::from)?;
+    context.rehearse(path)?;
+    Ok(disk)
 }
 
 fn as_text(staged: &Staged) -> String {

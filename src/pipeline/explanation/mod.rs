@@ -5,22 +5,25 @@
 //! composing adds by itself. An image answers for its packages; for the recipe a store must have its commit.
 
 mod blocks;
+mod lines;
 mod owners;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::error::{PipelineError, Result};
 use super::installed;
 use super::load::plan_of_commit;
 use crate::base::{CommitId, ImagePath, Job};
-use crate::packages::{Lock, Reason};
-use crate::recipe::plan::{Origin, Part, Plan};
+use crate::boot::origin::Origin as Carried;
+use crate::packages::{Lock, LockedPackage, Reason};
+use crate::recipe::plan::{Origin, PackagesPlan, Part, Plan};
 use crate::recipe::{self, MemoryLoader, Settings};
 use crate::store::{Commit, InputDigest, Objects, Store};
 use crate::tree::follow::follow;
 use crate::tree::{Content, ContentSource, Directory};
 use crate::view::View;
 use blocks::{Claim, Claims};
+pub use lines::Lines;
 use owners::Owners;
 
 /// Knows where the paths of one tree come from.
@@ -44,6 +47,23 @@ pub struct Brought {
     pub package: Option<(String, String)>,
     /// All of it, in sentences.
     pub sentences: Vec<String>,
+}
+
+/// Who has a path.
+enum Whose<'a> {
+    /// A block of the recipe, and the packages that list it too.
+    Claimed(Claim, Vec<&'a str>),
+    Packages(Vec<&'a str>),
+    Nobody,
+}
+
+/// Why a package is there in the end, when its reasons are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Root {
+    /// The recipe names it, or boots with it.
+    Named(String),
+    /// Every system of its distribution has it.
+    Essential,
 }
 
 /// Reads the recipe of a commit again; `None` where the store lacks its texts, or they need what is not in them (an
@@ -80,7 +100,7 @@ fn text(store: &Store, content: &Content) -> Result<Option<String>> {
 
 /// Reads the recipe and the lock that an image carries and drops what comes of it: in a confined child, before anybody
 /// else reads these texts. What is wrong with them is told by who reads them next.
-pub fn rehearse(commit: &Commit, carried: &crate::boot::origin::Origin) {
+pub fn rehearse(commit: &Commit, carried: &Carried) {
     drop(plan_carried(&carried.recipe, commit));
     let lock = carried.lock.as_ref().and_then(|text| std::str::from_utf8(text).ok());
     drop(lock.map(Lock::parse));
@@ -90,13 +110,28 @@ impl Explanation {
     /// Gathers what is known of a view. Reads lists of files, the recipe and the lock; no other file.
     pub fn of(view: &View<'_>, store: Option<&Store>, job: &Job) -> Result<Explanation> {
         let root = view.below(&ImagePath::root(), job)?;
+        Self::of_tree(root, view, view.commit().map(|commit| (commit, view.carried())), store, job)
+    }
+
+    /// Gathers what is known of a commit of a store, whose tree is at hand.
+    pub fn of_commit(commit: &Commit, root: Directory, store: &Store, job: &Job) -> Result<Explanation> {
+        Self::of_tree(root, store, Some((commit, None)), Some(store), job)
+    }
+
+    fn of_tree(
+        root: Directory,
+        contents: &dyn ContentSource,
+        commit: Option<(&Commit, Option<Carried>)>,
+        store: Option<&Store>,
+        job: &Job,
+    ) -> Result<Explanation> {
         let (mut plan, mut lock, mut base) = (None, None, None);
-        if let Some(commit) = view.commit() {
+        if let Some((commit, carried)) = commit {
             if let Some(store) = store {
                 plan = plan_in(store, commit);
                 lock = commit.lock.map(|content| text(store, &content)).transpose()?.flatten();
             }
-            if let Some(carried) = view.carried() {
+            if let Some(carried) = carried {
                 plan = plan.or_else(|| plan_carried(&carried.recipe, commit));
                 let is_named = |text: &&Vec<u8>| commit.lock == Some(Content::of(text));
                 let text = carried.lock.as_ref().filter(is_named);
@@ -105,9 +140,9 @@ impl Explanation {
             base = plan.as_ref().zip(store).and_then(|(plan, store)| self::base(plan, commit, store, job));
         }
         let lock = lock.and_then(|text| Lock::parse(&text).ok());
-        let owners = Owners::of(&root, view, lock.as_ref(), store, job)?;
+        let owners = Owners::of(&root, contents, lock.as_ref(), store, job)?;
         let claims = plan.as_ref().map_or_else(Claims::default, |plan| Claims::of(plan, &root));
-        let versions = installed::versions_in(&root, view)?;
+        let versions = installed::versions_in(&root, contents)?;
         Ok(Explanation { root, plan, claims, owners, versions, lock, base })
     }
 
@@ -132,41 +167,57 @@ impl Explanation {
     /// Says where a path comes from; nothing is known of what does not stand there.
     pub fn brought(&self, path: &ImagePath) -> Brought {
         let path = &real(&self.root, path);
+        match self.whose(path) {
+            Whose::Claimed(Claim { origin, sentence, .. }, owners) => {
+                let also = |package| format!("Package {package} has it, too: the recipe's wins.");
+                let sentences = [sentence].into_iter().chain(owners.first().map(also)).collect();
+                Brought { part: Some(origin), package: None, sentences }
+            }
+            Whose::Packages(owners) => self.of_package(path, owners[0], owners.len()),
+            Whose::Nobody => self.of_others(path),
+        }
+    }
+
+    /// Finds out who has a path, whose links above its last name are followed: a block that brings it for sure, else
+    /// packages, of which there is one at least, else a block that may have.
+    fn whose(&self, path: &ImagePath) -> Whose<'_> {
         let owners = self.owners.of_path(path);
-        let claim = self.claims.of_path(path);
-        if let Some(Claim { origin, sentence, wins: true }) = &claim {
-            let replaced =
-                owners.first().map(|package| format!("Package {package} has it, too: the recipe's wins."));
-            let sentences = [sentence.clone()].into_iter().chain(replaced).collect();
-            return Brought { part: Some(origin.clone()), package: None, sentences };
+        match self.claims.of_path(path) {
+            Some(claim) if claim.wins || owners.is_empty() => Whose::Claimed(claim, owners),
+            _ if owners.is_empty() => Whose::Nobody,
+            _ => Whose::Packages(owners),
         }
-        if let Some(package) = owners.first() {
-            return self.of_package(path, package, owners.len());
-        }
-        if let Some(Claim { origin, sentence, .. }) = claim {
-            return Brought { part: Some(origin), package: None, sentences: vec![sentence] };
-        }
-        self.of_others(path)
+    }
+
+    /// Finds the lock's entry of a package that is installed.
+    fn locked(&self, package: &str) -> Option<(&Lock, &LockedPackage)> {
+        let (bare, lock) = (bare(package), self.lock.as_ref()?);
+        let mut installed = lock.packages().filter(|locked| locked.is_installed());
+        Some((lock, installed.find(|locked| locked.name == bare)?))
+    }
+
+    /// Returns the block of the recipe that a package is there for, and what it is there for in the end.
+    fn asked_in(&self, package: &str) -> (Option<Origin>, Option<Root>) {
+        let locked = self.locked(package);
+        let root = locked.and_then(|(lock, locked)| self::root_of(lock, &locked.name));
+        let part = locked.and_then(|(_, locked)| self.block_of(&locked.distribution, root.as_ref()));
+        (part.or_else(|| self.block_of("", None)), root)
     }
 
     fn of_package(&self, path: &ImagePath, package: &str, count: usize) -> Brought {
-        let bare = package.split(':').next().unwrap_or(package);
-        let locked = self.lock.as_ref().and_then(|lock| {
-            lock.packages().filter(|locked| locked.is_installed()).find(|locked| locked.name == bare)
-        });
+        let (bare, locked) = (bare(package), self.locked(package));
         let version = self.versions.get(package).or_else(|| self.versions.get(bare)).cloned();
-        let version = version.or_else(|| locked.map(|locked| locked.version.clone())).unwrap_or_default();
+        let version =
+            version.or_else(|| locked.map(|(_, locked)| locked.version.clone())).unwrap_or_default();
         let others = match count {
             0 | 1 => String::new(),
             count => format!(", and {} more packages have it", count - 1),
         };
         let mut sentences = vec![format!("{path} comes with package {bare} {version}{others}.")];
-        let mut part = None;
-        if let (Some(lock), Some(locked)) = (&self.lock, locked) {
+        if let Some((lock, _)) = locked {
             sentences.extend(lock.why(package).or_else(|_| lock.why(bare)).unwrap_or_default());
-            part = self.block_of(&locked.distribution, self.root_of(lock, bare).as_deref());
         }
-        let part = part.or_else(|| self.block_of("", None));
+        let (part, _) = self.asked_in(package);
         if let Some(part) = &part {
             sentences.push(format!("The recipe asks for it in {part}."));
         }
@@ -174,31 +225,8 @@ impl Explanation {
         Brought { part, package: Some((bare.to_owned(), version)), sentences }
     }
 
-    /// Follows the reasons of a package to one that the recipe names.
-    fn root_of(&self, lock: &Lock, package: &str) -> Option<String> {
-        let find = |name: &str| {
-            let bare = name.split(':').next().unwrap_or(name);
-            lock.packages().find(|locked| locked.name == bare)
-        };
-        let mut seen = std::collections::BTreeSet::new();
-        let mut waiting = std::collections::VecDeque::from([package.to_owned()]);
-        while let Some(name) = waiting.pop_front() {
-            let Some(locked) = find(&name).filter(|locked| seen.insert(locked.name.clone())) else {
-                continue;
-            };
-            for reason in &locked.why {
-                match reason {
-                    Reason::Asked(name) => return Some(name.clone()),
-                    Reason::Needed { by, .. } => waiting.push_back(by.clone()),
-                    _ => {}
-                }
-            }
-        }
-        None
-    }
-
-    /// Finds the block of packages that names one, or else the first of its distribution.
-    fn block_of(&self, distribution: &str, name: Option<&str>) -> Option<Origin> {
+    /// Finds the block of packages that something is there for, or else the first of its distribution.
+    fn block_of(&self, distribution: &str, root: Option<&Root>) -> Option<Origin> {
         let blocks = || {
             self.plan.iter().flat_map(|plan| &plan.parts).filter_map(|part| match part {
                 Part::Packages(block) if distribution.is_empty() || block.distribution == distribution => {
@@ -207,10 +235,12 @@ impl Explanation {
                 _ => None,
             })
         };
-        let names = |block: &&crate::recipe::plan::PackagesPlan| {
-            block.names.iter().any(|asked| Some(asked.name.split(':').next().unwrap_or_default()) == name)
+        let asks = |block: &&PackagesPlan| match root {
+            Some(Root::Named(name)) => block.names.iter().any(|asked| self::bare(&asked.name) == name),
+            Some(Root::Essential) => block.essential,
+            None => false,
         };
-        blocks().find(names).or_else(|| blocks().next()).map(|block| block.origin.clone())
+        blocks().find(asks).or_else(|| blocks().next()).map(|block| block.origin.clone())
     }
 
     /// Says where something comes from that neither a package nor a block names.
@@ -255,6 +285,30 @@ impl Explanation {
             ),
         }
     }
+}
+
+/// Follows the reasons of a package to one that needs no other: the nearest.
+fn root_of(lock: &Lock, package: &str) -> Option<Root> {
+    let mut seen = BTreeSet::new();
+    let mut waiting = VecDeque::from([package.to_owned()]);
+    while let Some(name) = waiting.pop_front() {
+        let found = lock.packages().find(|locked| locked.name == bare(&name));
+        let Some(locked) = found.filter(|locked| seen.insert(&locked.name)) else { continue };
+        for reason in &locked.why {
+            match reason {
+                Reason::Asked(name) => return Some(Root::Named(bare(name).to_owned())),
+                Reason::Bare(name) => return Some(Root::Named(bare(name).to_owned())),
+                Reason::Essential => return Some(Root::Essential),
+                Reason::Needed { by, .. } => waiting.push_back(by.clone()),
+            }
+        }
+    }
+    None
+}
+
+/// Returns the name of a package without its architecture.
+fn bare(package: &str) -> &str {
+    package.split(':').next().unwrap_or(package)
 }
 
 /// Returns where a path is when the links above its last name are followed.

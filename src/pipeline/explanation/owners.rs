@@ -46,6 +46,11 @@ impl Owners {
         Ok(owners)
     }
 
+    /// Returns the names of all packages that list anything.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
     /// Returns the packages that list a path.
     pub fn of_path(&self, path: &ImagePath) -> Vec<&str> {
         let numbers = self.by_path.get(path).into_iter().flatten();

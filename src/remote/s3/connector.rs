@@ -20,10 +20,11 @@ use ureq::http::Request;
 use ureq::http::header::CONTENT_LENGTH;
 use ureq::{Agent, SendBody};
 
-use super::super::agent::{Patience, agent};
+use super::super::agent::agent;
 use super::super::error::{RemoteError, TransferProblem};
 use super::super::transport::Line;
 use crate::base::Stopwatch;
+use crate::web::Patience;
 
 /// For the head of an answer, and between two pieces of its body: S3 may take a while to put the parts of a file
 /// together.

@@ -4,17 +4,18 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 use mkimage::base::{CommitId, Digest, Job};
-use mkimage::bundle::{self, Contents, Receiver, Table};
+use mkimage::bundle::{self, Contents, Form, Receiver, Table};
 use mkimage::store::{Architecture, Commit, DiskSpec, Expected, Filesystem, RefName, RefUpdate, Store};
 use mkimage::tree::{ContentSink, Directory, File, Metadata, Node};
 
 const HEADER_BYTES: usize = 16;
 
-/// A store with two commits, and its bundles: of the first, and of the second for who has the first.
+/// A store with two commits, and its bundles: of the first, and of the second for who has the first, in both versions
+/// of the format.
 struct Sample {
     store: Store,
     first: CommitId,
-    bundles: [Vec<u8>; 2],
+    bundles: [Vec<u8>; 3],
 }
 
 static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
@@ -23,11 +24,14 @@ static SAMPLE: LazyLock<Sample> = LazyLock::new(|| {
     let text = b"some text that comes again and again ".repeat(40);
     let first = put(&store, &text);
     let second = put(&store, &[&text[..700], b"something else", &text[700..]].concat());
-    let bundles = [(first, vec![]), (second, vec![first])].map(|(commit, bases)| {
+    let bundles = [(first, vec![], 0), (second, vec![first], 0), (second, vec![first], 7)];
+    let bundles = bundles.map(|(commit, bases, salt)| {
         let contents = Contents::gather(&store, &[commit], &bases, &Job::quiet(1)).expect("gathered");
         let options = std::fs::File::options().read(true).write(true).create(true).truncate(true).to_owned();
         let scratch = options.open(folder.join("scratch")).expect("a file");
-        let mut bundle = bundle::write(&store, &contents, scratch, &Job::quiet(1)).expect("written");
+        let form = Form { salt, ..Form::default() };
+        let mut bundle =
+            bundle::write_as(&form, &store, &contents, scratch, &Job::quiet(1)).expect("written");
         let mut bytes = Vec::new();
         bundle.read_to_end(&mut bytes).expect("read");
         bytes
@@ -109,6 +113,43 @@ pub fn delta(bytes: &[u8]) {
     let prefix = [b"MKBUNDL\x01", &length[..], &length[..], &plain].concat();
     let table = Table::parse(&prefix, &Digest::of(&prefix)).expect("because this table is right");
     receive(&table, &[&prefix, bytes].concat());
+}
+
+/// A piece of a large file, behind a table that fits it: two bytes say how long it is.
+pub fn patch(bytes: &[u8]) {
+    let Some((length, patch)) = bytes.split_first_chunk::<2>() else { return };
+    // The piece is read only where it is shorter than the file itself.
+    let size = u64::from(u16::from_le_bytes(*length)).max(patch.len() as u64 + 1);
+    let mut plain = vec![0, 1];
+    plain.extend_from_slice(SAMPLE.first.as_bytes());
+    plain.extend_from_slice(&[1, 0, 0]);
+    number(&mut plain, size);
+    // One delta, of the first object, from the text: the fifth that the commit leads to.
+    plain.extend_from_slice(&[1, 0, 5]);
+    plain.push(0);
+    plain.push(1);
+    number(&mut plain, size);
+    number(&mut plain, size);
+    plain.extend_from_slice(&[0; 32]);
+    plain.extend_from_slice(&[1, 0]);
+    number(&mut plain, size);
+    number(&mut plain, patch.len() as u64);
+    plain.extend_from_slice(Digest::of(patch).as_bytes());
+    plain.extend_from_slice(&[0; 32]);
+    let length = (plain.len() as u32).to_le_bytes();
+    let prefix = [b"MKBUNDL\x02", &length[..], &length[..], &plain].concat();
+    let table = Table::parse(&prefix, &Digest::of(&prefix)).expect("because this table is right");
+    receive(&table, &[&prefix, patch].concat());
+}
+
+/// 40 bytes copied, 30 told from a window of 50, 5 new ones.
+pub fn patch_seeds() -> Vec<Vec<u8>> {
+    let mut patch = vec![75, 0, 3];
+    for value in [40 << 2, 0, 30 << 2 | 1, 10, 50, 5 << 2 | 2, 5] {
+        number(&mut patch, value);
+    }
+    patch.extend_from_slice(b"fresh and a stream");
+    vec![patch]
 }
 
 fn number(out: &mut Vec<u8>, mut value: u64) {

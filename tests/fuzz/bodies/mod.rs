@@ -204,6 +204,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "ostree", run: ostree::objects, seeds: ostree::seeds, words: ostree::WORDS, rounds: 3000 },
     Target { name: "bundle", run: bundle::file, seeds: bundle::file_seeds, words: &[], rounds: 1500 },
     Target { name: "delta", run: bundle::delta, seeds: bundle::delta_seeds, words: &[], rounds: 150 },
+    Target { name: "patch", run: bundle::patch, seeds: bundle::patch_seeds, words: &[], rounds: 400 },
     Target { name: "names", run: store::names, seeds: store::name_seeds, words: store::WORDS, rounds: 3000 },
     Target {
         name: "envelope",

@@ -63,14 +63,16 @@ pub fn bill(bytes: &[u8]) {
     }
     let sound = b"Package: a\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n";
     put("/var/lib/dpkg/status", &[&sound[..], bytes].concat());
+    let name = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
+    let line = |_: &ImagePath| vec![name.clone(), "app \"a\" (a.hcl:1)".to_owned()];
     let part = Part {
-        label: "app \"a\" (a.hcl:1)".to_owned(),
         kind: PartKind::App,
-        name: String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned(),
+        name: name.clone(),
         path: Some(ImagePath::new(b"/app").expect("a path")),
     };
     let mut subject = Subject::named(What::Tree(Digest::of(b"")), "fuzz", &tree, &contents);
     subject.parts = vec![part];
+    subject.lines = &line;
     let bill = Bill::of(subject, true, &Job::quiet(1)).expect("foreign bytes are no error");
     assert!(bill.components.iter().any(|one| one.name == "a" && one.version.as_deref() == Some("1")));
     for format in [Format::Spdx, Format::CycloneDx] {

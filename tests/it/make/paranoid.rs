@@ -108,3 +108,30 @@ fn a_recipe_on_a_base_is_built_twice_on_the_same_base() {
     assert!(text.contains("store/refs/small"), "the base is a ref: {text}");
     succeed(&mut tool("test", ["-f", &site.path("store/refs/small").display().to_string()]));
 }
+
+mod nightly {
+    use crate::tool::{kept, mkimage, root, succeed, tool};
+
+    #[test]
+    #[ignore = "a whole Debian, twice: `make nightly` runs it"]
+    fn a_whole_debian_of_todays_packages_is_the_same_under_another_host() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // A copy, so that its lock is nobody else's.
+        for name in ["nginx", "debian-server"] {
+            let from = root().join("recipes").join(name);
+            succeed(tool("cp", ["-R", "--no-preserve=mode"]).arg(&from).arg(folder.path()));
+        }
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let recipe = at("nginx/nginx.hcl");
+        succeed(&mut mkimage(["lock", "--update", &recipe]));
+        let image = kept("images").join("nginx-paranoid.img");
+        let mut build = mkimage(["build", &recipe, "--paranoid", "--json", "--events", &at("events"), "-o"]);
+        let built: serde_json::Value = serde_json::from_str(&succeed(build.arg(&image))).expect("JSON");
+        let events = std::fs::read_to_string(at("events")).expect("events");
+        assert!(events.contains("build again under another host"), "the second build did not run");
+        let verified = succeed(mkimage(["verify", "--json"]).arg(&image));
+        let verified: serde_json::Value = serde_json::from_str(&verified).expect("JSON");
+        assert_eq!((&verified["sound"], &verified["commit"]), (&true.into(), &built["commit"]));
+        std::fs::remove_file(&image).expect("removed");
+    }
+}

@@ -161,6 +161,16 @@ def look(browser, screenshot, package):
     browser.press("Backspace", 8)
     expect(len(browser.ask(TRAIL)) == 1, "Backspace to lead back")
     expect(browser.ask(f"{CELL}.dataset.name") == first, "the focus to come back")
+
+    # The view by lines of the recipe: the block of packages, and in it what it asks for.
+    browser.ask("document.querySelectorAll('[role=tab]')[2].click()")
+    lines = browser.ask("[...document.querySelectorAll('#treemap .cell')].map(one => one.dataset.name)")
+    expect(any(line.startswith('packages "debian" (') for line in lines), f"the lines of the recipe, not {lines[:9]}")
+    browser.ask("document.querySelector('#treemap .cell').focus()")
+    browser.press("Home", 36)
+    browser.press("Enter", 13)
+    expect(browser.ask(TRAIL)[-1].startswith('packages "debian" ('), f"the largest line to open, not {browser.ask(TRAIL)}")
+    expect("for openssh-server" in browser.ask(LARGEST), f"what a package brings along, not {browser.ask(LARGEST)}")
     browser.ask("document.querySelectorAll('[role=tab]')[0].click()")
 
     # Every cell says what it is to those who do not see it.

@@ -25,9 +25,14 @@ impl Disk {
         Disk { layout, path, _folder: folder }
     }
 
+    /// The store whose refs the disk's versions are.
+    pub fn store(&self) -> &'static Path {
+        Kit::of(self.layout).store.path()
+    }
+
     pub fn call(&self, verb: &str, more: &[&str]) -> Command {
         let mut command = mkimage([verb]);
-        command.env("MKIMAGE_STORE", Kit::of(self.layout).store.path()).arg(&self.path).args(more);
+        command.env("MKIMAGE_STORE", self.store()).arg(&self.path).args(more);
         command
     }
 

@@ -83,6 +83,8 @@ fn every_verb_reads_an_image_in_a_child_that_can_open_nothing() {
         &["why", &place, "/app/hello"],
         &["inspect", &place],
         &["inspect", "--dump", &place],
+        &["status", &place],
+        &["status", "--verify", "--json", &place],
         &["sbom", &place],
         &["report", &place, "-o", "page.html"],
     ] {

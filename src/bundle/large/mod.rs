@@ -1,0 +1,29 @@
+//! Deltas of large files: a program of steps that makes a piece of the new file from the old one.
+//!
+//! Telling each byte by the model of `delta` takes seconds a mebibyte of memory and tenths of a second of time. Of a
+//! file of hundreds of mebibytes nearly all is as it was, only elsewhere: so it is copied, and what lies between the
+//! copies is told, each part from a window of the old file.
+//!
+//! 1. Both files are read once, in parallel, for **anchors** ([`anchor`]): places that their content alone chooses,
+//!    one a kibibyte or so. The same content has the same anchors wherever it lies: an insertion moves nothing.
+//! 2. Anchors that both have lead to copies, extended byte by byte to where the files part ([`lay`]).
+//! 3. Between copies, single anchors choose the window of the old file that a part is told from; where there are
+//!    none and nothing lies between, it is new, and packed as such.
+//! 4. The steps are cut into pieces of which each is made alone, in memory that does not grow with the file
+//!    ([`write`]); a receiver adds them in their order ([`patch`]).
+//!
+//! # Why so
+//!
+//! Chunks that content cuts, as casync, restic and borg have them, cost a chunk of tens of kibibytes on each side of
+//! a change, and 32 bytes of index for every chunk of the file that did not change: half a mebibyte for 200 MiB and
+//! one byte. A delta against what the receiver has costs the change. An index of every place of the old file
+//! (bsdiff, `zstd --patch-from`) takes 16 or 3 times its length in memory on the sender's side, and its whole length on the
+//! receiver's. rsync's fixed blocks need a rolling hash looked up at every byte; anchors are looked up once a kibibyte.
+
+mod anchor;
+mod lay;
+mod patch;
+mod write;
+
+pub(super) use patch::apply;
+pub(super) use write::Making;
