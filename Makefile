@@ -32,7 +32,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs crypts
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
 BENCH_PACKAGES := $(TEST_PACKAGES) diffoscope-minimal casync borgbackup ostree restic nginx-light rauc squashfs-tools
 
-.PHONY: all demo test for-tests nightly mutated power-loss ostree recipes lint bench fuzz install-demo install-test \
+.PHONY: all demo test for-tests nightly mutated power-loss nfs ostree recipes lint bench fuzz install-demo install-test \
 	install-nightly install-ostree install-bench hello clean help
 
 help: ## Say what there is to make
@@ -69,6 +69,9 @@ mutated: install-test ## Verify a hundred thousand mutated images (MUTATED_IMAGE
 
 power-loss: install-test ## Cut the power of real ext4, xfs and btrfs disks, 240 times each (as root: loop devices, FUSE)
 	$(CARGO) test --locked --test it -- --ignored --nocapture store::replay::nightly::
+
+nfs: install-test $(SMALL)/mkimage-init ## Have three machines share a store over NFS, and lose their power (in QEMU, some minutes)
+	$(INTO_IMAGES) $(CARGO) test --locked --test it -- --ignored --nocapture store::nfs::nightly::
 
 recipes: install-nightly all ## Build the image of every recipe into target/
 	for name in $(RECIPES); do \

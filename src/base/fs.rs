@@ -44,13 +44,19 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(FileError::at("read", path))
 }
 
+/// How often a file is opened that was replaced each time before it was read.
+const REPLACED_MAX: usize = 32;
+
 /// Reads a whole file of at most `limit` bytes. A larger one is an error before it is in memory. What a file
-/// server forgot because it was replaced (ESTALE) is opened once more.
+/// server forgot because it was replaced (ESTALE) is opened again.
 pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    match read_once(path, limit) {
-        Err(error) if error.source.kind() == io::ErrorKind::StaleNetworkFileHandle => read_once(path, limit),
-        bytes => bytes,
+    for _ in 1..REPLACED_MAX {
+        match read_once(path, limit) {
+            Err(error) if error.source.kind() == io::ErrorKind::StaleNetworkFileHandle => {}
+            bytes => return bytes,
+        }
     }
+    read_once(path, limit)
 }
 
 fn read_once(path: &Path, limit: u64) -> Result<Vec<u8>> {

@@ -236,8 +236,11 @@ impl From<StoreError> for Failure {
             StoreError::GcDoubt { .. } => {
                 failure.hint("`mkimage fsck` says what is wrong with the store; nothing was removed")
             }
-            StoreError::Collecting { .. } => {
-                failure.hint("wait until it is done, then run the command again")
+            StoreError::Collecting { holder, .. } => {
+                let unlock = holder.as_ref().map_or_else(String::new, |holder| {
+                    format!("; if that machine never comes back, `mkimage store unlock {}`", holder.machine())
+                });
+                failure.hint(format!("wait until it is done, then run the command again{unlock}"))
             }
             StoreError::NotEmpty { .. } => failure.hint("name a directory that isn't there yet"),
             _ => failure,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::encode::Malformed;
+use super::lock::Holder;
 use super::refs::{Expected, RefName, RefNameError, RefValue};
 use super::revision::RevisionError;
 use crate::base::{Cancelled, CommitId, Digest, FileError, ImagePath};
@@ -53,8 +54,16 @@ pub enum StoreError {
     Expired,
     #[error("nothing was collected: {what}: {problem}")]
     GcDoubt { what: String, problem: String },
-    #[error("{} is being collected or repacked by another process", path.display())]
-    Collecting { path: PathBuf },
+    #[error(
+        "{} is being collected or repacked by {}",
+        path.display(),
+        holder.as_ref().map_or("another process".to_owned(), Holder::to_string)
+    )]
+    Collecting {
+        path: PathBuf,
+        /// Known where several machines write.
+        holder: Option<Holder>,
+    },
     #[error("commit {commit} has {parents} parents, so there is no {commit}^{asked}")]
     NoSuchParent { commit: CommitId, parents: usize, asked: usize },
     #[error("{name:?} begins the names of {} objects:\n  {}", found.len(), found.join("\n  "))]

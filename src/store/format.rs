@@ -20,7 +20,8 @@
 //!
 //! The lines of `format`: `mkimage-store 1`, `hash blake3`, then in any order `gc-protocol 2`, `critical` with
 //! what a writer must know, and `feature` with what it may use. `feature shared` says that processes of
-//! several machines write: they claim locks by name, see `lock`. A store of protocol 1, which knew no
+//! several machines write: they claim locks by name, see `lock`. The first writer on a network file system
+//! says so. A store of protocol 1, which knew no
 //! collector, becomes one of protocol 2 at its first write: older programs only read it from then on.
 //!
 //! Directories have mode 0755; packs, indexes and refs 0444: nothing that was published is ever changed.
@@ -292,6 +293,12 @@ pub(super) fn is_noise(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".nfs")
 }
 
+/// Returns the part of a path that is there.
+pub(super) fn existing(path: &Path) -> &Path {
+    let mut above = path.ancestors().filter(|above| !above.as_os_str().is_empty());
+    above.find(|above| above.exists()).unwrap_or(Path::new("."))
+}
+
 /// Tells whether a directory lies on a file system that several machines may have mounted.
 pub(super) fn is_network(path: &Path) -> bool {
     /// NFS, SMB 1, SMB 2 and 3, FUSE (sshfs and kin), Ceph, 9P.
@@ -346,21 +353,24 @@ pub(super) fn clean(media: &Media, layout: &Layout, shared: bool) -> Result<()> 
         if !path.is_dir() || shared && layout.leases().join(&name).exists() {
             continue;
         }
-        if let Ok(Some(_lock)) = super::lock::Lock::attempt(media, &path.join("lock"), false) {
-            let _ = remove_directory(media, &path);
+        if let Ok(Some(lock)) = super::lock::Lock::attempt(media, &path.join("lock"), false) {
+            let _ = remove_files(media, &path);
+            // What is open when it is removed keeps a name on NFS, until it is closed.
+            drop(lock);
+            let _ = media.remove_directory(&path);
         }
     }
     Ok(())
 }
 
-/// Removes a transaction's directory with its files.
-pub(super) fn remove_directory(media: &Media, path: &Path) -> std::result::Result<(), FileError> {
+/// Removes the files of a transaction's directory.
+pub(super) fn remove_files(media: &Media, path: &Path) -> std::result::Result<(), FileError> {
     let mut first = Ok(());
     for name in crate::base::fs::list(path)? {
         let removed = media.remove_file(&path.join(name));
         first = first.and(removed);
     }
-    first.and_then(|()| media.remove_directory(path))
+    first
 }
 
 /// Serialises the making and cleaning of transactions' directories, so that none is taken for a dead one

@@ -15,7 +15,8 @@
 //! ```
 //!
 //! Who noted an even number and finds the same one, holding the refs lock, knows that nothing went from
-//! `packs/` in between. Anything else, also an odd number that a dead collector left, means: look again.
+//! `packs/` in between. An NFS client that dies while it replaces the file may leave none: in a shared store the
+//! numbers go on from the nanoseconds since 1970 then. Anything else, also an odd number that a dead collector left, means: look again.
 //! Numbers never come back, so that trash bears the number under which it was filled.
 //!
 //! FLOOR, in seconds since 1970: moves in reflogs until then may lead to commits that were collected.
@@ -24,7 +25,7 @@ use super::error::{Result, StoreError};
 use super::line;
 use super::lock::Lock;
 use super::store::Store;
-use crate::base::Job;
+use crate::base::{Job, clock};
 
 const CONTEXT: &str = "mkimage 2026 generation v1";
 const GENERATION_BYTES_MAX: u64 = 1024;
@@ -60,10 +61,7 @@ impl Store {
     /// Reads the generation; that of a store which was never collected is 0.
     pub(super) fn generation(&self) -> Result<Generation> {
         let path = self.layout.generation();
-        if self.is_shared() {
-            // A network file system may answer from memory until the directory is opened again.
-            drop(crate::base::fs::open(&self.layout.root));
-        }
+        self.look_afresh(&path);
         let bytes = match crate::base::fs::read_at_most(&path, GENERATION_BYTES_MAX) {
             Err(error) if error.is_missing() => return Ok(Generation::default()),
             bytes => bytes?,
@@ -84,7 +82,14 @@ impl Store {
 
     /// Counts on to the next number of a parity, durably. The caller holds the lock of the refs.
     fn advance(&self, odd: bool, floor: u64) -> Result<u64> {
-        let now = self.generation()?;
+        let now = match self.generation()? {
+            // The first collection, or one after a loss: then the trash tells of others.
+            none if none == Generation::default() && self.is_shared() => {
+                let (highest, next) = self.beyond_all();
+                Generation { floor: if highest > 0 { next.floor } else { 0 }, ..next }
+            }
+            now => now,
+        };
         let number = if (now.number % 2 == 1) == odd { now.number + 2 } else { now.number + 1 };
         let next = Generation { number, floor: floor.max(now.floor) };
         self.publish_file(&self.layout.generation(), next.encode().as_bytes())?;
@@ -108,11 +113,17 @@ impl Store {
     /// Writes a generation in place of one that can't be read: higher than any number that there was, so that
     /// everybody looks again. The caller holds the lock of the refs.
     pub(super) fn renew_generation(&self) -> Result<()> {
-        let now = crate::base::clock::unix_seconds();
+        self.publish_file(&self.layout.generation(), self.beyond_all().1.encode().as_bytes())
+    }
+
+    /// Returns the highest number that the trash knows, 0 for none, and an even generation beyond all that there were:
+    /// nobody collects as often as nanoseconds pass.
+    fn beyond_all(&self) -> (u64, Generation) {
+        let floor = clock::unix_seconds();
         let trash = crate::base::fs::list(&self.layout.trash()).unwrap_or_default();
         let highest = trash.iter().filter_map(|name| name.to_str()?.parse::<u64>().ok()).max().unwrap_or(0);
-        let next = Generation { number: highest.max(now).saturating_add(2) & !1, floor: now };
-        self.publish_file(&self.layout.generation(), next.encode().as_bytes())
+        let number = highest.max(clock::unix_nanoseconds()).saturating_add(2) & !1;
+        (highest, Generation { number, floor })
     }
 
     /// Takes the lock of the refs: moves, the names of new packs, the generation and the end of leases are

@@ -34,6 +34,7 @@ use std::time::{Duration, SystemTime};
 use super::error::{Result, StoreError};
 use super::format::is_noise;
 use super::line;
+use super::lock::look_afresh;
 use super::media::Media;
 use super::store::Store;
 use crate::base::path::escaped;
@@ -174,6 +175,7 @@ fn look(name: String, path: PathBuf, now: SystemTime) -> Result<Option<Seen>> {
 impl Lease {
     /// Tells whether the lease is still there.
     pub fn is_there(&self) -> bool {
+        look_afresh(&self.path);
         self.path.exists()
     }
 }

@@ -9,10 +9,11 @@
 //! .claim-UNIQUE      "1 PROCESS CHECK\n", beside it; CHECK as in `line`, context `mkimage 2026 claim v1`
 //! ```
 //!
-//! link() succeeds for one of many everywhere; an answer that got lost is seen by the claim's two links. A
+//! link() succeeds for one of many everywhere; after an answer that got lost both names lead to one file. A
 //! claim is broken only when its process is certainly gone: it ran on this machine in this boot and does
-//! not live, or in an earlier boot. Whoever breaks it holds the kernel's lock on this machine, so that no two
-//! break the same one. A claim of another machine is waited for until that machine is back.
+//! not live, or in an earlier boot, or it is this process, which would know. Whoever breaks it holds the kernel's
+//! lock on this machine, so that no two break the same one. A claim of another machine is waited for until that
+//! machine is back or somebody says that it never will be ([`break_claim`]); who lost a claim takes no other's away.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -59,22 +60,15 @@ impl Lock {
     /// Waits for the lock, as long as the job is not stopped.
     pub fn wait(media: &Media, path: &Path, shared: bool, job: &Job) -> Result<Lock> {
         let file = media.open_or_create(path)?;
+        let mut patience = Patience { path, shared, job, looks: 0 };
         while !try_lock(&file, path)? {
-            job.check()?;
-            std::thread::sleep(WAIT);
+            patience.wait()?;
         }
         let mut lock = Lock { claim: None, _file: Held(file) };
-        let mut waited = 0u32;
         while shared && lock.claim.is_none() {
             lock.claim = Claim::attempt(media, path)?;
             if lock.claim.is_none() {
-                job.check()?;
-                std::thread::sleep(WAIT_SHARED);
-                waited += 1;
-                if waited == WARN_AFTER {
-                    let holder = holder(&claimed(path)).map_or("somebody".to_owned(), |name| name.host);
-                    job.warn(format!("waiting for {}, which a process on {holder} holds", path.display()));
-                }
+                patience.wait()?;
             }
         }
         Ok(lock)
@@ -95,6 +89,55 @@ impl Lock {
     }
 }
 
+/// Between two looks at a lock that someone else holds: the kernel's of another machine may be, too.
+struct Patience<'a> {
+    path: &'a Path,
+    shared: bool,
+    job: &'a Job,
+    looks: u32,
+}
+
+impl Patience<'_> {
+    fn wait(&mut self) -> Result<()> {
+        self.job.check()?;
+        std::thread::sleep(if self.shared { WAIT_SHARED } else { WAIT });
+        self.looks += 1;
+        if self.shared && self.looks == WARN_AFTER {
+            let told = match holder_of(self.path) {
+                Some(held) => format!(
+                    "{held} holds; if that machine never comes back, `mkimage store unlock {}` breaks it",
+                    held.machine()
+                ),
+                None => "somebody holds".to_owned(),
+            };
+            self.job.warn(format!("waiting for {}, which {told}", self.path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Who holds a lock by a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder(ProcessName);
+
+impl Holder {
+    /// Returns the name of the machine.
+    pub fn machine(&self) -> &str {
+        self.0.host.split('/').next().unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {} on {}", self.0.pid, self.machine())
+    }
+}
+
+/// Returns who holds a lock of a shared store by its claim.
+pub(super) fn holder_of(lock: &Path) -> Option<Holder> {
+    holder(&claimed(lock)).map(Holder)
+}
+
 fn try_lock(file: &File, path: &Path) -> Result<bool> {
     match rustix::io::retry_on_intr(|| flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(true),
@@ -106,40 +149,64 @@ fn try_lock(file: &File, path: &Path) -> Result<bool> {
 /// A name that one of many processes on many machines has.
 struct Claim {
     media: Media,
+    /// Empty until it is ours.
     name: PathBuf,
     own: PathBuf,
+    inode: Inode,
 }
+
+/// Device and number of a file's inode.
+type Inode = (u64, u64);
 
 impl Claim {
     /// Claims the name beside a lock's file; the caller holds the kernel's lock on it.
     fn attempt(media: &Media, lock: &Path) -> Result<Option<Claim>> {
         let name = claimed(lock);
         let own = lock.with_file_name(format!("{CLAIM}{}", publish::unique()));
-        let file = media.create_file(&own, 0o644)?;
+        let claim = Claim { media: media.clone(), name: PathBuf::new(), own, inode: (0, 0) };
         // From here on, dropping the claim clears away.
-        let mut claim = Claim { media: media.clone(), name: PathBuf::new(), own };
-        let text = line::seal(CONTEXT, format!("1 {} ", ProcessName::this()));
-        media.write_at(&file, &claim.own, 0, text.as_bytes())?;
+        let (mut claim, made) = claim.write()?;
         for _ in 0..2 {
             let linked = media.link(&claim.own, &name);
-            let links = file.metadata().map_err(FileError::at("look at", &claim.own))?.nlink();
-            if matches!(linked, Ok(true)) || links == 2 {
+            if matches!(linked, Ok(true)) || inode(&name) == Some(claim.inode) {
                 claim.name = name;
                 return Ok(Some(claim));
             }
             linked?;
-            if !break_dead(media, &name, &file)? {
+            if !break_dead(media, &name, made)? {
                 break;
             }
         }
         Ok(None)
     }
+
+    /// Writes the claim's file, and returns the time of the file server at which that was. The file is closed
+    /// again: NFS keeps what is removed while it is open.
+    fn write(mut self) -> Result<(Claim, i64)> {
+        let file = self.media.create_file(&self.own, 0o644)?;
+        let text = line::seal(CONTEXT, format!("1 {} ", ProcessName::this()));
+        let written = self.media.write_at(&file, &self.own, 0, text.as_bytes());
+        let metadata = written.and_then(|()| file.metadata().map_err(FileError::at("look at", &self.own)));
+        drop(file);
+        let metadata = metadata?;
+        self.inode = (metadata.dev(), metadata.ino());
+        Ok((self, metadata.mtime()))
+    }
+}
+
+fn inode(path: &Path) -> Option<Inode> {
+    let metadata = path.symlink_metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         if !self.name.as_os_str().is_empty() {
-            let _ = self.media.remove_file(&self.name);
+            look_afresh(&self.name);
+            // It may have been broken, and be another's by now.
+            if inode(&self.name).is_none_or(|inode| inode == self.inode) {
+                let _ = self.media.remove_file(&self.name);
+            }
         }
         let _ = self.media.remove_file(&self.own);
     }
@@ -154,6 +221,7 @@ fn claimed(lock: &Path) -> PathBuf {
 
 /// Reads whose a claim is.
 fn holder(name: &Path) -> Option<ProcessName> {
+    look_afresh(name);
     decode(&crate::base::fs::read_at_most(name, CLAIM_BYTES_MAX).ok()?)
 }
 
@@ -167,22 +235,35 @@ pub(super) fn break_claim(media: &Media, lock: &Path, host: &str) -> Result<Opti
     Ok(held)
 }
 
-/// Removes a claim whose process is gone; returns whether the name may be free now. `ours` was made just
-/// now: its time is that of the file server.
-fn break_dead(media: &Media, name: &Path, ours: &File) -> Result<bool> {
+/// Has a directory's entries looked up at the file server again: an NFS client answers from memory for up to a
+/// minute, until the directory is opened.
+pub(super) fn look_afresh(path: &Path) {
+    if let Some(directory) = path.parent() {
+        drop(crate::base::fs::open(directory));
+    }
+}
+
+/// Removes a claim whose process is gone; returns whether the name may be free now. `now` is the time of the file
+/// server.
+fn break_dead(media: &Media, name: &Path, now: i64) -> Result<bool> {
+    look_afresh(name);
     let bytes = match crate::base::fs::read_at_most(name, CLAIM_BYTES_MAX) {
         Err(error) if error.is_missing() => return Ok(true),
         bytes => bytes?,
     };
     let Some(process) = decode(&bytes) else { return Ok(false) };
-    let time = |metadata: std::fs::Metadata| metadata.mtime();
-    let now = ours.metadata().map(time).map_err(FileError::at("look at", name))?;
-    let made = std::fs::metadata(name).map(time).unwrap_or(now);
-    let gone = process.is_gone() || process.is_of_earlier_boot(u64::try_from(now - made).unwrap_or(0));
+    // Nobody else of this process holds it: we have the kernel's lock. A lost answer left it.
+    let gone = process == ProcessName::this() || is_dead(&process, name, now);
     if gone {
         media.remove_file(name)?;
     }
     Ok(gone)
+}
+
+/// Tells whether the process of a claim is certainly gone.
+fn is_dead(process: &ProcessName, claim: &Path, now: i64) -> bool {
+    let made = std::fs::metadata(claim).map_or(now, |metadata| metadata.mtime());
+    process.is_gone() || process.is_of_earlier_boot(u64::try_from(now - made).unwrap_or(0))
 }
 
 fn decode(bytes: &[u8]) -> Option<ProcessName> {
@@ -190,13 +271,16 @@ fn decode(bytes: &[u8]) -> Option<ProcessName> {
     body.strip_prefix("1 ")?.strip_suffix(' ')?.parse().ok()
 }
 
-/// Removes claims beside a lock whose processes are gone: they died between making and linking them.
-pub(super) fn clear_claims(media: &Media, folder: &Path) -> Result<()> {
+/// Removes claims in the directory of a lock whose processes are gone: they died between making and linking them,
+/// or somebody broke them. The caller holds the lock.
+pub(super) fn clear_claims(media: &Media, lock: &Path) -> Result<()> {
+    let folder = lock.parent().expect("because a lock lies in the store");
+    let now = std::fs::metadata(claimed(lock)).map_or(0, |metadata| metadata.mtime());
     for name in crate::base::fs::list(folder)? {
         if name.as_encoded_bytes().starts_with(CLAIM.as_bytes()) {
             let path = folder.join(name);
             let bytes = crate::base::fs::read_at_most(&path, CLAIM_BYTES_MAX).unwrap_or_default();
-            if decode(&bytes).is_some_and(|process| process.is_gone()) {
+            if decode(&bytes).is_some_and(|process| is_dead(&process, &path, now)) {
                 media.remove_file(&path)?;
             }
         }

@@ -90,6 +90,7 @@ pub use gc::{GcOutcome, GcPlan, GcRules, GcSummary};
 pub use incoming::FileInPieces;
 pub use lease::Hold;
 pub use lender::Lender;
+pub use lock::Holder;
 pub use media::{Change, Media, Watcher};
 pub use memo::MEMO_BYTES_MAX;
 pub use move_id::{MoveId, MoveIdError};

@@ -1,7 +1,8 @@
 //! Moving refs: one writer at a time, with what each expects to find, all of a set or none.
 //!
 //! One ref that moves is one file with a new name. Refs that move together, and a ref that goes, stand in
-//! the `journal` first. The order of a removal: journal, line of the log, file; so the log always knows how
+//! the `journal` first; so does every ref of a shared store: an NFS client that replaces a file which a process of
+//! its machine reads gives the old one another name first, and may die there. The order of a removal: journal, line of the log, file; so the log always knows how
 //! far the generations counted, and a ref that is made again counts on.
 
 use std::collections::BTreeMap;
@@ -212,6 +213,7 @@ impl Store {
         self.media.sync_directory(&self.layout.packs())?;
         if let [(name, state)] = &journal.moves[..]
             && !state.removed
+            && !self.is_shared()
         {
             return self.make_move(name, &journal.entry(state));
         }
@@ -317,7 +319,7 @@ impl Store {
             self.media.remove_file(&refs.join(name))?;
         }
         if self.is_shared() {
-            super::lock::clear_claims(&self.media, &refs)?;
+            super::lock::clear_claims(&self.media, &self.layout.refs_lock())?;
         }
         Ok(())
     }

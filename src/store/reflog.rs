@@ -148,6 +148,7 @@ impl Store {
     /// Returns where the log of a ref lies now. Looked for twice: it may be renamed just then.
     pub(super) fn find_reflog(&self, name: &RefName) -> Option<PathBuf> {
         let now = self.layout.reflog(name);
+        self.look_afresh(&now);
         let old = self.layout.old_reflog(name);
         [&now, &old, &now].into_iter().find(|path| path.is_file()).cloned()
     }
@@ -176,6 +177,7 @@ impl Store {
     /// Adds a line, durably. The caller holds the lock of the refs; the message is on one line.
     pub(super) fn append_reflog(&self, name: &RefName, entry: &LogEntry) -> Result<()> {
         let path = self.layout.reflog(name);
+        self.look_afresh(&path);
         self.create_parents(&self.layout.reflogs(), &path)?;
         let old = self.layout.old_reflog(name);
         if !path.exists() && old.is_file() {

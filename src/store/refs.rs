@@ -270,25 +270,55 @@ pub struct RefChange {
     pub removed: bool,
 }
 
+/// How often a ref is looked for that is not there: its file may be replaced each time.
+const REPLACED_MAX: usize = 8;
+
 impl Store {
     /// Reads a ref; `None` where there is none.
     pub fn read_ref(&self, name: &RefName) -> Result<Option<RefValue>> {
+        // While the file is not there, on NFS, the move stands in the journal, which was looked at before.
+        for _ in 1..if self.is_shared() { REPLACED_MAX } else { 1 } {
+            if let Some(state) = self.read_ref_once(name)? {
+                return Ok(state.there());
+            }
+        }
+        Ok(self.read_ref_once(name)?.and_then(RefState::there))
+    }
+
+    fn read_ref_once(&self, name: &RefName) -> Result<Option<RefState>> {
         let decided = self.decided()?.remove(name).map(|entry| entry.state());
         let written = self.read_ref_file(name)?.map(|value| RefState { value, removed: false });
-        let newest = decided.into_iter().chain(written).max_by_key(|state| state.value.generation);
-        Ok(newest.and_then(RefState::there))
+        Ok(decided.into_iter().chain(written).max_by_key(|state| state.value.generation))
     }
 
     /// Reads all refs, by name.
     pub fn refs(&self) -> Result<BTreeMap<RefName, RefValue>> {
+        let mut refs = self.listed_refs()?;
+        if self.is_shared() {
+            // A file that was just being replaced is not listed, on NFS; its log is.
+            for name in
+                self.logged_refs()?.into_iter().filter(|name| !refs.contains_key(name)).collect::<Vec<_>>()
+            {
+                if self.last_logged(&name)?.is_some_and(|entry| !entry.removed)
+                    && let Some(value) = self.read_ref(&name)?
+                {
+                    refs.insert(name, value);
+                }
+            }
+        }
+        Ok(refs)
+    }
+
+    fn listed_refs(&self) -> Result<BTreeMap<RefName, RefValue>> {
         let decided = self.decided()?.into_iter().map(|(name, entry)| (name, entry.state()));
         let mut refs: BTreeMap<RefName, RefState> = decided.collect();
         let mut waiting = vec![String::new()];
         while let Some(prefix) = waiting.pop() {
             for name in self.list_refs(&prefix)? {
+                // Whatever is in a directory that was just listed is looked up anew.
                 if self.layout.refs().join(name.as_str()).is_dir() {
                     waiting.push(format!("{name}/"));
-                } else if let Some(value) = self.read_ref_file(&name)? {
+                } else if let Some(value) = self.read_ref_listed(&name)? {
                     let state = RefState { value, removed: false };
                     let newest = refs.entry(name).or_insert(state);
                     if newest.value.generation < value.generation {
@@ -315,6 +345,12 @@ impl Store {
 
     /// Reads what stands in a ref's file.
     pub(super) fn read_ref_file(&self, name: &RefName) -> Result<Option<RefValue>> {
+        self.look_afresh(&self.layout.reference(name));
+        self.read_ref_listed(name)
+    }
+
+    /// Reads what stands in the file of a ref whose directory was listed just now.
+    fn read_ref_listed(&self, name: &RefName) -> Result<Option<RefValue>> {
         let path = self.layout.reference(name);
         let bytes = match crate::base::fs::read_at_most(&path, REF_BYTES_MAX) {
             Err(error) if error.is_missing() || is_no_file(&error) => return Ok(None),

@@ -53,7 +53,7 @@ impl Store {
     /// reading and writing the packs that are put together; memory does not grow with their bytes.
     pub fn repack(&self, job: &Job) -> Result<RepackOutcome> {
         let lock = self.try_lock_gc()?;
-        let lock = lock.ok_or_else(|| StoreError::Collecting { path: self.layout.root.clone() })?;
+        let lock = lock.ok_or_else(|| self.collecting())?;
         let packs = by_length(&self.packs.all()?)?;
         let before = packs.len() as u64;
         let chosen = uneven(packs);

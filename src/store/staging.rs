@@ -23,13 +23,26 @@ use crate::base::{Digest, FileError, Job};
 /// process lives.
 pub(super) struct Staging {
     media: Media,
-    directory: PathBuf,
     path: PathBuf,
+    // In this order: the directory goes when what was open in it is closed, which NFS keeps until then; and the
+    // lease goes last.
     pack: File,
-    end: AtomicU64,
     _lock: Lock,
-    /// Goes after the directory.
+    directory: Folder,
+    end: AtomicU64,
     pub lease: Lease,
+}
+
+/// An empty directory that goes when this is dropped.
+struct Folder {
+    media: Media,
+    path: PathBuf,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = self.media.remove_directory(&self.path);
+    }
 }
 
 /// The pack is sent to the disk in pieces of this length while it grows, so that the sync at its end has
@@ -45,16 +58,17 @@ impl Staging {
         let lease = store.take_lease(generation, &[], "transaction")?;
         let guard = format::lock_temporary(&media, layout, job)?;
         format::clean(&media, layout, store.is_shared())?;
-        let directory = layout.temporary().join(&lease.name);
-        media.create_directory(&directory)?;
-        let begun = begin(&media, &directory, job);
+        let path = layout.temporary().join(&lease.name);
+        media.create_directory(&path)?;
+        let directory = Folder { media: media.clone(), path };
+        let begun = begin(&media, &directory.path, job);
         drop(guard);
         let (pack, lock) = begun.inspect_err(|_| {
-            let _ = format::remove_directory(&media, &directory);
+            let _ = format::remove_files(&media, &directory.path);
         })?;
-        let path = directory.join("pack");
+        let path = directory.path.join("pack");
         let end = AtomicU64::new(PACK_MAGIC.len() as u64);
-        Ok(Staging { media, directory, path, pack, end, _lock: lock, lease })
+        Ok(Staging { media, path, pack, _lock: lock, directory, end, lease })
     }
 
     /// Writes bytes to a place of their own and returns its offset.
@@ -102,7 +116,7 @@ impl Staging {
 
     /// Returns where the index is written, and where the pack lies.
     pub fn index_path(&self) -> PathBuf {
-        self.directory.join("idx")
+        self.directory.path.join("idx")
     }
 
     /// Makes the pack alone durable.
@@ -149,6 +163,6 @@ impl ChunkSource for Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        let _ = format::remove_directory(&self.media, &self.directory);
+        let _ = format::remove_files(&self.media, &self.directory.path);
     }
 }

@@ -96,10 +96,13 @@ impl Store {
         self.initialise(false).map(drop)
     }
 
-    /// Makes the store where there is none. With `shared` on, its writers reckon with processes of other
-    /// machines from then on, whatever file system it lies on. Returns whether anything changed.
+    /// Makes the store where there is none. With `shared` on, or where it lies on a network file system, its
+    /// writers reckon with processes of other machines from then on, those on the file server itself too.
+    /// Returns whether anything changed.
     pub fn initialise(&self, shared: bool) -> Result<bool> {
         let access = format::access(&self.layout)?;
+        let is_known = matches!(access, Access::Full(rules) if rules.shared);
+        let shared = shared || !is_known && format::is_network(format::existing(&self.layout.root));
         match access {
             Access::ReadOnly(found) => {
                 return Err(StoreError::Foreign { path: self.layout.root.clone(), found });
@@ -146,6 +149,17 @@ impl Store {
                 *self.shared.get_or_init(|| rules.shared || format::is_network(&self.layout.root))
             }
             _ => false,
+        }
+    }
+
+    /// Has every directory of the store on the way to a path looked up at the file server, where other machines
+    /// write: an NFS client answers from memory for up to a minute, which name leads to which file too, until a
+    /// directory is opened. Costs nothing that counts elsewhere.
+    pub(super) fn look_afresh(&self, path: &Path) {
+        if self.is_shared() {
+            let way: Vec<&Path> =
+                path.ancestors().take_while(|above| above.starts_with(&self.layout.root)).collect();
+            way.iter().rev().for_each(|path| super::lock::look_afresh(path));
         }
     }
 

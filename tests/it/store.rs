@@ -12,6 +12,7 @@ mod gc_cli;
 mod history;
 mod lease;
 mod model;
+mod nfs;
 mod objects;
 mod races;
 mod reading;
@@ -20,6 +21,7 @@ mod repack;
 mod repair;
 mod replay;
 mod scale;
+mod shared;
 mod simulation;
 mod workloads;
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::super::error::{Result, StoreError};
 use super::super::format::{self, Access};
 use super::super::journal;
+use super::super::lock;
 use super::super::reflog::LogEntry;
 use super::super::refs::RefName;
 use super::super::store::Store;
@@ -24,7 +25,7 @@ pub struct Names {
 }
 
 /// What may stand in a store's directory.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "format",
     "packs",
     "refs",
@@ -38,6 +39,7 @@ const KNOWN: [&str; 14] = [
     "trash",
     "remotes",
     "gc.lock",
+    "gc.lockfile",
     "gc-generation",
 ];
 
@@ -166,7 +168,7 @@ impl Names {
         let mut strays = Vec::new();
         for name in files(&store.layout.root)? {
             let name = name.to_string_lossy();
-            if !KNOWN.contains(&&*name) && !name.starts_with(".format.") {
+            if !KNOWN.contains(&&*name) && !name.starts_with(".format.") && !name.starts_with(lock::CLAIM) {
                 strays.push(name.into_owned());
             }
         }
@@ -269,13 +271,13 @@ fn ends_with_damaged_check(line: &[u8]) -> bool {
     body.ends_with(b" ") && check[0].is_ascii_hexdigit() && others == 1
 }
 
-/// Lists a directory; one that is not there is empty.
+/// Lists a directory; one that is not there is empty. What an NFS client keeps open goes by itself.
 fn files(path: &Path) -> Result<Vec<std::ffi::OsString>> {
     match crate::base::fs::list(path) {
         Err(error) if error.is_missing() || error.source.kind() == std::io::ErrorKind::NotADirectory => {
             Ok(Vec::new())
         }
-        names => Ok(names?),
+        names => Ok(names?.into_iter().filter(|name| !format::is_noise(name)).collect()),
     }
 }
 

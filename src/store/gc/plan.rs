@@ -1,6 +1,7 @@
 //! The plan: what a collection will do, computed before anything is done.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -9,7 +10,7 @@ use super::super::error::{Result, StoreError};
 use super::super::format::{self, Access};
 use super::super::index::Pack;
 use super::super::lease::Seen;
-use super::super::lock::Lock;
+use super::super::lock::{self, Lock};
 use super::super::store::Store;
 use super::GcRules;
 use super::census::{self, Census, Count};
@@ -32,6 +33,8 @@ pub struct GcPlan {
     pub(super) fates: Vec<Fate>,
     /// Packs without index and indexes without pack, which dead writers left.
     pub(super) orphans: Vec<PathBuf>,
+    /// What machines that died had open when it was removed, on NFS.
+    pub(super) leftovers: Vec<PathBuf>,
     /// Reachable, and in the trash only.
     pub(super) rescued: BTreeMap<Digest, Arc<Pack>>,
     pub(super) expired: Vec<Seen>,
@@ -130,6 +133,7 @@ impl Store {
             censuses,
             fates: Vec::new(),
             orphans,
+            leftovers: self.leftovers(now, rules),
             rescued,
             expired,
             memos,
@@ -159,7 +163,7 @@ impl Store {
     pub(super) fn lock_for_gc(&self) -> Result<Option<Lock>> {
         match self.try_lock_gc() {
             Ok(Some(lock)) => Ok(Some(lock)),
-            Ok(None) => Err(StoreError::Collecting { path: self.layout.root.clone() }),
+            Ok(None) => Err(self.collecting()),
             Err(error) if error.is_read_only() => Ok(None),
             Err(error) => Err(error),
         }
@@ -168,7 +172,17 @@ impl Store {
     /// Takes the lock of collectors and repackers, if nobody holds it.
     pub(in super::super) fn try_lock_gc(&self) -> Result<Option<Lock>> {
         self.prepare()?;
-        Lock::attempt(&self.media, &self.layout.gc_lock(), self.is_shared())
+        let lock = Lock::attempt(&self.media, &self.layout.gc_lock(), self.is_shared())?;
+        if lock.is_some() && self.is_shared() {
+            lock::clear_claims(&self.media, &self.layout.gc_lock())?;
+        }
+        Ok(lock)
+    }
+
+    /// Says that another process collects or repacks, and which one where that is known.
+    pub(in super::super) fn collecting(&self) -> StoreError {
+        let holder = if self.is_shared() { lock::holder_of(&self.layout.gc_lock()) } else { None };
+        StoreError::Collecting { path: self.layout.root.clone(), holder }
     }
 
     /// Returns the time of the file server, which is that of a file just touched. Where nothing may be
@@ -203,6 +217,21 @@ impl Store {
         ages.map(|age| Ok(age? < grace)).collect()
     }
 
+    /// Lists what NFS clients keep of packs that went while they were read, if they do so for longer than the grace:
+    /// a client that died does for ever. Whoever still reads there finds the objects elsewhere.
+    fn leftovers(&self, now: SystemTime, rules: &GcRules) -> Vec<PathBuf> {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let names = crate::base::fs::list(&self.layout.packs()).unwrap_or_default();
+        let paths =
+            names.iter().filter(|name| format::is_noise(name)).map(|name| self.layout.packs().join(name));
+        let is_old = |path: &PathBuf| {
+            // Since it has this name.
+            let since = path.symlink_metadata().map_or(u64::MAX, |metadata| metadata.ctime().cast_unsigned());
+            now.saturating_sub(rules.grace_seconds) >= since
+        };
+        paths.filter(is_old).collect()
+    }
+
     /// Lists halves of packs, older than the grace.
     fn orphans(&self, packs: &[Arc<Pack>], now: SystemTime, rules: &GcRules) -> Result<Vec<PathBuf>> {
         let mut orphans = Vec::new();
@@ -234,6 +263,7 @@ impl GcPlan {
             censuses: Vec::new(),
             fates: Vec::new(),
             orphans: Vec::new(),
+            leftovers: Vec::new(),
             rescued: BTreeMap::new(),
             expired: Vec::new(),
             memos: Vec::new(),
@@ -306,6 +336,8 @@ impl GcPlan {
             ),
         );
         add(self.orphans.len() as u64, format!("{} halves of packs go to the trash", self.orphans.len()));
+        let left = self.leftovers.len() as u64;
+        add(left, format!("machines that died left {left} files of packs that went: they go, too"));
         add(summary.objects_rescued, format!("{} objects come back from the trash", summary.objects_rescued));
         for lease in &self.expired {
             add(1, format!("the lease {} of {} has expired", lease.name, lease.holder()));

@@ -57,6 +57,7 @@ impl Store {
         self.trash_dead(&mut plan, &made, &mut outcome, job)?;
         drop(step);
         self.empty_trash(&plan, &mut outcome)?;
+        plan.leftovers.iter().try_for_each(|path| trash::remove_unless_open(&self.media, path))?;
         for memo in &plan.memos {
             self.media.remove_file(memo)?;
             outcome.memos_dropped += 1;

@@ -1,11 +1,12 @@
 //! The trash: `trash/NUMBER/`, by the odd generation during which packs went there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::super::error::{Result, StoreError};
 use super::super::format::is_noise;
 use super::super::lease::Seen;
+use super::super::media::Media;
 use super::super::store::Store;
 use crate::base::FileError;
 
@@ -62,7 +63,7 @@ impl Store {
         let mut names = crate::base::fs::list(&folder.path)?;
         names.sort_by_key(|name| !name.as_encoded_bytes().ends_with(b".idx"));
         for name in names {
-            self.media.remove_file(&folder.path.join(name))?;
+            remove_unless_open(&self.media, &folder.path.join(name))?;
         }
         match self.media.remove_directory(&folder.path) {
             // A reader of this machine still has something open there, on NFS: a later run removes it.
@@ -71,6 +72,17 @@ impl Store {
         }
         Ok(self.media.sync_directory(&self.layout.trash())?)
     }
+}
+
+/// Removes a file. What NFS keeps for a process of this machine that still reads it stays: a later run removes it.
+pub(super) fn remove_unless_open(media: &Media, path: &Path) -> Result<()> {
+    match media.remove_file(path) {
+        Err(error)
+            if path.file_name().is_some_and(is_noise)
+                && error.source.kind() == std::io::ErrorKind::ResourceBusy => {}
+        done => done?,
+    }
+    Ok(())
 }
 
 fn look(number: u64, path: PathBuf, now: SystemTime) -> Result<Folder> {
