@@ -197,9 +197,29 @@ impl Update<'_> {
         slots: &SlotTable,
         job: &Job,
     ) -> Result<SlotContent> {
-        let content = self.image.write_slot(root, slot, job)?;
+        let content = match self.write_wrong(root, slot, job)? {
+            Some(content) => content,
+            None => self.image.write_slot(root, slot, job)?,
+        };
         slot.erase_rest(root.size().0, job)?;
         write_uki(boot, slots, self.target, &content.uki)?;
+        Ok(content)
+    }
+
+    /// Writes what is wrong by a verity tree that was known before, if one was and what is written agrees with it.
+    fn write_wrong(
+        &self,
+        root: &Ext4Layout<'_>,
+        slot: &Renewal<'_>,
+        job: &Job,
+    ) -> Result<Option<SlotContent>> {
+        let Some(tree) = self.image.known_tree(root, job) else { return Ok(None) };
+        let right = slot.keep_right(&tree, job)?;
+        let content = self.image.write_wanted(root, &tree, &|block| !right.has(block), slot, job)?;
+        if content.is_none() {
+            job.note("what was remembered of this commit's slot is wrong: all of it is computed again");
+            slot.forget_right();
+        }
         Ok(content)
     }
 

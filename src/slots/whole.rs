@@ -28,6 +28,10 @@ impl BlockDevice for Fresh<'_> {
     fn flush(&self) -> io::Result<()> {
         self.0.flush()
     }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        self.0.next_data(offset)
+    }
 }
 
 /// Reads the UKI of a slot, which must have the digest that the slot's record names, where there is one.
