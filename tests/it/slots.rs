@@ -5,6 +5,7 @@ mod explore;
 mod firmware;
 mod host;
 pub mod kit;
+mod known;
 mod lost;
 mod model;
 mod verbs;
