@@ -8,6 +8,11 @@
 //! RAUC installs a bundle through dm-verity, a loop device and a D-Bus service, which builders lack: what it would
 //! fetch is counted with the index that it makes, and `rauc write-slot` shows how it writes a slot.
 //!
+//! "stable" slots keep files where they were, "dense" ones don't. "known" means that the store remembers the verity
+//! tree of the new slot, because its image was built or written with it before; "new" that it was not. Both slots
+//! must be read past the cache, the one that stays to know that it would boot, the other to know what is right in it:
+//! what that takes alone, with SHA-256 of what is no hole, on all cores, stands beside it.
+//!
 //! "layout" says what the layouts of the filesystem come to: a dense one, as commits make it and with the identifiers
 //! and the salt of the version before; stable places; and at best nothing but the blocks of changed files.
 
@@ -21,9 +26,10 @@ use std::sync::Mutex;
 
 use mkimage::archive::{Limits, scan};
 use mkimage::base::{CommitId, Digest, ImagePath, Job};
+use mkimage::boot::slots::Slot;
 use mkimage::bundle::{self, Contents, Table};
 use mkimage::disk::ext4::{self, Ext4Options};
-use mkimage::disk::{BlockDevice, FileDevice, MemoryDevice};
+use mkimage::disk::{AlignedBuffer, BlockDevice, FileDevice, MemoryDevice};
 use mkimage::image::{Image, slot_bytes};
 use mkimage::slots::{self, Disk, Staged};
 use mkimage::store::{
@@ -80,12 +86,56 @@ fn median(times: &mut [f64]) -> f64 {
     times[times.len() / 2]
 }
 
-/// Two versions in a store, and a disk that has the first in both slots.
+/// Two versions in a store, as commits with dense and with stable slots.
 struct Pair {
     folder: PathBuf,
     store: PathBuf,
     commits: [CommitId; 2],
+    stable: [CommitId; 2],
 }
+
+/// How a disk was before, and what the store knew.
+struct Case {
+    what: &'static str,
+    disk: &'static str,
+    is_stable: bool,
+    is_known: bool,
+}
+
+/// What is updated, each in its turn.
+const CASES: [Case; 6] = [
+    Case {
+        what: "stable, known, over the version before",
+        disk: "stable-both.img",
+        is_stable: true,
+        is_known: true,
+    },
+    Case {
+        what: "stable, new, over the version before",
+        disk: "stable-both.img",
+        is_stable: true,
+        is_known: false,
+    },
+    Case {
+        what: "dense, known, over the version before",
+        disk: "dense-both.img",
+        is_stable: false,
+        is_known: true,
+    },
+    Case {
+        what: "dense, new, over the version before",
+        disk: "dense-both.img",
+        is_stable: false,
+        is_known: false,
+    },
+    Case {
+        what: "dense, known, into an empty slot",
+        disk: "dense-one.img",
+        is_stable: false,
+        is_known: true,
+    },
+    Case { what: "dense, new, into an empty slot", disk: "dense-one.img", is_stable: false, is_known: false },
+];
 
 impl Pair {
     fn make(folder: &Path, tree: &Path, package: &str) -> Option<Pair> {
@@ -104,7 +154,8 @@ impl Pair {
             fs::remove_dir_all(&own).expect("removed");
             commit
         });
-        Some(Pair { folder: folder.to_owned(), store, commits })
+        let stable = commits.map(|commit| with_stable_slots(&Store::open(&store).expect("opened"), commit));
+        Some(Pair { folder: folder.to_owned(), store, commits, stable })
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -116,54 +167,54 @@ impl Pair {
     }
 
     fn compare(&self, rounds: usize) {
-        self.write_disk();
+        self.write_disks("dense", &self.commits);
+        self.write_disks("stable", &self.stable);
         let images = [self.slot_image(0), self.slot_image(1)];
         let fetched = self.fetched();
-        let mut times = [const { Vec::new() }; 5];
-        let mut last = None;
+        let mut times = [const { (Vec::new(), Vec::new(), Vec::new()) }; CASES.len()];
+        let mut staged = [const { None }; CASES.len()];
         for _ in 0..rounds {
-            let (time, (staged, ranges)) = self.update("both.img");
-            times[0].push(time);
-            times[1].push(self.write_ranges("both.img", &ranges));
-            let (time, (fresh, ranges)) = self.update("one.img");
-            times[2].push(time);
-            times[3].push(self.write_ranges("one.img", &ranges));
-            last = Some((staged, fresh));
+            for (at, case) in CASES.iter().enumerate() {
+                let (time, (done, ranges)) = self.update(case);
+                times[at].0.push(time);
+                times[at].1.push(self.write_ranges(case.disk, &ranges));
+                times[at].2.push(self.read_slots(case.disk));
+                staged[at] = Some(done);
+            }
         }
-        let (staged, fresh) = last.expect("a round");
-        let row = |what: &str, staged: &Staged, times: [f64; 2]| {
+        for ((case, staged), (ours, alone, read)) in CASES.iter().zip(&staged).zip(&mut times) {
+            let staged = staged.as_ref().expect("a round");
             let written = staged.root.written_bytes + staged.root.erased_bytes + staged.esp.written_bytes;
+            let [ours, alone, read] = [median(ours), median(alone), median(read)];
             say(format!(
-                "  mkimage update, {what:28} {:7.3} s, {:6.1} MiB written ({:6.1} right already); writing these alone {:7.3} s: ratio {:.2}",
-                times[0],
+                "  mkimage update, {:40} {ours:6.3} s, {:6.1} MiB written ({:6.1} right already); writing these alone \
+                 {alone:6.3} s: ratio {:.2}; reading and hashing both slots alone {read:6.3} s: ratio to both {:.2}",
+                case.what,
                 mib(written),
                 mib(staged.root.kept_bytes + staged.esp.kept_bytes),
-                times[1],
-                times[0] / times[1]
+                ours / alone,
+                ours / (alone + read)
             ));
-        };
-        let [ours, ours_alone, whole, whole_alone, casync] = &mut times;
-        row("over the version before", &staged, [median(ours), median(ours_alone)]);
-        row("into an empty slot", &fresh, [median(whole), median(whole_alone)]);
+        }
         say(format!("  mkimage fetches {:.2} MiB of objects", mib(fetched)));
-        self.casync(&images, rounds, casync);
+        self.casync(&images, rounds);
         self.rauc(&images);
         self.layouts();
     }
 
-    /// Makes `both.img`, with the first version in both slots, and `one.img`, with an empty second slot.
-    fn write_disk(&self) {
+    /// Makes `PLACES-both.img`, with the first version in both slots, and `PLACES-one.img`, with an empty second slot.
+    fn write_disks(&self, places: &str, commits: &[CommitId; 2]) {
         let (store, job) = (self.open(), Job::quiet(0));
-        let image = Image::of(&store, self.commits[0], &job).expect("an image");
+        let image = Image::of(&store, commits[0], &job).expect("an image");
         let placed = image.place(&job).expect("placed");
-        let path = self.at("one.img");
+        let [path, both] = ["one", "both"].map(|name| self.at(&format!("{places}-{name}.img")));
         let file = File::create_new(&path).expect("created");
         file.set_len(placed.disk.size.0).expect("a length");
         image.write(&placed, &FileDevice::new(file, placed.disk.size.0), &job).expect("written");
-        run(&mut copy(&path, &self.at("both.img")));
-        let disk = Disk::change(&self.at("both.img")).expect("opened");
+        run(&mut copy(&path, &both));
+        let disk = Disk::change(&both).expect("opened");
         // The same version once more: from a commit that differs in nothing but a note.
-        let again = again(&store, self.commits[0]);
+        let again = again(&store, commits[0]);
         let image = Image::of(&store, again, &job).expect("an image");
         let _ = slots::stage(disk.device(), None, &image, &job).expect("staged");
         slots::confirm(disk.device(), None, &job).expect("confirmed");
@@ -182,19 +233,65 @@ impl Pair {
     }
 
     /// Updates a fresh copy of a disk; everything from the opening of the store on. Returns what was written where.
-    fn update(&self, disk: &str) -> (f64, (Staged, Vec<(u64, usize)>)) {
+    fn update(&self, case: &Case) -> (f64, (Staged, Vec<(u64, usize)>)) {
         let path = self.at("disk.img");
         let _ = fs::remove_file(&path);
-        run(&mut copy(&self.at(disk), &path));
+        run(&mut copy(&self.at(case.disk), &path));
+        let commit = if case.is_stable { self.stable[1] } else { self.commits[1] };
+        self.know(case.is_known, commit);
         seconds(|| {
             let job = Job::quiet(0);
             let store = self.open();
             let disk = Disk::change(&path).expect("opened");
             let device = Watched { inner: disk.device(), ranges: Mutex::default() };
-            let image = Image::of(&store, self.commits[1], &job).expect("an image");
+            let image = Image::of(&store, commit, &job).expect("an image");
             let staged = slots::stage(&device, None, &image, &job).expect("staged");
             (staged, device.ranges.into_inner().expect("ranges"))
         })
+    }
+
+    /// Has the store remember the tree of a commit, or nothing at all.
+    fn know(&self, is_known: bool, commit: CommitId) {
+        let _ = fs::remove_dir_all(self.store.join("memo"));
+        if is_known {
+            let (store, job) = (self.open(), Job::quiet(0));
+            let image = Image::of(&store, commit, &job).expect("an image");
+            let root = image.place_root(&job).expect("placed");
+            image.slot_content(&root, &job).expect("computed");
+        }
+    }
+
+    /// Reads what both slots hold past the cache, and hashes it, on all cores.
+    fn read_slots(&self, disk: &str) -> f64 {
+        use sha2::Digest as _;
+        let path = self.at("disk.img");
+        let _ = fs::remove_file(&path);
+        run(&mut copy(&self.at(disk), &path));
+        let job = Job::quiet(0);
+        let device = mkimage::image::open(&path).expect("opened");
+        let disk = mkimage::image::OpenImage::open(&device).expect("a disk");
+        const PIECE: u64 = 1 << 20;
+        let pieces: Vec<u64> = Slot::BOTH
+            .iter()
+            .flat_map(|slot| {
+                let root = disk.table().named(&disk.map().slots[slot.index()].partition).expect("a slot");
+                (root.offset()..root.offset() + root.size().0).step_by(PIECE as usize)
+            })
+            .filter(|&offset| device.next_data(offset) < offset + PIECE)
+            .collect();
+        let spare: Mutex<Vec<AlignedBuffer>> = Mutex::default();
+        let time = seconds(|| {
+            job.workers.for_waiting().map(pieces, |offset| {
+                let room = spare.lock().expect("buffers").pop();
+                let mut room = room.unwrap_or_else(|| AlignedBuffer::new(PIECE as usize));
+                device.read_back_at(offset, &mut room).expect("read");
+                for block in room.chunks(BLOCK).filter(|block| block.iter().any(|&byte| byte != 0)) {
+                    std::hint::black_box(sha2::Sha256::digest(block));
+                }
+                spare.lock().expect("buffers").push(room);
+            })
+        });
+        time.0
     }
 
     /// Writes the same bytes at the same places of a fresh copy, and flushes once.
@@ -237,7 +334,8 @@ impl Pair {
     }
 
     /// Extracts the second slot with the first as seed: casync writes it whole.
-    fn casync(&self, images: &[PathBuf; 2], rounds: usize, times: &mut Vec<f64>) {
+    fn casync(&self, images: &[PathBuf; 2], rounds: usize) {
+        let mut times = Vec::new();
         let castr = [self.at("castr0"), self.at("castr1")];
         for (image, store) in images.iter().zip(&castr) {
             let mut command = Command::new("casync");
@@ -270,7 +368,7 @@ impl Pair {
         let written = fs::metadata(&out).expect("read").blocks() * 512;
         say(format!(
             "  casync extract --seed                        {:7.3} s, {:6.1} MiB written, fetches {:.2} MiB",
-            median(times),
+            median(&mut times),
             mib(written),
             mib(fetched)
         ));
@@ -352,7 +450,7 @@ impl Pair {
         let today: Vec<Vec<u8>> =
             (0..2).map(|version| fs::read(self.at(&format!("slot{version}.img"))).expect("read")).collect();
         let named: Vec<Vec<u8>> = images.iter().map(|image| with_seed(image, &store, &job)).collect();
-        let stable = self.commits.map(|commit| with_stable_places(&store, commit, &job));
+        let stable = self.stable.map(|commit| slot_of(&store, commit, &job));
         let changed = changed_files(&images);
         let blocks: u64 = changed.iter().map(|(_, size)| size.div_ceil(BLOCK as u64)).sum();
         say(format!(
@@ -400,12 +498,16 @@ fn with_seed(image: &Image<'_>, store: &Store, job: &Job) -> Vec<u8> {
     device.into_bytes()
 }
 
-/// Writes the slot that a commit would make if it asked for stable places.
-fn with_stable_places(store: &Store, commit: CommitId, job: &Job) -> Vec<u8> {
+/// Puts the same commit with stable places in its slots.
+fn with_stable_slots(store: &Store, commit: CommitId) -> CommitId {
     let commit = store.read_commit(&commit).expect("read");
     let disk = DiskSpec { filesystem: Filesystem::Ext4Stable, ..commit.disk };
-    let id = publish(store.begin(job), &Commit { disk, ..commit });
-    let image = Image::of(store, id, job).expect("an image");
+    publish(store.begin(&Job::quiet(0)), &Commit { disk, ..commit })
+}
+
+/// Writes the slot that a commit makes.
+fn slot_of(store: &Store, commit: CommitId, job: &Job) -> Vec<u8> {
+    let image = Image::of(store, commit, job).expect("an image");
     let root = image.place_root(job).expect("placed");
     let device = MemoryDevice::new(slot_bytes(&root));
     image.write_slot(&root, &device, job).expect("written");
@@ -564,5 +666,8 @@ impl BlockDevice for Watched<'_> {
     fn erase_at(&self, offset: u64, length: u64) -> io::Result<()> {
         self.ranges.lock().expect("ranges").push((offset, length as usize));
         self.inner.erase_at(offset, length)
+    }
+    fn next_data(&self, offset: u64) -> u64 {
+        self.inner.next_data(offset)
     }
 }

@@ -76,6 +76,12 @@ impl Workers {
         if self.crew.tokens.is_some() { self.clone() } else { Workers::new(count) }
     }
 
+    /// Returns workers for reading a disk past its cache and looking at what comes: twice as many, so that the disk
+    /// is asked while the cores are busy. One alone stays alone.
+    pub fn for_waiting(&self) -> Workers {
+        if self.count() == 1 { self.clone() } else { self.or_new(2 * self.count()) }
+    }
+
     /// Has `observer` told how many threads run whenever that changes. The first observer stays.
     pub fn observe(&self, observer: impl Fn(usize) + Send + Sync + 'static) {
         let _ = self.crew.observer.set(Box::new(observer));

@@ -18,6 +18,7 @@
 //! Read first: [`layout`], [`esp`].
 #![forbid(unsafe_code)]
 
+mod block_set;
 mod device;
 mod direct;
 pub mod dump;
@@ -30,4 +31,6 @@ pub mod layout;
 mod sparse;
 pub mod verity;
 
+pub use block_set::BlockSet;
 pub use device::{BlockDevice, BlockObserver, FileDevice, MemoryDevice, Window};
+pub use direct::AlignedBuffer;

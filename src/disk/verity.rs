@@ -11,12 +11,16 @@
 //!
 //! Always true: a block that was never shown counts as zeros.
 
+mod known;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest as _, Sha256};
 
+pub use self::known::Held;
 use super::device::{BlockDevice, BlockObserver};
+use super::direct::AlignedBuffer;
 use crate::base::id::hex;
 use crate::base::units::BLOCK_BYTES;
 use crate::base::{Blocks, Bytes, Cancelled, Job};
@@ -144,27 +148,7 @@ impl VerityBuilder {
             let block = block.take().unwrap_or_else(|| self.zeros(self.children(leaf)));
             level.extend_from_slice(&block[..]);
         }
-        if self.data_blocks == 1 {
-            let root_hash = level[..DIGEST].try_into().expect("because a digest has 32 bytes");
-            return Ok(VerityTree { root_hash, levels: Vec::new() });
-        }
-        let mut levels = vec![level];
-        while levels[0].len() > BLOCK {
-            job.check()?;
-            let above = self.level_above(&levels[0], job);
-            levels.insert(0, above);
-        }
-        Ok(VerityTree { root_hash: self.hasher.hash(&levels[0]), levels })
-    }
-
-    fn level_above(&self, level: &[u8], job: &Job) -> Vec<u8> {
-        let piece = READ_BLOCKS as usize * BLOCK;
-        let digests = job.workers.map(level.chunks(piece).collect(), |blocks: &[u8]| {
-            blocks.chunks_exact(BLOCK).flat_map(|block| self.hasher.hash(block)).collect::<Vec<u8>>()
-        });
-        let mut above = digests.concat();
-        above.resize(above.len().next_multiple_of(BLOCK), 0);
-        above
+        VerityTree::over(level, self.data_blocks, self.hasher, job)
     }
 }
 
@@ -193,6 +177,9 @@ pub struct VerityTree {
     /// What the kernel command line names, and a signature covers.
     pub root_hash: [u8; DIGEST],
     levels: Vec<Vec<u8>>,
+    data_blocks: u64,
+    hasher: Hasher,
+    zero: [u8; DIGEST],
 }
 
 impl VerityTree {
@@ -221,7 +208,6 @@ pub struct CheckedTree<'a> {
     /// Where the digests of the data blocks begin on the device.
     leaves_at: u64,
     root_hash: [u8; DIGEST],
-    zero: [u8; DIGEST],
 }
 
 /// Checks the tree at `hash_offset` against the root hash, piece by piece: takes a mebibyte a worker, however
@@ -235,7 +221,7 @@ pub fn check_tree<'a>(
     job: &Job,
 ) -> Result<CheckedTree<'a>, VerityError> {
     check_room(device, data_blocks, hash_offset)?;
-    let verifier = Verifier { device, hasher: Hasher::new(salt) };
+    let verifier = Verifier::new(device, salt);
     let (mut above, mut offset, mut first) = (None, hash_offset, 0);
     for width in levels(data_blocks) {
         let pieces: Vec<u64> = (0..width).step_by(READ_BLOCKS as usize).collect();
@@ -264,9 +250,8 @@ pub fn check_tree<'a>(
         offset += width * BLOCK_BYTES;
         first += width;
     }
-    let zero = verifier.hasher.hash(&[0; BLOCK]);
     let leaves_at = above.unwrap_or(hash_offset);
-    Ok(CheckedTree { verifier, data_blocks, leaves_at, root_hash: *root_hash, zero })
+    Ok(CheckedTree { verifier, data_blocks, leaves_at, root_hash: *root_hash })
 }
 
 impl CheckedTree<'_> {
@@ -282,18 +267,8 @@ impl CheckedTree<'_> {
             1 => self.root_hash.to_vec(),
             _ => self.verifier.read(self.leaves_at + first * DIGEST as u64, count * DIGEST)?,
         };
-        for ((block, expected), number) in
-            blocks.chunks_exact(BLOCK).zip(expected.chunks_exact(DIGEST)).zip(first..)
-        {
-            let found = match is_zero(block) {
-                true => self.zero,
-                false => self.verifier.hasher.hash(block),
-            };
-            if found != expected {
-                return Ok(Some((number, hex(expected), hex(&found))));
-            }
-        }
-        Ok(None)
+        let fault = self.verifier.first_fault(blocks, &expected);
+        Ok(fault.map(|(position, expected, found)| (first + position, expected, found)))
     }
 }
 
@@ -317,10 +292,8 @@ pub fn differing_blocks(
         let mut children = Vec::new();
         for &number in &differing {
             job.check()?;
-            let [one, other] = devices.map(|device| {
-                let verifier = Verifier { device, hasher: Hasher::new(&[]) };
-                verifier.read((first + number) * BLOCK_BYTES, BLOCK)
-            });
+            let [one, other] =
+                devices.map(|device| Verifier::new(device, &[]).read((first + number) * BLOCK_BYTES, BLOCK));
             let (one, other) = (one?, other?);
             let digests = one.chunks_exact(DIGEST).zip(other.chunks_exact(DIGEST));
             let children_here = (number * FANOUT..below).zip(digests);
@@ -357,7 +330,7 @@ pub fn verify(
     job: &Job,
 ) -> Result<(), VerityError> {
     check_room(device, data_blocks, hash_offset)?;
-    let verifier = Verifier { device, hasher: Hasher::new(salt) };
+    let verifier = Verifier::new(device, salt);
     let mut expected = root_hash.to_vec();
     let mut offset = hash_offset;
     let mut first = 0;
@@ -380,9 +353,16 @@ pub fn verify(
 struct Verifier<'a> {
     device: &'a dyn BlockDevice,
     hasher: Hasher,
+    zero: [u8; DIGEST],
 }
 
-impl Verifier<'_> {
+impl<'a> Verifier<'a> {
+    fn new(device: &'a dyn BlockDevice, salt: &[u8]) -> Self {
+        let hasher = Hasher::new(salt);
+        let zero = hasher.hash(&[0; BLOCK]);
+        Verifier { device, hasher, zero }
+    }
+
     fn read(&self, offset: u64, bytes: usize) -> Result<Vec<u8>, VerityError> {
         let mut buffer = vec![0; bytes];
         let read = self.device.read_at(offset, &mut buffer);
@@ -394,24 +374,40 @@ impl Verifier<'_> {
     fn first_fault(&self, blocks: &[u8], expected: &[u8]) -> Option<(u64, String, String)> {
         let pairs = blocks.chunks_exact(BLOCK).zip(expected.chunks_exact(DIGEST));
         (0..).zip(pairs).find_map(|(position, (block, expected))| {
-            let found = self.hasher.hash(block);
+            let found = if is_zero(block) { self.zero } else { self.hasher.hash(block) };
             (found != expected).then(|| (position, hex(expected), hex(&found)))
         })
     }
 
+    /// Reads a piece past what is known to be zero; `room` is as long as the piece.
+    fn read_into(&self, offset: u64, room: &mut [u8]) -> Result<(), VerityError> {
+        if self.device.next_data(offset) >= offset + room.len() as u64 {
+            room.fill(0);
+            return Ok(());
+        }
+        let bytes = room.len();
+        let read = self.device.read_at(offset, room);
+        read.map_err(|source| VerityError::Device { doing: "reading", offset, bytes, source })
+    }
+
     fn check_data(&self, data_blocks: u64, leaves: &[u8], job: &Job) -> Result<(), VerityError> {
         let first_bad = AtomicU64::new(u64::MAX);
+        let spare: Mutex<Vec<AlignedBuffer>> = Mutex::default();
         let step = job.step("check verity", Some(data_blocks * BLOCK_BYTES), crate::base::job::Unit::Bytes);
         let pieces: Vec<u64> = (0..data_blocks).step_by(READ_BLOCKS as usize).collect();
-        let checked = job.workers.map(pieces, |first| {
+        let checked = job.workers.for_waiting().map(pieces, |first| {
             job.check()?;
             if first > first_bad.load(Ordering::Relaxed) {
                 return Ok(()); // an earlier block is wrong already
             }
             let count = READ_BLOCKS.min(data_blocks - first);
-            let blocks = self.read(first * BLOCK_BYTES, (count * BLOCK_BYTES) as usize)?;
+            let room = spare.lock().expect("because taking a buffer can't panic").pop();
+            let mut room = room.unwrap_or_else(|| AlignedBuffer::new(READ_BLOCKS as usize * BLOCK));
+            let blocks = &mut room[..(count * BLOCK_BYTES) as usize];
+            self.read_into(first * BLOCK_BYTES, blocks)?;
             step.advance(blocks.len() as u64);
-            let fault = self.first_fault(&blocks, &leaves[first as usize * DIGEST..]);
+            let fault = self.first_fault(blocks, &leaves[first as usize * DIGEST..]);
+            spare.lock().expect("because giving a buffer back can't panic").push(room);
             let Some((position, expected, found)) = fault else { return Ok(()) };
             let block = first + position;
             first_bad.fetch_min(block, Ordering::Relaxed);

@@ -19,6 +19,7 @@
 mod boot_files;
 mod error;
 mod inspect;
+mod known;
 mod opened;
 mod written;
 

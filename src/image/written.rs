@@ -2,8 +2,11 @@
 //! commit's identity and epoch; every byte of content comes out of the objects. Where the commit asks for stable
 //! places, the identifiers inside of a slot follow from the image's name alone, so that a new version has the same.
 
+use std::sync::Arc;
+
 use super::boot_files::BootFiles;
 use super::error::{ImageError, Result};
+use super::known::Known;
 use crate::base::job::Unit;
 use crate::base::{Blocks, Bytes, CommitId, Digest, Job};
 use crate::boot::command_line::{self, VerityRoot};
@@ -14,7 +17,7 @@ use crate::boot::uki::{self, UkiParts};
 use crate::disk::BlockDevice;
 use crate::disk::ext4::{self, Ext4Error, Ext4Layout, Ext4Options, Ext4Placement};
 use crate::disk::layout::{self, Architecture, DiskLayout, DiskRequest, Role};
-use crate::disk::verity::{self, VerityBuilder};
+use crate::disk::verity::{self, VerityBuilder, VerityTree};
 use crate::store::{self, Commit, Filesystem, Objects};
 use crate::tree::{ContentSource, Directory, SealedTree};
 
@@ -36,6 +39,7 @@ pub struct Image<'a> {
     slot_seed: Digest,
     root: SealedTree,
     boot: BootFiles,
+    pub(super) known: Known<'a>,
 }
 
 /// Where everything goes, decided before the first byte is written.
@@ -64,7 +68,8 @@ impl<'a> Image<'a> {
         let root = root.seal().map_err(ImageError::Tree)?;
         let origin = origin(objects, &commit, &boot)?.encode();
         drop(step);
-        Ok(Image::assemble(objects, commit, root, boot, origin))
+        let image = Image::assemble(objects, commit, root, boot, origin);
+        Ok(Image { known: Known::in_objects(objects, id), ..image })
     }
 
     /// Takes the parts of an image that come from elsewhere than a store, such as from an image. `contents` has
@@ -81,7 +86,7 @@ impl<'a> Image<'a> {
             Filesystem::Ext4 => seed,
             Filesystem::Ext4Stable => Digest::derive(STABLE_CONTEXT, commit.name.as_bytes()),
         };
-        Image { contents, commit, encoded, origin, seed, slot_seed, root, boot }
+        Image { contents, commit, encoded, origin, seed, slot_seed, root, boot, known: Known::default() }
     }
 
     pub fn commit(&self) -> &Commit {
@@ -168,7 +173,35 @@ impl<'a> Image<'a> {
         let tree = builder.finish(job)?;
         tree.write(slot, root.size().0)?;
         let verity = self.verity_root(root, tree.root_hash);
+        self.known.set(tree);
         Ok(SlotContent { uki: self.uki(&verity)?, verity })
+    }
+
+    /// Returns the verity tree of the slot, where it was computed before: by this image, or by a build or an update
+    /// with the store that it comes from.
+    pub fn known_tree(&self, root: &Ext4Layout<'_>, job: &Job) -> Option<Arc<VerityTree>> {
+        self.known.tree(root.blocks().0, &self.salt(), job)
+    }
+
+    /// Does what [`Image::write_slot`] does where the slot's verity tree is known, and the device holds all blocks of
+    /// the filesystem already but the `wanted` ones. Reads no other files than theirs. Where what it wrote is not
+    /// what the tree says it returns `None`: then the tree is of another image, and whoever said so was wrong.
+    pub fn write_wanted(
+        &self,
+        root: &Ext4Layout<'_>,
+        tree: &VerityTree,
+        wanted: &(dyn Fn(u64) -> bool + Sync),
+        slot: &dyn BlockDevice,
+        job: &Job,
+    ) -> Result<Option<SlotContent>> {
+        let held = tree.hold();
+        root.write_where(wanted, slot, self.contents, Some(&held), job).map_err(in_slot)?;
+        if !held.is_true(wanted) {
+            return Ok(None);
+        }
+        tree.write(slot, root.size().0)?;
+        let verity = self.verity_root(root, tree.root_hash);
+        Ok(Some(SlotContent { uki: self.uki(&verity)?, verity }))
     }
 
     /// Computes what [`Image::write_slot`] returns, and writes nothing. Reads every content once.

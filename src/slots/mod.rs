@@ -20,7 +20,9 @@
 //!   not write what is there already.
 //! - Every block of a slot that becomes selectable was read from the medium: when it was found right, or after
 //!   it was written.
-//! - The slot that runs is never written. Memory does not grow with the slot.
+//! - Which blocks are right is told by the image's bytes, or by the verity tree that the same store computed for the
+//!   same commit before: then files that are there already are not unpacked. Never by what the slot says of itself.
+//! - The slot that runs is never written. Memory: some megabytes, and 0.8 % of the slot for its verity tree.
 //! - [`status`] can be asked for in a process that can only read. What the verbs that write take apart of a disk,
 //!   [`rehearse`] takes apart first, in such a process, where the caller has one: the command line does, and begins
 //!   nothing where that process dies; where none can be started it warns and goes on. The verb reads the disk again by

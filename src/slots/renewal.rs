@@ -9,7 +9,8 @@ use super::error::{Result, SlotsError};
 use crate::base::job::Unit;
 use crate::base::units::BLOCK_BYTES;
 use crate::base::{Digest, Job};
-use crate::disk::BlockDevice;
+use crate::disk::verity::VerityTree;
+use crate::disk::{AlignedBuffer, BlockDevice, BlockSet};
 use crate::tree::content::is_zero;
 
 /// Bytes that are compared at a time.
@@ -23,10 +24,10 @@ pub struct Renewal<'a> {
     place: String,
     /// What is written as a whole: a block of a filesystem, a sector of the ESP.
     grain: u64,
-    /// A bit for each grain that somebody wrote, changed or not.
-    seen: Vec<AtomicU64>,
+    /// The grains that somebody wrote, changed or not, or found right.
+    seen: BlockSet,
     runs: Mutex<Vec<Run>>,
-    spare: Mutex<Vec<Vec<u8>>>,
+    spare: Mutex<Vec<AlignedBuffer>>,
     kept_bytes: AtomicU64,
     written_bytes: AtomicU64,
     erased_bytes: AtomicU64,
@@ -53,12 +54,11 @@ pub struct Renewed {
 impl<'a> Renewal<'a> {
     /// Makes a renewal that compares and writes whole `grain`s.
     pub fn new(device: &'a dyn BlockDevice, place: String, grain: u64) -> Self {
-        let words = device.size().div_ceil(grain).div_ceil(64);
         Renewal {
             device,
             place,
             grain,
-            seen: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            seen: BlockSet::new(device.size().div_ceil(grain)),
             runs: Mutex::default(),
             spare: Mutex::default(),
             kept_bytes: AtomicU64::new(0),
@@ -77,6 +77,37 @@ impl<'a> Renewal<'a> {
         }
     }
 
+    /// Reads every block below a verity tree past the cache, and leaves those alone that hold what it says: they
+    /// count as written. Returns them.
+    pub fn keep_right(&self, tree: &VerityTree, job: &Job) -> Result<BlockSet> {
+        let (right, end) = (BlockSet::new(tree.data_blocks()), tree.data_blocks() * BLOCK_BYTES);
+        let step = job.step("compare", Some(end), Unit::Bytes);
+        let pieces = (0..end).step_by(PIECE_BYTES as usize);
+        job.workers.for_waiting().for_each(pieces, |start| {
+            job.check()?;
+            let length = PIECE_BYTES.min(end - start);
+            let kept = self.with_room(|room| {
+                let old = &mut room[..length as usize];
+                self.read_old(start, old)?;
+                Ok(note_right(tree, start / BLOCK_BYTES, old, &right))
+            });
+            let kept = kept.map_err(SlotsError::device("read", &self.place))?;
+            self.kept_bytes.fetch_add(kept, Ordering::Relaxed);
+            step.advance(length);
+            Ok::<_, SlotsError>(())
+        })?;
+        let grains = BLOCK_BYTES / self.grain;
+        let kept = (0..tree.data_blocks()).filter(|&block| right.has(block));
+        kept.for_each(|block| self.seen.add(block * grains..(block + 1) * grains));
+        Ok(right)
+    }
+
+    /// Takes back what [`Renewal::keep_right`] found: the tree was of something else.
+    pub fn forget_right(&self) {
+        self.seen.clear();
+        self.kept_bytes.store(0, Ordering::Relaxed);
+    }
+
     /// Makes every block before `end` zero that nobody wrote. Blocks that read as zero are left alone, holes
     /// as holes.
     pub fn erase_rest(&self, end: u64, job: &Job) -> Result<()> {
@@ -91,13 +122,13 @@ impl<'a> Renewal<'a> {
 
     fn erase_unseen(&self, start: u64, end: u64, room: &mut [u8]) -> io::Result<()> {
         let grains: Vec<u64> = (start / self.grain..end.div_ceil(self.grain)).collect();
-        for run in grains.chunk_by(|&one, &next| self.is_seen(one) == self.is_seen(next)) {
-            if self.is_seen(run[0]) {
+        for run in grains.chunk_by(|&one, &next| self.seen.has(one) == self.seen.has(next)) {
+            if self.seen.has(run[0]) {
                 continue;
             }
             let from = run[0] * self.grain;
             let old = &mut room[..run.len() * self.grain as usize];
-            self.device.read_back_at(from, old)?;
+            self.read_old(from, old)?;
             for (at, length) in runs(old.chunks(self.grain as usize).map(|block| !is_zero(block))) {
                 let (at, length) = (from + at * self.grain, length * self.grain);
                 self.device.erase_at(at, length)?;
@@ -113,7 +144,7 @@ impl<'a> Renewal<'a> {
         let runs = std::mem::take(&mut *self.runs.lock().expect("because noting a run can't panic"));
         let total = runs.iter().map(|run| run.length).sum();
         let step = job.step("read back", Some(total), Unit::Bytes);
-        job.workers.for_each(runs.iter(), |run| {
+        job.workers.for_waiting().for_each(runs.iter(), |run| {
             job.check()?;
             let read = self.with_room(|room| {
                 let back = &mut room[..run.length as usize];
@@ -130,7 +161,7 @@ impl<'a> Renewal<'a> {
 
     fn with_room<T>(&self, work: impl FnOnce(&mut [u8]) -> io::Result<T>) -> io::Result<T> {
         let spare = self.spare.lock().expect("because taking a buffer can't panic").pop();
-        let mut room = spare.unwrap_or_else(|| vec![0; PIECE_BYTES as usize]);
+        let mut room = spare.unwrap_or_else(|| AlignedBuffer::new(PIECE_BYTES as usize));
         let done = work(&mut room);
         self.spare.lock().expect("because giving a buffer back can't panic").push(room);
         done
@@ -139,7 +170,7 @@ impl<'a> Renewal<'a> {
     /// Writes the grains of a piece that hold something else.
     fn renew(&self, offset: u64, new: &[u8], room: &mut [u8]) -> io::Result<()> {
         let old = &mut room[..new.len()];
-        self.device.read_back_at(offset, old)?;
+        self.read_old(offset, old)?;
         let grain = self.grain as usize;
         let differs = old.chunks(grain).zip(new.chunks(grain)).map(|(old, new)| old != new);
         let mut written = 0;
@@ -159,15 +190,25 @@ impl<'a> Renewal<'a> {
         self.runs.lock().expect("because noting a run can't panic").push(run);
     }
 
-    fn is_seen(&self, grain: u64) -> bool {
-        self.seen[(grain / 64) as usize].load(Ordering::Relaxed) >> (grain % 64) & 1 == 1
-    }
-
-    fn see(&self, offset: u64, length: usize) {
-        for grain in offset / self.grain..(offset + length as u64).div_ceil(self.grain) {
-            self.seen[(grain / 64) as usize].fetch_or(1 << (grain % 64), Ordering::Relaxed);
+    /// Reads what is there, past the cache; a hole need not be read.
+    fn read_old(&self, offset: u64, old: &mut [u8]) -> io::Result<()> {
+        if self.device.next_data(offset) >= offset + old.len() as u64 {
+            old.fill(0);
+            return Ok(());
         }
+        self.device.read_back_at(offset, old)
     }
+}
+
+/// Notes which blocks are right, and returns how many bytes those have that are not zero.
+fn note_right(tree: &VerityTree, first: u64, bytes: &[u8], right: &BlockSet) -> u64 {
+    let blocks = (first..).zip(bytes.chunks_exact(BLOCK_BYTES as usize));
+    let mut kept = 0;
+    for (block, _) in blocks.filter(|(block, bytes)| tree.is_right(*block, bytes)) {
+        right.add(block..block + 1);
+        kept += if tree.says_zero(block) { 0 } else { BLOCK_BYTES };
+    }
+    kept
 }
 
 /// Returns the runs of `true`: position and length.
@@ -199,7 +240,7 @@ impl BlockDevice for Renewal<'_> {
             let problem = format!("{} bytes at {offset} are no whole blocks of the slot", bytes.len());
             return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
         }
-        self.see(offset, bytes.len());
+        self.seen.add(offset / self.grain..(offset + bytes.len() as u64).div_ceil(self.grain));
         for (piece, at) in bytes.chunks(PIECE_BYTES as usize).zip((offset..).step_by(PIECE_BYTES as usize)) {
             self.with_room(|room| self.renew(at, piece, room))?;
         }

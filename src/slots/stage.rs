@@ -8,7 +8,7 @@ use crate::base::{Bytes, CommitId, Job};
 use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, SlotTable, write_uki};
 use crate::disk::ext4::Ext4Layout;
 use crate::disk::{BlockDevice, layout};
-use crate::image::{Image, OpenImage, SlotContent, slot_bytes};
+use crate::image::{self, Image, OpenImage, SlotContent, commit_in, slot_bytes};
 use crate::store::Architecture;
 
 /// Says what an update may assume.
@@ -74,21 +74,25 @@ impl Request {
         if let Some(done) = update.already_done(stays, job)? {
             return Ok(done);
         }
-        self.check_name(&update, stays)?;
+        let there = disk.uki(stays);
+        self.check_name(&update, &there)?;
         update.check_kind()?;
-        let root = image.place_root(job)?;
+        // A running machine checks each block that it reads of its root. Else nobody does but here.
+        let check_stays = || match self.running {
+            None => whole::check_with(there, &disk, stays, job),
+            Some(_) => Ok(()),
+        };
+        let (root, is_whole) = job.workers.join(|| image.place_root(job), check_stays);
+        let root = root?;
         update.check_room(&root)?;
-        if self.running.is_none() {
-            // A running machine checks each block that it reads of its root. Here nobody else does.
-            whole::check(&disk, stays, job)?;
-        }
+        is_whole?;
         update.run(&root, job)
     }
 
-    fn check_name(&self, update: &Update<'_>, stays: Slot) -> Result<()> {
+    fn check_name(&self, update: &Update<'_>, there: &image::Result<Vec<u8>>) -> Result<()> {
         let commit = update.image.commit().name.clone();
-        match update.disk.commit(stays) {
-            Ok(there) if there.name != commit && !self.other_name => {
+        match there.as_deref().map(commit_in) {
+            Ok(Ok(there)) if there.name != commit && !self.other_name => {
                 Err(SlotsError::OtherName { disk: there.name, commit })
             }
             _ => Ok(()),
@@ -197,9 +201,29 @@ impl Update<'_> {
         slots: &SlotTable,
         job: &Job,
     ) -> Result<SlotContent> {
-        let content = self.image.write_slot(root, slot, job)?;
+        let content = match self.write_wrong(root, slot, job)? {
+            Some(content) => content,
+            None => self.image.write_slot(root, slot, job)?,
+        };
         slot.erase_rest(root.size().0, job)?;
         write_uki(boot, slots, self.target, &content.uki)?;
+        Ok(content)
+    }
+
+    /// Writes what is wrong by a verity tree that was known before, if one was and what is written agrees with it.
+    fn write_wrong(
+        &self,
+        root: &Ext4Layout<'_>,
+        slot: &Renewal<'_>,
+        job: &Job,
+    ) -> Result<Option<SlotContent>> {
+        let Some(tree) = self.image.known_tree(root, job) else { return Ok(None) };
+        let right = slot.keep_right(&tree, job)?;
+        let content = self.image.write_wanted(root, &tree, &|block| !right.has(block), slot, job)?;
+        if content.is_none() {
+            job.note("what was remembered of this commit's slot is wrong: all of it is computed again");
+            slot.forget_right();
+        }
         Ok(content)
     }
 

@@ -7,7 +7,7 @@ use crate::base::{Digest, Job};
 use crate::boot::command_line::{VERITY_BLOCK_BYTES, VerityRoot};
 use crate::boot::slots::Slot;
 use crate::disk::{BlockDevice, verity};
-use crate::image::{OpenImage, verity_in};
+use crate::image::{self, OpenImage, verity_in};
 
 /// A device of which everything is read past the cache.
 pub struct Fresh<'a>(pub &'a dyn BlockDevice);
@@ -28,11 +28,15 @@ impl BlockDevice for Fresh<'_> {
     fn flush(&self) -> io::Result<()> {
         self.0.flush()
     }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        self.0.next_data(offset)
+    }
 }
 
-/// Reads the UKI of a slot, which must have the digest that the slot's record names, where there is one.
-fn check_kernel(disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
-    let uki = disk.uki(slot)?;
+/// Looks at the UKI of a slot, which must have the digest that the slot's record names, where there is one.
+fn check_kernel(uki: image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
+    let uki = uki?;
     if disk.slots().digest(slot).is_some_and(|digest| digest != Digest::of(&uki)) {
         return Err(SlotsError::Kernel);
     }
@@ -41,7 +45,12 @@ fn check_kernel(disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
 
 /// Reads a slot whole, and fails where it is damaged.
 pub fn check(disk: &OpenImage<'_>, slot: Slot, job: &Job) -> Result<()> {
-    let verified = check_kernel(disk, slot).and_then(|verity| {
+    check_with(disk.uki(slot), disk, slot, job)
+}
+
+/// Does so where the UKI was read already.
+pub fn check_with(uki: image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot, job: &Job) -> Result<()> {
+    let verified = check_kernel(uki, disk, slot).and_then(|verity| {
         let offset = verity.hash_start_block.saturating_mul(VERITY_BLOCK_BYTES as u64);
         let root = disk.root(slot)?;
         verity::verify(&root, verity.data_blocks, offset, &verity.salt, &verity.root_hash, job)?;

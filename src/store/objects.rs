@@ -10,7 +10,7 @@ use super::lender::Lender;
 use super::packs::{ChunkSource, read_range};
 use super::record::Record;
 use super::trees;
-use crate::base::{BlobId, CommitId, Digest, ImagePath, Job};
+use crate::base::{BlobId, CommitId, Digest, ImagePath, Job, StepKey};
 use crate::tree::{Content, ContentError, ContentSource, DataMap, Directory};
 
 /// Finds objects; the ground on which [`Objects`] stands.
@@ -60,6 +60,15 @@ pub trait Objects: ContentSource {
     fn find(&self, tree: &TreeRef, path: &ImagePath, follow: bool) -> Result<Found> {
         find::find(self, tree, path, follow)
     }
+
+    /// Returns what [`Objects::remember`] was told under this key, where it is remembered still.
+    fn recall(&self, _key: &StepKey) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Remembers what follows from objects, where there is a place for that, see [`super::Store::memo_put`]. That it
+    /// could not be remembered is no error: it can be computed again.
+    fn remember(&self, _key: &StepKey, _record: &[u8]) {}
 }
 
 pub(super) fn data_map<L: Lookup>(

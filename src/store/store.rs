@@ -17,7 +17,7 @@ use super::objects::{self, Lookup, Objects};
 use super::packs::{ChunkSource, Packs};
 use super::record::Record;
 use super::transaction::Transaction;
-use crate::base::{CommitId, Digest, Job};
+use crate::base::{CommitId, Digest, Job, StepKey};
 use crate::tree::{Content, ContentError, ContentSource, DataMap};
 
 /// A store in a directory. Sharing it among threads is free; other processes may read and write at once.
@@ -218,5 +218,13 @@ impl Objects for Store {
 
     fn read_commit(&self, id: &CommitId) -> Result<Commit> {
         objects::commit(self, id)
+    }
+
+    fn recall(&self, key: &StepKey) -> Option<Vec<u8>> {
+        self.memo_get(key)
+    }
+
+    fn remember(&self, key: &StepKey, record: &[u8]) {
+        let _ = self.memo_put(key, record);
     }
 }

@@ -6,6 +6,7 @@ mod firmware;
 mod given_up;
 mod host;
 pub mod kit;
+mod known;
 mod lost;
 mod model;
 mod rehearsed;

@@ -19,6 +19,9 @@ use crate::disk::device::{BlockDevice, BlockObserver};
 use crate::tree::content::is_zero;
 use crate::tree::{Content, ContentSource};
 
+/// Tells of a block whether it is to be written.
+type Wanted<'a> = &'a (dyn Fn(u64) -> bool + Sync);
+
 /// Blocks that a task gathers, and the pieces in which a large file is read: 1 MiB.
 const TASK_BLOCKS: usize = 256;
 
@@ -51,13 +54,27 @@ impl Ext4Layout<'_> {
         observer: Option<&dyn BlockObserver>,
         job: &Job,
     ) -> Result<(), Ext4Error> {
+        self.write_where(&|_| true, device, source, observer, job)
+    }
+
+    /// Writes what [`Ext4Layout::write`] would, but only the blocks that are `wanted`. Files without one are not
+    /// read.
+    pub fn write_where(
+        &self,
+        wanted: Wanted<'_>,
+        device: &dyn BlockDevice,
+        source: &dyn ContentSource,
+        observer: Option<&dyn BlockObserver>,
+        job: &Job,
+    ) -> Result<(), Ext4Error> {
         if device.size() < self.size().0 {
             return Err(Ext4Error::DeviceTooSmall { needed: self.size(), size: Bytes(device.size()) });
         }
         let free = self.placement.free_blocks();
         let total = Blocks(self.placement.geometry.blocks - free).bytes();
         let step = job.step("write ext4", Some(total.0), Unit::Bytes);
-        Writer::new(self, self.demand.bodies.len(), device, source, observer, step).write(job)
+        let writer = Writer::new(self, self.demand.bodies.len(), device, source, observer, step);
+        Writer { wanted, ..writer }.write(job)
     }
 
     /// Writes everything but the bytes of files: superblocks, descriptors, bitmaps, inodes, directories,
@@ -181,6 +198,7 @@ struct Writer<'a> {
     device: &'a dyn BlockDevice,
     source: &'a dyn ContentSource,
     observer: Option<&'a dyn BlockObserver>,
+    wanted: Wanted<'a>,
     step: Step,
     /// Buffers that no worker holds: one a worker in the end.
     spare: Mutex<Vec<Batch>>,
@@ -202,6 +220,7 @@ impl<'a> Writer<'a> {
             device,
             source,
             observer,
+            wanted: &|_| true,
             step,
             spare: Mutex::default(),
         }
@@ -266,6 +285,10 @@ impl<'a> Writer<'a> {
         });
         let own: Vec<Extent> = own.collect();
         let (Some(first), Some(last)) = (own.first(), own.last()) else { return Ok(()) };
+        let blocks = |extent: &Extent| extent.physical..extent.physical + u64::from(extent.length);
+        if !own.iter().flat_map(blocks).any(self.wanted) {
+            return Ok(());
+        }
         let first = first.logical;
         let span = (last.logical + last.length - first) as usize;
         let start = batch.filled * BLOCK;
@@ -445,15 +468,17 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes whole blocks, but none that is zero, and shows them to the observer.
+    /// Writes whole blocks, but none that is zero or not wanted, and shows them to the observer.
     fn put(&self, first: u64, bytes: &[u8]) -> Result<(), Ext4Error> {
         let mut start = 0;
         while start < bytes.len() {
-            let blocks = || bytes[start..].chunks_exact(BLOCK);
-            let zeros = blocks().take_while(|block| is_zero(block)).count() * BLOCK;
-            start += zeros;
-            let length =
-                bytes[start..].chunks_exact(BLOCK).take_while(|block| !is_zero(block)).count() * BLOCK;
+            let count = |start: usize, left_out: bool| {
+                let blocks = (first + (start / BLOCK) as u64..).zip(bytes[start..].chunks_exact(BLOCK));
+                let is_left_out = |(block, bytes): &(u64, &[u8])| !(self.wanted)(*block) || is_zero(bytes);
+                blocks.take_while(|block| is_left_out(block) == left_out).count() * BLOCK
+            };
+            start += count(start, true);
+            let length = count(start, false);
             if length > 0 {
                 self.write_out(first + (start / BLOCK) as u64, &bytes[start..start + length])?;
             }

@@ -140,7 +140,7 @@ fn with_stable_places(version: usize) -> mkimage::base::CommitId {
 
 #[test]
 fn with_stable_places_an_update_keeps_the_files_that_it_does_not_change() {
-    let store = &Kit::of(2).store;
+    let store = Kit::of(2).store;
     let images = [1, 2, 3].map(|version| {
         mkimage::image::Image::of(store, with_stable_places(version), &one()).expect("an image")
     });

@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, RwLock};
 
-use mkimage::base::{CommitId, Job};
+use mkimage::base::{CommitId, Digest, Job, StepKey};
 use mkimage::disk::{BlockDevice, MemoryDevice};
 use mkimage::image::Image;
-use mkimage::store::{Commit, DiskSpec, Store, Transaction, TreeRef};
-use mkimage::tree::{Directory, Node};
+use mkimage::store::{Commit, DiskSpec, Objects, Store, StoredDirectory, Transaction, TreeRef};
+use mkimage::tree::{Content, ContentError, ContentSource, DataMap, Directory, Node};
 
 use crate::store::{add_file, commit_of, folder, job, name, noise, update};
 
-/// A store with versions 1 to 5 of an app, each under the ref `app/vN`.
+/// A store with versions 1 to 5 of an app, each under the ref `app/vN`. Images of layout 2 are of a store that
+/// remembers the verity trees of their slots, those of layout 1 of one that forgets them: updates of one go both ways.
 pub struct Kit {
-    pub store: Store,
+    pub store: &'static Store,
     pub commits: Vec<CommitId>,
+    objects: Memory<'static>,
     _folder: tempfile::TempDir,
 }
 
@@ -33,13 +36,15 @@ impl Kit {
 
     fn new(layout: u32) -> Kit {
         let folder = folder();
-        let store = Store::open(folder.path().join("store")).expect("opened");
-        let commits = (1..=5).map(|version| put(&store, version, "app", (layout, 1 << 20))).collect();
-        Kit { store, commits, _folder: folder }
+        let store: &'static Store =
+            Box::leak(Box::new(Store::open(folder.path().join("store")).expect("opened")));
+        let commits = (1..=5).map(|version| put(store, version, "app", (layout, 1 << 20))).collect();
+        let recall: Recall = if layout == 1 { |_| None } else { Some };
+        Kit { store, commits, objects: Memory::new(store, recall), _folder: folder }
     }
 
     pub fn image(&self, version: u32) -> Image<'_> {
-        Image::of(&self.store, self.commits[version as usize - 1], &one()).expect("an image")
+        Image::of(&self.objects, self.commits[version as usize - 1], &one()).expect("an image")
     }
 
     /// Returns the bytes of a fresh disk with a version in slot A.
@@ -57,6 +62,55 @@ impl Kit {
         let root = image.place_root(&one()).expect("placed");
         let slot = MemoryDevice::new(1 << 20);
         image.write_slot(&root, &slot, &one()).expect("written").uki
+    }
+}
+
+/// What becomes of what a store remembers.
+pub type Recall = fn(Vec<u8>) -> Option<Vec<u8>>;
+
+/// A store that remembers something else, or nothing, and counts the bytes of files that are read.
+pub struct Memory<'a> {
+    store: &'a Store,
+    recall: Recall,
+    pub read_bytes: AtomicU64,
+}
+
+impl<'a> Memory<'a> {
+    pub fn new(store: &'a Store, recall: Recall) -> Memory<'a> {
+        Memory { store, recall, read_bytes: AtomicU64::new(0) }
+    }
+}
+
+impl ContentSource for Memory<'_> {
+    fn data_map(&self, content: &Content) -> Result<DataMap, ContentError> {
+        self.store.data_map(content)
+    }
+
+    fn read_at(&self, content: &Content, offset: u64, buffer: &mut [u8]) -> Result<(), ContentError> {
+        self.read_bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.store.read_at(content, offset, buffer)
+    }
+}
+
+impl Objects for Memory<'_> {
+    fn has(&self, id: &Digest) -> bool {
+        self.store.has(id)
+    }
+
+    fn read_directory(&self, tree: &TreeRef) -> mkimage::store::Result<StoredDirectory> {
+        self.store.read_directory(tree)
+    }
+
+    fn read_commit(&self, id: &CommitId) -> mkimage::store::Result<Commit> {
+        self.store.read_commit(id)
+    }
+
+    fn recall(&self, key: &StepKey) -> Option<Vec<u8>> {
+        self.store.recall(key).and_then(self.recall)
+    }
+
+    fn remember(&self, key: &StepKey, record: &[u8]) {
+        self.store.remember(key, record);
     }
 }
 
