@@ -41,7 +41,6 @@ struct Large<'a> {
 
 impl<'a> Large<'a> {
     /// Gives the file back, with how many bytes it grew; takes it again with the piece whose turn it is.
-    #[expect(clippy::type_complexity, reason = "it is taken apart at once")]
     fn turn(
         &mut self,
         back: Option<(FileInPieces<'a>, u64)>,

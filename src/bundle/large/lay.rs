@@ -180,7 +180,11 @@ impl Files<'_> {
             }
         }
         let mut backward = 0;
-        while forward >= ANCHOR_BYTES {
+        if forward < ANCHOR_BYTES {
+            // Other bytes with the same hash.
+            return Ok(Match { new, old, length: 0 });
+        }
+        loop {
             let room = (new - backward - floor) as usize;
             let (left, right) = (self.old.before(old - backward)?, self.new.before(new - backward)?);
             let length = left.len().min(right.len()).min(room);
