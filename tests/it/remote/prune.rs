@@ -345,7 +345,7 @@ fn the_verb_says_what_it_would_do_and_does_it() {
     farm.key.write(&key).expect("written");
     let site = farm.site().settings.address.to_string();
     let run = |more: &[&str]| {
-        let mut command = crate::tool::mkimage(&["remote", "prune", &site]);
+        let mut command = crate::tool::mkimage(["remote", "prune", &site]);
         command.args(["--key", key.to_str().expect("text")]).args(more);
         crate::tool::succeed(command.env("MKIMAGE_STORE", farm.path("one")))
     };
@@ -356,7 +356,7 @@ fn the_verb_says_what_it_would_do_and_does_it() {
     assert_eq!((&said["kept"], said["dropped"].as_array().map(Vec::len)), (&serde_json::json!(1), Some(1)));
     assert!(run(&["--older-than", "0s"]).contains(" removed"));
     assert_eq!(files(&farm).len(), 1);
-    let mut store = crate::tool::mkimage(&["remote", "prune", farm.path("two").to_str().expect("text")]);
+    let mut store = crate::tool::mkimage(["remote", "prune", farm.path("two").to_str().expect("text")]);
     let refused = crate::tool::run(store.arg("--key").arg(&key).env("MKIMAGE_STORE", farm.path("one")));
     assert!(!refused.status.success(), "a store has gc");
 }
