@@ -170,7 +170,11 @@ impl Files<'_> {
     /// Extends what two anchors have in common in both directions; backward not before `floor` in the new file.
     fn extend(&mut self, new: u64, old: u64, floor: u64) -> Result<Match> {
         let forward = self.same_behind(new, old)?;
-        let backward = if forward < ANCHOR_BYTES { 0 } else { self.same_before(new, old, floor)? };
+        if forward < ANCHOR_BYTES {
+            // Other bytes with the same hash.
+            return Ok(Match { new, old, length: 0 });
+        }
+        let backward = self.same_before(new, old, floor)?;
         Ok(Match { new: new - backward, old: old - backward, length: forward + backward })
     }
 

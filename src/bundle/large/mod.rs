@@ -30,7 +30,7 @@
 //!
 //! The table adds 36 bytes for each 4 MiB of the file, in case somebody needs it whole: 2 kB for 200 MiB. A writer
 //! held 109 MB at most, a receiver 18 MB. A program of 134 MB in which all code moved took 12 MB; 110 s of processor
-//! time and 470 MB to write, since nearly all of it is told.
+//! time and 470 MB to write, 31 s and 52 MB to receive, since nearly all of it is told.
 
 mod anchor;
 mod lay;
