@@ -132,7 +132,8 @@ impl Shared {
             if !self.holds(request, &self.files.lock().expect("unbroken")) {
                 return status(412, "<Error><Code>PreconditionFailed</Code></Error>");
             }
-            std::thread::sleep(Duration::from_millis(3));
+            // Long enough for two requests to meet on a machine with much to do.
+            std::thread::sleep(Duration::from_millis(25));
         }
         let mut files = self.files.lock().expect("unbroken");
         if !looks_first && !self.holds(request, &files) {
