@@ -3,7 +3,8 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -33,6 +34,10 @@ const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd/2", "stderr"),
     ("pts/ptmx", "ptmx"),
 ];
+
+/// How often, and how long apart, a program is started that another process still has open for writing.
+const BUSY_TRIES_MAX: u32 = 1000;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Builds the sandbox around this process and runs the commands; says to `link` how they ended.
 pub fn run(setup: &Setup, files: &OwnedFd, link: &Link) -> Result<(), Failure> {
@@ -314,7 +319,7 @@ fn one(setup: &Setup, words: &[String]) -> Result<rustix::process::WaitStatus, i
     command.args(arguments).env_clear().envs(&setup.environment);
     command.envs(variables.iter().filter_map(|word| word.split_once('=')));
     command.current_dir(std::ffi::OsStr::from_bytes(&setup.working_directory)).process_group(0);
-    let child = command.spawn().map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))?;
+    let child = start(&mut command).map_err(|error| error.raw_os_error().unwrap_or(libc::EINVAL))?;
     let child = Pid::from_child(&child);
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
@@ -323,6 +328,20 @@ fn one(setup: &Setup, words: &[String]) -> Result<rustix::process::WaitStatus, i
             Err(error) => return Err(error.raw_os_error()),
         }
     }
+}
+
+/// Starts a program. While the tree was laid out, another thread of who did it may have forked: until that child
+/// becomes another program, some file is still open for writing there, and can't be run (ETXTBSY).
+fn start(command: &mut Command) -> std::io::Result<Child> {
+    for _ in 0..BUSY_TRIES_MAX {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            started => return started,
+        }
+    }
+    command.spawn()
 }
 
 /// Parts the variables before a command from its words, as a shell does: `NAME=value … program argument …`.
@@ -336,4 +355,30 @@ pub fn split(words: &[String]) -> (&[String], &[String]) {
     };
     let count = words.iter().take_while(|word| is_variable(word)).count();
     words.split_at(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+    #[test]
+    fn a_program_that_is_still_open_for_writing_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("program");
+        std::fs::copy("/bin/true", &path).expect("copied");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("set");
+        let writing = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_CLOEXEC).open(&path);
+        let writing = writing.expect("opened");
+        let busy = Command::new(&path).spawn().expect_err("it is open for writing");
+        assert_eq!(busy.kind(), std::io::ErrorKind::ExecutableFileBusy);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(50));
+                drop(writing);
+            });
+            let mut child = start(&mut Command::new(&path)).expect("started");
+            assert!(child.wait().expect("ended").success());
+        });
+    }
 }
