@@ -1,4 +1,4 @@
-//! Moving commits between stores: push, pull, clone, mirror.
+//! Moving commits between stores: push, pull, clone, mirror; and pruning a site of what its refs do not need.
 //!
 //! In: a [`Store`](crate::store::Store), an [`Address`], names of refs. Out: the same commits at the other
 //! end, then refs that lead to them, and what went over the wire.
@@ -7,7 +7,7 @@
 //! they are. A **site** is a set of files that never change, and one small signed index; it lies in a
 //! directory, behind any web server, or in a bucket, and a [`Transport`] is all that differs.
 //!
-//! On disk: `site` (what lies where at a site), `settings` (`remotes/NAME` in the store: address, keys, what
+//! On disk: `site` (what lies where at a site), `site_prune` (marks of what leaves one), `settings` (`remotes/NAME` in the store: address, keys, what
 //! was seen last).
 //!
 //! Always true
@@ -15,6 +15,7 @@
 //!   both ends are as before or as after, and doing it again costs what is still missing.
 //! - Nothing from a stranger is kept before its digest is right, and nothing is remembered of a site whose
 //!   index was refused.
+//! - What an index names is never removed from its site, whoever prunes and pushes at once (`site_prune`).
 //! - Sizes are bounded by what a checked parent says, requests and redirects by constants, time by a lowest
 //!   rate.
 //!

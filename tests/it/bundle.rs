@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use mkimage::base::CommitId;
-use mkimage::bundle::{self, Bundle, BundleError, Contents, Received, Receiver, Table};
-use mkimage::store::{Commit, Store};
+use mkimage::bundle::{self, Bundle, BundleError, Contents, FetchPlan, Received, Receiver, Table};
+use mkimage::store::{Commit, Store, Transaction};
 use mkimage::tree::{ContentSink, Directory, File, Metadata, Node};
 
 use crate::store::{commit_of, job, path, update};
@@ -76,6 +76,24 @@ pub fn receive(
     let last = received.commits.last().expect("a commit");
     transaction.commit(&[update("main", *last)], "received").expect("committed");
     Ok((received, fetched))
+}
+
+/// Takes what is planned from the last range to the first, then two of them once more, on all threads.
+pub fn receive_backwards_and_twice(
+    table: &Table,
+    plan: FetchPlan,
+    bytes: &[u8],
+    transaction: &Transaction<'_>,
+) {
+    let ranges = plan.ranges().to_vec();
+    let receiver = Receiver::new(table, plan, transaction, &job());
+    let take = |number: usize| {
+        let range = &ranges[number];
+        receiver.take(number, &bytes[range.start as usize..range.end as usize])
+    };
+    let items = (0..ranges.len()).rev().chain([0, ranges.len() - 1]);
+    job().workers.for_each(items, take).expect("taken");
+    receiver.finish().expect("finished");
 }
 
 /// Holds all files of a commit against what they should be.

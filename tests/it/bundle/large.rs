@@ -135,16 +135,8 @@ fn pieces_come_in_any_order_from_several_threads() {
     let table = table(&bundle, &bytes);
     let transaction = to.begin(&job());
     let plan = table.plan(&transaction, None, &job()).expect("planned");
-    let ranges = plan.ranges().to_vec();
     assert!(plan.delta_frames() >= 3, "{} pieces", plan.delta_frames());
-    let receiver = Receiver::new(&table, plan, &transaction, &job());
-    let take = |number: usize| {
-        let range = &ranges[number];
-        receiver.take(number, &bytes[range.start as usize..range.end as usize])
-    };
-    let items = (0..ranges.len()).rev().chain([0, ranges.len() - 1]);
-    job().workers.for_each(items, take).expect("taken");
-    receiver.finish().expect("finished");
+    receive_backwards_and_twice(&table, plan, &bytes, &transaction);
     transaction.commit(&[update("main", second)], "test").expect("committed");
     check(&to, second, &new);
 }

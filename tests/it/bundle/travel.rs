@@ -137,15 +137,7 @@ fn ranges_come_in_any_order_and_twice() {
     let table = table(&bundle, &bytes);
     let transaction = to.begin(&job());
     let plan = table.plan(&transaction, None, &job()).expect("planned");
-    let ranges = plan.ranges().to_vec();
-    let receiver = Receiver::new(&table, plan, &transaction, &job());
-    let take = |number: usize| {
-        let range = &ranges[number];
-        receiver.take(number, &bytes[range.start as usize..range.end as usize])
-    };
-    let items = (0..ranges.len()).rev().chain([0, ranges.len() - 1]);
-    job().workers.for_each(items, take).expect("taken");
-    receiver.finish().expect("finished");
+    receive_backwards_and_twice(&table, plan, &bytes, &transaction);
     transaction.commit(&[update("main", id)], "test").expect("committed");
     check(&to, id, &files);
 }
