@@ -9,9 +9,13 @@
 //! fetch is counted with the index that it makes, and `rauc write-slot` shows how it writes a slot.
 //!
 //! "stable" slots keep files where they were, "dense" ones don't. "known" means that the store remembers the verity
-//! tree of the new slot, because its image was built or written with it before; "new" that it was not. Both slots
-//! must be read past the cache, the one that stays to know that it would boot, the other to know what is right in it:
-//! what that takes alone, with SHA-256 of what is no hole, on all cores, stands beside it.
+//! tree of the new slot, because its image was built or written with it before; "new" that it was not.
+//!
+//! What an update promises takes more than writing: what was written is read back past the cache, and both slots are read
+//! past it before, the one that stays to know that it would boot, the other to know what is right in it. What each of
+//! these takes alone, the slots with SHA-256 of what is no hole, on all cores, stands beside the writing, and a ratio to
+//! the sum. `MKIMAGE_BENCH_STEPS=1` says how long the steps of the last round took. `MKIMAGE_BENCH_FOLDER` is where the
+//! disks are made.
 //!
 //! "layout" says what the layouts of the filesystem come to: a dense one, as commits make it and with the identifiers
 //! and the salt of the version before; stable places; and at best nothing but the blocks of changed files.
@@ -22,9 +26,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use mkimage::archive::{Limits, scan};
+use mkimage::base::job::{Event, Reporter, Silent};
+use mkimage::base::parallel::Workers;
 use mkimage::base::{CommitId, Digest, ImagePath, Job};
 use mkimage::boot::slots::Slot;
 use mkimage::bundle::{self, Contents, Table};
@@ -58,7 +64,9 @@ fn main() {
     let packages = packages.unwrap_or_else(|_| "tzdata libc6".to_owned());
     let tree = tree();
     for package in packages.split_whitespace() {
-        let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a scratch folder on a disk");
+        let folder = std::env::var("MKIMAGE_BENCH_FOLDER");
+        let folder = folder.as_deref().unwrap_or(env!("CARGO_TARGET_TMPDIR"));
+        let scratch = tempfile::tempdir_in(folder).expect("a scratch folder on a disk");
         if let Some(pair) = Pair::make(scratch.path(), &tree, package) {
             pair.compare(rounds);
         }
@@ -171,30 +179,34 @@ impl Pair {
         self.write_disks("stable", &self.stable);
         let images = [self.slot_image(0), self.slot_image(1)];
         let fetched = self.fetched();
-        let mut times = [const { (Vec::new(), Vec::new(), Vec::new()) }; CASES.len()];
+        let mut times = [const { [const { Vec::new() }; 4] }; CASES.len()];
         let mut staged = [const { None }; CASES.len()];
         for _ in 0..rounds {
             for (at, case) in CASES.iter().enumerate() {
-                let (time, (done, ranges)) = self.update(case);
-                times[at].0.push(time);
-                times[at].1.push(self.write_ranges(case.disk, &ranges));
-                times[at].2.push(self.read_slots(case.disk));
-                staged[at] = Some(done);
+                let (time, (done, ranges, steps)) = self.update(case);
+                let [alone, back] = self.write_ranges(case.disk, &ranges);
+                let round = [time, alone, back, self.read_slots(case.disk)];
+                times[at].iter_mut().zip(round).for_each(|(times, time)| times.push(time));
+                staged[at] = Some((done, steps));
             }
         }
-        for ((case, staged), (ours, alone, read)) in CASES.iter().zip(&staged).zip(&mut times) {
-            let staged = staged.as_ref().expect("a round");
+        for ((case, staged), times) in CASES.iter().zip(&staged).zip(&mut times) {
+            let (staged, steps) = staged.as_ref().expect("a round");
             let written = staged.root.written_bytes + staged.root.erased_bytes + staged.esp.written_bytes;
-            let [ours, alone, read] = [median(ours), median(alone), median(read)];
+            let [ours, alone, back, read] = times.each_mut().map(|times| median(times));
             say(format!(
                 "  mkimage update, {:40} {ours:6.3} s, {:6.1} MiB written ({:6.1} right already); writing these alone \
-                 {alone:6.3} s: ratio {:.2}; reading and hashing both slots alone {read:6.3} s: ratio to both {:.2}",
+                 {alone:6.3} s: ratio {:.2}; reading them back alone {back:6.3} s, reading and hashing what both slots held \
+                 {read:6.3} s: ratio to all three {:.2}",
                 case.what,
                 mib(written),
                 mib(staged.root.kept_bytes + staged.esp.kept_bytes),
                 ours / alone,
-                ours / (alone + read)
+                ours / (alone + back + read)
             ));
+            if std::env::var_os("MKIMAGE_BENCH_STEPS").is_some() {
+                say(format!("    {}", steps.join(", ")));
+            }
         }
         say(format!("  mkimage fetches {:.2} MiB of objects", mib(fetched)));
         self.casync(&images, rounds);
@@ -232,21 +244,27 @@ impl Pair {
         path
     }
 
-    /// Updates a fresh copy of a disk; everything from the opening of the store on. Returns what was written where.
-    fn update(&self, case: &Case) -> (f64, (Staged, Vec<(u64, usize)>)) {
+    /// Updates a fresh copy of a disk; everything from the opening of the store on. Returns what was written where, and
+    /// how long the steps took.
+    fn update(&self, case: &Case) -> (f64, (Staged, Vec<(u64, usize)>, Vec<String>)) {
         let path = self.at("disk.img");
         let _ = fs::remove_file(&path);
         run(&mut copy(&self.at(case.disk), &path));
         let commit = if case.is_stable { self.stable[1] } else { self.commits[1] };
         self.know(case.is_known, commit);
+        let steps = Arc::new(Steps::default());
+        let reporter: Arc<dyn Reporter> = match std::env::var_os("MKIMAGE_BENCH_STEPS") {
+            Some(_) => steps.clone(),
+            None => Arc::new(Silent),
+        };
         seconds(|| {
-            let job = Job::quiet(0);
+            let job = Job::new(Workers::new(0), reporter, Arc::default());
             let store = self.open();
             let disk = Disk::change(&path).expect("opened");
             let device = Watched { inner: disk.device(), ranges: Mutex::default() };
             let image = Image::of(&store, commit, &job).expect("an image");
             let staged = slots::stage(&device, None, &image, &job).expect("staged");
-            (staged, device.ranges.into_inner().expect("ranges"))
+            (staged, device.ranges.into_inner().expect("ranges"), steps.0.lock().expect("steps").clone())
         })
     }
 
@@ -294,8 +312,8 @@ impl Pair {
         time.0
     }
 
-    /// Writes the same bytes at the same places of a fresh copy, and flushes once.
-    fn write_ranges(&self, disk: &str, ranges: &[(u64, usize)]) -> f64 {
+    /// Writes the same bytes at the same places of a fresh copy, and flushes once; then reads them past the cache.
+    fn write_ranges(&self, disk: &str, ranges: &[(u64, usize)]) -> [f64; 2] {
         let updated = File::open(self.at("disk.img")).expect("opened");
         let mut ranges = ranges.to_vec();
         ranges.sort_unstable();
@@ -308,14 +326,28 @@ impl Pair {
         let path = self.at("alone.img");
         let _ = fs::remove_file(&path);
         run(&mut copy(&self.at(disk), &path));
-        let file = OpenOptions::new().write(true).open(&path).expect("opened");
-        let time = seconds(|| {
+        let file = OpenOptions::new().read(true).write(true).open(&path).expect("opened");
+        let (alone, ()) = seconds(|| {
             for (offset, bytes) in &pieces {
                 file.write_all_at(bytes, *offset).expect("written");
             }
             file.sync_data().expect("synced");
         });
-        time.0
+        let size = file.metadata().expect("read").len();
+        let (device, job) = (FileDevice::new(file, size), Job::quiet(0));
+        let spare: Mutex<Vec<AlignedBuffer>> = Mutex::default();
+        let (back, _) = seconds(|| {
+            job.workers.for_waiting().map(pieces, |(offset, bytes)| {
+                let room = spare.lock().expect("buffers").pop();
+                let mut room = room.unwrap_or_else(|| AlignedBuffer::new(1 << 20));
+                for (piece, at) in bytes.chunks(1 << 20).zip((offset..).step_by(1 << 20)) {
+                    device.read_back_at(at, &mut room[..piece.len()]).expect("read");
+                    assert!(room[..piece.len()] == *piece);
+                }
+                spare.lock().expect("buffers").push(room);
+            })
+        });
+        [alone, back]
     }
 
     /// Returns how many bytes of a bundle a device fetches that has the first version.
@@ -640,6 +672,18 @@ fn take(store: &Store, written: &mut bundle::Bundle, job: &Job) -> u64 {
     table_bytes + ranges.iter().map(|range| range.end - range.start).sum::<u64>()
 }
 
+/// Notes how long steps took.
+#[derive(Default)]
+struct Steps(Mutex<Vec<String>>);
+
+impl Reporter for Steps {
+    fn report(&self, event: Event) {
+        if let Event::Finished { step, milliseconds, .. } = event {
+            self.0.lock().expect("steps").push(format!("{step} {milliseconds} ms"));
+        }
+    }
+}
+
 /// Notes where is written.
 struct Watched<'a> {
     inner: &'a FileDevice,
@@ -669,5 +713,8 @@ impl BlockDevice for Watched<'_> {
     }
     fn next_data(&self, offset: u64) -> u64 {
         self.inner.next_data(offset)
+    }
+    fn begin_flush(&self, offset: u64, length: u64) {
+        self.inner.begin_flush(offset, length);
     }
 }

@@ -39,6 +39,7 @@ const READ_ALWAYS: &[&str] = &[
     "/proc/cmdline",
     "/proc/locks",
     "/proc/self",
+    "/proc/sys/kernel/random/boot_id",
     "/sys",
 ];
 /// How the machine finds name servers: often a link to a file that comes and goes, whose folder counts then.

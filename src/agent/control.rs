@@ -8,7 +8,7 @@
 //! Everybody on the machine may ask how things are; root and the agent's own user may change them. Who asks is
 //! what the kernel says (`SO_PEERCRED`).
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::str::FromStr;
@@ -17,9 +17,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::error::{AgentError, Result};
+use crate::base::Stopwatch;
 
 /// Longest line that is read of a stranger, in bytes.
-const LINE_BYTES_MAX: u64 = 256;
+const LINE_BYTES_MAX: usize = 256;
 /// Longest answer of an agent.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
 /// Who is slower than this to say what he wants is not heard.
@@ -95,10 +96,8 @@ pub fn ask(socket: &Path, word: Word) -> Result<Answered> {
 pub fn hear(stream: &UnixStream) -> Result<Word> {
     let lost =
         |error: std::io::Error| AgentError::NoAgent { path: "socket".into(), problem: error.to_string() };
-    stream.set_read_timeout(Some(PATIENCE)).map_err(lost)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(lost)?;
-    let mut line = String::new();
-    BufReader::new(stream.take(LINE_BYTES_MAX)).read_line(&mut line).map_err(lost)?;
+    let line = line(stream).map_err(lost)?;
     let word: Word =
         line.trim().parse().map_err(|problem| AgentError::NoAgent { path: "socket".into(), problem })?;
     let peer = rustix::net::sockopt::socket_peercred(stream).map_err(|error| lost(error.into()))?;
@@ -107,6 +106,20 @@ pub fn hear(stream: &UnixStream) -> Result<Word> {
         true => Ok(word),
         false => Err(AgentError::NotAllowed { word: word.text().to_owned() }),
     }
+}
+
+/// Reads a line. Whoever says it letter by letter has no more time for that.
+fn line(mut stream: &UnixStream) -> std::io::Result<String> {
+    let (watch, mut line, mut letter) = (Stopwatch::start(), Vec::new(), [0]);
+    while line.len() < LINE_BYTES_MAX && !line.ends_with(b"\n") {
+        let left = PATIENCE.checked_sub(watch.elapsed()).filter(|left| !left.is_zero());
+        stream.set_read_timeout(Some(left.ok_or(ErrorKind::TimedOut)?))?;
+        match stream.read(&mut letter)? {
+            0 => break,
+            _ => line.push(letter[0]),
+        }
+    }
+    String::from_utf8(line).map_err(|_| ErrorKind::InvalidData.into())
 }
 
 /// Answers. Who is gone by now misses it.
@@ -143,6 +156,25 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().expect("a pair");
         ours.write_all(&[b'x'; 100_000]).expect("written");
         assert!(hear(&theirs).is_err(), "a line without an end");
+    }
+
+    #[test]
+    fn who_speaks_letter_by_letter_keeps_nobody_waiting() {
+        let (mut ours, theirs) = UnixStream::pair().expect("a pair");
+        let workers = crate::base::parallel::Workers::new(2);
+        let watch = Stopwatch::start();
+        let slow = || {
+            while ours.write_all(b"x").is_ok() && watch.elapsed() < 3 * PATIENCE {
+                std::thread::sleep(PATIENCE / 8);
+            }
+        };
+        let listen = || {
+            let (refused, took) = (hear(&theirs).is_err(), watch.elapsed());
+            theirs.shutdown(std::net::Shutdown::Both).expect("shut");
+            (refused, took)
+        };
+        let ((refused, took), ()) = workers.join(listen, slow);
+        assert!(refused && took < 2 * PATIENCE, "{took:?}");
     }
 
     #[test]

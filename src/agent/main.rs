@@ -9,7 +9,8 @@
 //!   --settings FILE   --keys FILE   --disk FILE   --running slot-a|slot-b   --state FOLDER   --socket FILE
 //! ```
 //!
-//! Words go to the agent that runs, where one does; without one, root does the work in this process. Exit codes:
+//! Words go to the agent that runs, where one does; without one, root does the work in this process, but for the
+//! reboot. Exit codes:
 //! 0 done, 1 it failed, 2 the words make no sense, 75 (`run`) the machine is to be rebooted.
 #![forbid(unsafe_code)]
 
@@ -89,7 +90,7 @@ fn give_up_rights(
 
 fn tell(arguments: &Arguments, word: Word) -> Result<ExitCode, AgentError> {
     let answered: Answered = match ask_agent(&arguments.socket, word) {
-        Err(AgentError::NoAgent { .. }) if !arguments.socket.exists() => {
+        Err(AgentError::NoAgent { .. }) if !arguments.socket.exists() && word != Word::Reboot => {
             let mut updater = updater(arguments, &job())?;
             updater.reconcile()?;
             Ok(obey(&mut updater, word)?)

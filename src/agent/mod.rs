@@ -6,7 +6,8 @@
 //!
 //! On disk: `settings` (in the verified root). Below the data partition's mount, in `.mkimage/agent/`: `history`
 //! (what was tried, and what became of it), `seen` (the index of the site that was accepted last: an older one is
-//! refused), `store/` (what is being fetched; gone once it is written).
+//! refused), `reboots` (for which slot the machine was rebooted), `store/` (what is being fetched; gone once it is
+//! written).
 //!
 //! Always true
 //! - What runs is not touched: only the other slot is written, and it is selectable when it was read back right.
@@ -15,6 +16,7 @@
 //! - Nothing that the far end says does harm: signatures before anything else, no older index, every byte by its
 //!   digest, bounded memory. Whatever fails is tried again later, ever more rarely.
 //! - A commit that fell back is not tried again until the ref moves, or somebody says so.
+//! - A slot that is to boot next and does not is rebooted for three times, and then written anew or given up.
 //! - Stopped at any point, the next start goes on from there.
 //!
 //! Not here: the order of writes (`slots/`), who blesses (PID 1), arguments and printing (`main`, the binary).
@@ -29,6 +31,7 @@ mod history;
 mod kept;
 mod place;
 mod policy;
+mod reboots;
 mod running;
 mod serve;
 mod settings;

@@ -56,7 +56,8 @@ pub fn serve(updater: &mut Updater, socket: &Path, job: &Job) -> Result<()> {
     loop {
         let wait = server.step();
         if server.wants_reboot {
-            return Ok(());
+            // Nobody answers there any more: until the machine is down, whoever asks does it himself.
+            return Ok(fs::remove_file(socket)?);
         }
         if is_readable(&listener, wait) {
             server.hear(&listener);
@@ -105,10 +106,16 @@ impl Server<'_> {
         }
         let next_look = self.look_at.saturating_sub(self.elapsed()).max(1);
         match self.reboot_in() {
-            Some(0) => {
-                self.wants_reboot = true;
-                0
-            }
+            Some(0) => match self.updater.note_reboot() {
+                Ok(()) => {
+                    self.wants_reboot = true;
+                    0
+                }
+                Err(error) => {
+                    self.tell(&format!("the machine is not rebooted by itself: {}", whole(&error)));
+                    next_look
+                }
+            },
             Some(seconds) => next_look.min(seconds),
             None => next_look,
         }
@@ -190,7 +197,7 @@ pub fn obey(updater: &mut Updater, word: Word) -> Result<Value> {
 pub fn story(entry: &Entry) -> String {
     let commit = entry.commit.as_deref().map_or("", |commit| &commit[..commit.len().min(12)]);
     let version = entry.version.as_deref().map_or(String::new(), |version| format!(" ({version})"));
-    let slot = entry.slot.as_deref().unwrap_or("the other slot");
+    let slot = entry.slot.as_deref().map_or(String::new(), |slot| format!(" in {slot}"));
     let what = match entry.what {
         What::Found => "was found",
         What::Writing => "is being written",
@@ -201,7 +208,7 @@ pub fn story(entry: &Entry) -> String {
         What::RolledBack => "was left",
     };
     let why = if entry.detail.is_empty() { String::new() } else { format!(": {}", entry.detail) };
-    format!("commit {commit}{version} in {slot} {what}{why}")
+    format!("commit {commit}{version}{slot} {what}{why}")
 }
 
 fn told(outcome: &Outcome) -> String {

@@ -9,6 +9,7 @@ use super::history::{Entry, History, What};
 use super::kept;
 use super::place::Place;
 use super::policy::{Facts, Policy, Verdict};
+use super::reboots::Reboots;
 use super::running::Running;
 use super::settings::{Settings, read_keys};
 use crate::base::{CommitId, Digest, Job, clock, fs, publish, whole};
@@ -44,6 +45,8 @@ pub struct Report {
     pub disk: Status,
     /// The commit that waits for its first boot.
     pub waiting: Option<CommitId>,
+    /// Whether the machine was rebooted for it as often as makes sense, and does not boot it.
+    pub in_vain: bool,
     /// Commits that are not tried again until the ref moves.
     pub fell_back: Vec<String>,
     /// What happened last.
@@ -73,6 +76,8 @@ pub struct Outcome {
 struct Now {
     running: Slot,
     status: Status,
+    /// The other slot boots next, and does not however often the machine is rebooted.
+    in_vain: bool,
 }
 
 impl Now {
@@ -84,10 +89,20 @@ impl Now {
         self.status.next.as_ref().is_some_and(|next| next.slot == slot)
     }
 
+    /// Returns the slot that a reboot would lead to.
+    fn slot_that_waits(&self) -> Option<&SlotStatus> {
+        Some(self.slot(self.running.other())).filter(|other| self.boots_next(other.slot) && !self.in_vain)
+    }
+
     /// Returns the commit that the next boot tries for the first time.
     fn waiting(&self) -> Option<CommitId> {
-        let other = self.running.other();
-        self.slot(other).commit.filter(|_| self.boots_next(other))
+        self.slot_that_waits()?.commit
+    }
+
+    /// Tells whether the other slot holds a commit that used up its tries.
+    fn used_up(&self, commit: &CommitId) -> bool {
+        let other = self.slot(self.running.other());
+        other.state == Standing::Failed && other.commit.as_ref() == Some(commit)
     }
 }
 
@@ -119,6 +134,7 @@ impl Updater {
             reference: self.policy.settings.reference.clone(),
             machine: self.policy.machine.clone(),
             waiting: now.waiting(),
+            in_vain: now.in_vain,
             disk: now.status,
             fell_back: fell_back.map(ToString::to_string).collect(),
             last: history.entries().last().cloned(),
@@ -134,7 +150,11 @@ impl Updater {
         let running = self.place.running(&disk)?;
         let mut status = slots::status(disk.device(), false, &self.job)?;
         status.set_running(running);
-        Ok(Now { running, status })
+        let other = &status.slots[running.other().index()];
+        let is_next = status.next.as_ref().is_some_and(|next| next.slot == other.slot);
+        let reboots = Reboots::open(&self.place.state);
+        let in_vain = is_next && reboots.are_in_vain(other);
+        Ok(Now { running, status, in_vain })
     }
 
     /// Tells whether the running slot is on trial still.
@@ -146,6 +166,13 @@ impl Updater {
     /// Returns the commit that waits for its first boot.
     pub fn waiting(&self) -> Result<Option<CommitId>> {
         Ok(self.now()?.waiting())
+    }
+
+    /// Remembers that a reboot is asked for, so that none is for ever.
+    pub fn note_reboot(&self) -> Result<()> {
+        let now = self.now()?;
+        let Some(slot) = now.slot_that_waits() else { return Ok(()) };
+        Reboots::open(&self.place.state).note(slot)
     }
 
     /// Finds out how the last trial ended, and writes it down. Returns what there is to tell.
@@ -168,13 +195,18 @@ impl Updater {
         }
         let other = now.slot(now.running.other());
         let holds = commit.is_some() && other.commit == commit;
+        if holds && other.state == Standing::Confirmed {
+            return Some((What::Confirmed, String::new()));
+        }
         if holds && now.boots_next(other.slot) {
-            return None;
+            let why = "it was to boot next and did not, however often the machine was rebooted";
+            return now.in_vain.then(|| (What::FellBack, why.to_owned()));
         }
         let tried =
             holds && (other.state == Standing::Failed || other.tries_done.is_some_and(|done| done > 0));
         if !tried {
-            return Some((What::Failed, "it was cut before the slot was whole".to_owned()));
+            let cut = "it was cut before the slot was whole";
+            return Some((What::Failed, other.problem.clone().unwrap_or_else(|| cut.to_owned())));
         }
         let said = other.root_hash.as_deref().and_then(|hash| self.place.gave_up(hash));
         let silent = "it went down without a word: a panic, a hang or a power cut";
@@ -199,7 +231,8 @@ impl Updater {
             history.add(Entry::new(now, What::Found, Some(found)))?;
         }
         let first_seen = history.first_seen(&found).unwrap_or(now);
-        let fell_back = history.fell_back(&found);
+        // The disk knows it, too, where the history was lost.
+        let fell_back = history.fell_back(&found) || disk.used_up(&found);
         let facts = Facts { found, running, waiting: disk.waiting(), fell_back, first_seen, now, told };
         Ok((answer, self.policy.judge(&facts)))
     }
@@ -216,6 +249,9 @@ impl Updater {
 
     /// Brings the machine to where the ref leads, if it is to go there: afterwards the other slot is on trial.
     pub fn upgrade(&mut self, told: Option<&str>) -> Result<Outcome> {
+        if told.is_some() {
+            self.try_again()?;
+        }
         let (answer, verdict) = match self.ask(told) {
             Ok(asked) => asked,
             Err(error) => {
@@ -235,6 +271,15 @@ impl Updater {
             self.note_failure(Some(answer.commit()), error)?;
         }
         taken
+    }
+
+    /// Forgets that a trial is not started, so that it is tried once more. What was confirmed once is written anew.
+    fn try_again(&self) -> Result<()> {
+        let now = self.now()?;
+        match now.in_vain && now.slot(now.running.other()).state == Standing::Trial {
+            true => Reboots::open(&self.place.state).forget(),
+            false => Ok(()),
+        }
     }
 
     fn note_failure(&self, commit: Option<CommitId>, error: &AgentError) -> Result<()> {
@@ -308,15 +353,20 @@ impl Updater {
         differs("the kernel image", Digest::of(&content.uki), release.uki)
     }
 
-    /// Goes back to the slot before. What the machine leaves is not tried again until the ref moves.
+    /// Goes back to the slot before, or stays where something waits for its first boot. What is left so is not tried
+    /// again until the ref moves: where that can't be written down the machine goes back all the same.
     pub fn rollback(&self) -> Result<slots::Turned> {
         let disk = self.place.change()?;
         let running = self.place.running(&disk)?;
-        let left = self.now()?.slot(running).clone();
+        let now = self.now()?;
         let turned = slots::rollback(disk.device(), Some(running), &self.job)?;
+        let left = now.slot(turned.slot.other()).clone();
         let mut entry = Entry::new(clock::unix_seconds(), What::RolledBack, left.commit);
-        (entry.version, entry.slot) = (left.version, Some(running.to_string()));
-        self.history()?.add(entry)?;
+        (entry.version, entry.slot) = (left.version, Some(left.slot.to_string()));
+        if let Err(error) = self.history().and_then(|mut history| history.add(entry)) {
+            let why = whole(&error);
+            self.job.warn(format!("what is left may be taken again, since that was not written down: {why}"));
+        }
         Ok(turned)
     }
 

@@ -132,7 +132,11 @@ fn status(value: &Value) -> String {
     let mut lines = Vec::new();
     for slot in value["disk"]["slots"].as_array().into_iter().flatten() {
         let runs = if slot["running"] == true { ", runs" } else { "" };
-        let tries = slot["tries_left"].as_u64().map_or(String::new(), |left| format!(", {left} tries left"));
+        let tries = match slot["tries_left"].as_u64() {
+            Some(1) => ", 1 try left".to_owned(),
+            Some(left) => format!(", {left} tries left"),
+            None => String::new(),
+        };
         let what = match slot["commit"].is_null() {
             true => String::new(),
             false => {
@@ -143,6 +147,9 @@ fn status(value: &Value) -> String {
     }
     if let Some(next) = value["disk"]["next"].as_object() {
         lines.push(format!("next: {}, because {}", text(&next["slot"]), text(&next["why"])));
+    }
+    if value["in_vain"] == true {
+        lines.push("the machine was rebooted for it in vain, and is not any more".to_owned());
     }
     lines.push(format!("follows {} of {}", text(&value["ref"]), text(&value["from"])));
     if let Ok(last) = serde_json::from_value::<Entry>(value["last"].clone()) {

@@ -59,9 +59,28 @@ pub fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
     read_once(path, limit)
 }
 
-fn read_once(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    use std::io::Read;
+/// Reads a whole file of at most `limit` bytes that nobody else can have written: it belongs to who runs this process, or
+/// to the superuser, and no one else may write it. `None` where that is not so.
+pub fn read_own_at_most(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    use std::os::unix::fs::MetadataExt;
     let file = open(path)?;
+    let metadata = file.metadata().map_err(FileError::at("read", path))?;
+    match is_own(metadata.uid(), metadata.mode(), rustix::process::geteuid().as_raw()) {
+        true => read_opened(file, path, limit).map(Some),
+        false => Ok(None),
+    }
+}
+
+fn is_own(owner: u32, mode: u32, me: u32) -> bool {
+    (owner == me || owner == 0) && mode & 0o022 == 0
+}
+
+fn read_once(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    read_opened(open(path)?, path, limit)
+}
+
+fn read_opened(file: File, path: &Path, limit: u64) -> Result<Vec<u8>> {
+    use std::io::Read;
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(FileError::at("read", path))?;
     if bytes.len() as u64 > limit {
@@ -135,4 +154,17 @@ pub fn sync(file: &File, path: &Path) -> Result<()> {
 pub fn sync_directory(path: &Path) -> Result<()> {
     let directory = open(path)?;
     directory.sync_all().map_err(FileError::at("sync the directory", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_ones_own_where_nobody_else_could_write_it() {
+        assert!(is_own(1000, 0o100_444, 1000) && is_own(1000, 0o100_600, 1000));
+        assert!(is_own(0, 0o100_444, 1000), "the superuser writes what he likes anyway");
+        assert!(!is_own(1001, 0o100_444, 1000) && !is_own(1001, 0o100_444, 0));
+        assert!(!is_own(1000, 0o100_464, 1000) && !is_own(1000, 0o100_446, 1000));
+    }
 }

@@ -35,8 +35,10 @@ const SMBIOS_BINARY: &str = "io.systemd.credential.binary:";
 
 /// Credential, and word of the kernel's command line, with the address of the metadata service.
 pub const METADATA_ADDRESS: &str = "mkimage.metadata";
-/// The same with the address that logs are sent to; `none` for nowhere.
+/// The same with the address that logs are sent to, or [`LOG_NOWHERE`].
 pub const LOG_ADDRESS: &str = "mkimage.log";
+/// The address that turns logs off.
+pub const LOG_NOWHERE: &str = "none";
 
 const NAME_MAX_BYTES: usize = 128;
 const CREDENTIAL_NAME_MAX_BYTES: usize = 255;
@@ -175,12 +177,16 @@ pub fn is_name(name: &str) -> bool {
         && bytes.iter().all(|&byte| first(byte) || byte.is_ascii_digit())
 }
 
+/// Tells whether only a recipe may set a variable: it can make a program run other code.
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with(LOADER_PREFIX) || LOADER_NAMES.contains(&name)
+}
+
 fn check(origin: Source, name: String, value: Vec<u8>) -> Result<(String, String), Refusal> {
     if !is_name(&name) {
         return Err(Refusal::Name { origin, name: name.chars().take(NAME_MAX_BYTES).collect() });
     }
-    let steers_loader = name.starts_with(LOADER_PREFIX) || LOADER_NAMES.contains(&name.as_str());
-    if steers_loader && origin != Source::Recipe {
+    if is_reserved(&name) && origin != Source::Recipe {
         return Err(Refusal::Reserved { origin, name });
     }
     match String::from_utf8(value) {

@@ -168,9 +168,7 @@ impl Failure {
                         .get_or_insert_with(|| "free some space, then run the same command again".into());
                 }
                 Some(std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem) => {
-                    self.hint.get_or_insert_with(|| {
-                        "mkimage needs no root, only write access there; --store names another store".into()
-                    });
+                    self.hint.get_or_insert_with(|| ACCESS_HINT.into());
                 }
                 _ => {}
             }
@@ -179,6 +177,7 @@ impl Failure {
     }
 }
 
+pub(super) const ACCESS_HINT: &str = "mkimage needs no root, only access there; --store names another store";
 const DAMAGE_HINT: &str = "`mkimage fsck` says what else is damaged, and what that touches; `mkimage fsck --repair \
     --from STORE` heals it";
 
@@ -212,6 +211,9 @@ impl From<StoreError> for Failure {
             StoreError::TagMoves { name, .. } => {
                 failure.hint(format!("take another name, or remove it first: mkimage refs --delete {name}"))
             }
+            StoreError::RefInTheWay { .. } => {
+                failure.hint("take another name, such as test/web beside prod/web")
+            }
             StoreError::NoSuchMove { name, .. } => {
                 failure.hint(format!("`mkimage log {name}` lists its moves"))
             }
@@ -223,6 +225,9 @@ impl From<StoreError> for Failure {
             StoreError::NothingToUndo { .. } | StoreError::NothingToRedo => {
                 failure.hint("`mkimage log --all` shows all moves")
             }
+            StoreError::Missing { kind: crate::store::Kind::Commit, .. } => failure.hint(
+                "gc takes what refs led to long ago (its --reflog); where none ran, `mkimage fsck` heals it from another store",
+            ),
             StoreError::Missing { .. } => {
                 failure.hint("`mkimage fsck` says what else is missing, and heals it from another store")
             }
@@ -302,7 +307,10 @@ pub(super) fn store_kind(error: &StoreError) -> Kind {
         | StoreError::NothingToRedo
         | StoreError::Ambiguous { .. }
         | StoreError::Path { .. } => Kind::NotFound,
-        StoreError::RefName(_) | StoreError::Revision(_) | StoreError::OtherKind { .. } => Kind::Usage,
+        StoreError::RefName(_)
+        | StoreError::RefTwice { .. }
+        | StoreError::Revision(_)
+        | StoreError::OtherKind { .. } => Kind::Usage,
         StoreError::Malformed { .. } | StoreError::DamagedRef { .. } | StoreError::GcDoubt { .. } => {
             Kind::Damaged
         }

@@ -49,14 +49,17 @@ impl Printer {
         self.quiet
     }
 
-    /// Prints a result: as JSON where that was asked for, else as the text.
+    /// Prints a result: as JSON where that was asked for, else as the text. An empty text has no line.
     pub fn data(&self, value: &impl serde::Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let line = if self.json {
             serde_json::to_string_pretty(value).expect("because our results have string keys only")
         } else {
             text()
         };
-        self.bytes(format!("{}\n", line.trim_end_matches('\n')).as_bytes()).map(drop)
+        match line.trim_end_matches('\n') {
+            "" => Ok(()),
+            line => self.bytes(format!("{line}\n").as_bytes()).map(drop),
+        }
     }
 
     /// Writes bytes to standard output as they are. A reader that went away (`| head`) is no error, but

@@ -51,6 +51,7 @@ fn hint(error: &RemoteError) -> Option<&'static str> {
         RemoteError::Unknown { .. } => {
             "`mkimage remote list` lists the remotes; an address is /path, dir:/path, https://… or s3://…"
         }
+        RemoteError::Damaged { .. } => "`mkimage remote remove` forgets it; then add it again, with its keys",
         RemoteError::Taken { .. } => "`mkimage remote remove` forgets it",
         RemoteError::ReadOnly { .. } => {
             "push to where the web server takes its files from: dir:/path or s3://bucket/prefix"
@@ -73,6 +74,12 @@ fn hint(error: &RemoteError) -> Option<&'static str> {
         }
         RemoteError::Moved { .. } => {
             "pull first and build on what is there, or say --force; --expect COMMIT says what you think is there"
+        }
+        RemoteError::TagMoves { .. } => {
+            "take another name; who has the old one would refuse the new: `mkimage push REMOTE --delete TAG` removes it there"
+        }
+        RemoteError::InTheWay { .. } => {
+            "nothing was sent: take another name, such as test/web beside prod/web"
         }
         RemoteError::Diverged { .. } => "--force moves it all the same; `mkimage undo` brings it back",
         RemoteError::Transfer { source, .. } if source.may_pass() => {

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::failure::{Failure, Kind};
+use super::failure::{ACCESS_HINT, Failure, Kind};
 use crate::image::ImageError;
 use crate::slots::SlotsError;
 
 impl From<SlotsError> for Failure {
     fn from(error: SlotsError) -> Self {
-        match error {
+        let failure = match error {
             SlotsError::File(error) => error.into(),
             SlotsError::Image(error) => error.into(),
             error => {
@@ -18,6 +18,11 @@ impl From<SlotsError> for Failure {
                     _ => failure,
                 }
             }
+        };
+        // It is about the disk, never about the store.
+        match failure.hint.as_deref() {
+            Some(ACCESS_HINT) => failure.hint("is the disk read-only, or somebody else's?"),
+            _ => failure,
         }
     }
 }
@@ -37,7 +42,7 @@ fn kind(error: &SlotsError) -> Kind {
     match error {
         SlotsError::NotADisk { .. } | SlotsError::OtherName { .. } => Kind::Usage,
         SlotsError::Architecture { .. } => Kind::Input,
-        SlotsError::TooLarge { .. } => Kind::NoSpace,
+        SlotsError::TooLarge { .. } | SlotsError::NoSpace { .. } => Kind::NoSpace,
         SlotsError::ReadBack { .. }
         | SlotsError::Damaged { .. }
         | SlotsError::Sector(_)
@@ -69,6 +74,7 @@ fn hint(error: &SlotsError) -> Option<&'static str> {
         SlotsError::TooLarge { .. } => {
             "slots keep the size that the disk was made with: disk.slot_size and disk.uki_size in its recipe"
         }
+        SlotsError::NoSpace { .. } => "nothing was changed; free some space, then run the same command again",
         SlotsError::ReadBack { .. } | SlotsError::Device { .. } => {
             "the other slot was not touched; run the same command again, and mistrust this medium"
         }

@@ -26,11 +26,6 @@ impl BlockSet {
         let word = self.words.get((block / 64) as usize);
         word.is_some_and(|word| word.load(Ordering::Relaxed) >> (block % 64) & 1 == 1)
     }
-
-    /// Takes all blocks out.
-    pub fn clear(&self) {
-        self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-    }
 }
 
 #[cfg(test)]
@@ -44,7 +39,5 @@ mod tests {
         set.add(129..130);
         let found: Vec<u64> = (0..200).filter(|&block| set.has(block)).collect();
         assert_eq!(found, [62, 63, 64, 65, 129]);
-        set.clear();
-        assert!((0..200).all(|block| !set.has(block)));
     }
 }

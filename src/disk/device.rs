@@ -38,6 +38,21 @@ pub trait BlockDevice: Sync {
     fn next_data(&self, offset: u64) -> u64 {
         offset
     }
+
+    /// Says that a range was written and will be flushed: the system may begin with it, so that [`BlockDevice::flush`],
+    /// which is needed all the same, finds it done.
+    fn begin_flush(&self, _offset: u64, _length: u64) {}
+
+    /// Returns how much of a range has no room of its own yet: to write there takes so much of
+    /// [`BlockDevice::free_bytes`].
+    fn hole_bytes(&self, _offset: u64, _length: u64) -> u64 {
+        0
+    }
+
+    /// Returns how many bytes are free below the device; `None` where writing takes no room that it has not.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Writes zeros to a range, a piece at a time.
@@ -134,6 +149,30 @@ impl BlockDevice for FileDevice {
             Err(_) => offset,
         }
     }
+
+    /// Linux writes what is dirty of a range that it is told to forget, without waiting for it.
+    fn begin_flush(&self, offset: u64, length: u64) {
+        use rustix::fs::{Advice, fadvise};
+        let _ = fadvise(&self.file, offset, std::num::NonZeroU64::new(length), Advice::DontNeed);
+    }
+
+    fn hole_bytes(&self, offset: u64, length: u64) -> u64 {
+        let (mut at, end) = (offset, offset.saturating_add(length).min(self.size));
+        let mut holes = 0;
+        while at < end {
+            let data = self.next_data(at).min(end);
+            holes += data - at;
+            let hole = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Hole(data)).unwrap_or(end);
+            at = if hole > data { hole } else { end };
+        }
+        holes
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+        let below = rustix::fs::fstatvfs(&self.file).ok()?;
+        Some(below.f_bavail.saturating_mul(below.f_frsize))
+    }
 }
 
 /// An image in memory, for tests and small pieces.
@@ -229,9 +268,21 @@ impl BlockDevice for Window<'_> {
         self.device.erase_at(self.start + offset, length)
     }
 
+    fn hole_bytes(&self, offset: u64, length: u64) -> u64 {
+        self.device.hole_bytes(self.start.saturating_add(offset), length)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.device.free_bytes()
+    }
+
     fn next_data(&self, offset: u64) -> u64 {
         let place = self.device.next_data(self.start.saturating_add(offset));
         place.saturating_sub(self.start).clamp(offset, self.size.max(offset))
+    }
+
+    fn begin_flush(&self, offset: u64, length: u64) {
+        self.device.begin_flush(self.start.saturating_add(offset), length);
     }
 }
 

@@ -12,6 +12,7 @@
 //! Always true: a block that was never shown counts as zeros.
 
 mod known;
+mod leaves;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sha2::{Digest as _, Sha256};
 
 pub use self::known::Held;
+pub use self::leaves::{Leaves, Over};
 use super::device::{BlockDevice, BlockObserver};
 use super::direct::AlignedBuffer;
 use crate::base::id::hex;
@@ -152,9 +154,9 @@ impl VerityBuilder {
     }
 }
 
-impl BlockObserver for VerityBuilder {
-    /// Blocks behind the last data block are none of its business.
-    fn wrote(&self, first: u64, bytes: &[u8]) {
+impl VerityBuilder {
+    /// Takes blocks as [`BlockObserver::wrote`] does, and returns the digest of each.
+    fn show(&self, first: u64, bytes: &[u8]) -> Vec<(u64, [u8; DIGEST])> {
         let digests = (first..self.data_blocks)
             .zip(bytes.chunks_exact(BLOCK))
             .map(|(block, bytes)| (block, self.hasher.hash(bytes)))
@@ -169,6 +171,14 @@ impl BlockObserver for VerityBuilder {
                 hashes[at..at + DIGEST].copy_from_slice(digest);
             }
         }
+        digests
+    }
+}
+
+impl BlockObserver for VerityBuilder {
+    /// Blocks behind the last data block are none of its business.
+    fn wrote(&self, first: u64, bytes: &[u8]) {
+        self.show(first, bytes);
     }
 }
 

@@ -108,20 +108,22 @@ pub fn inspect(path: &Path, device: &dyn BlockDevice, check: bool, job: &Job) ->
 fn inspect_disk(device: &dyn BlockDevice, check: bool, job: &Job) -> Result<Inspection> {
     let image = OpenImage::salvage(device)?;
     let mut slots = Vec::new();
+    let mut refused = [true; 2];
     for slot in Slot::BOTH {
         let mut facts = state_facts(image.slots(), slot);
-        if image.slots().state(slot).size_bytes() > 0
-            && let Err(error) = describe(&image, slot, check, &mut facts, job)
-        {
-            if let ImageError::Cancelled(_) = error {
-                return Err(error);
+        if image.slots().state(slot).size_bytes() > 0 {
+            let described = describe(&image, slot, check, &mut facts, job);
+            refused[slot.index()] = matches!(described, Err(ImageError::UkiDigest { .. }));
+            match described {
+                Err(error @ ImageError::Cancelled(_)) => return Err(error),
+                Err(error) => facts.problem = Some(whole(&error)),
+                Ok(()) => {}
             }
-            facts.problem = Some(whole(&error));
         }
         slots.push(facts);
     }
-    let next =
-        image.next().map(|(choice, why)| Next { slot: choice.slot.to_string(), trial: choice.is_trial, why });
+    let next = image.next(refused);
+    let next = next.map(|(choice, why)| Next { slot: choice.slot.to_string(), trial: choice.is_trial, why });
     let data = image.partition("data").ok().and_then(|data| filesystem(&data).ok());
     Ok(Inspection {
         size_bytes: device.size(),

@@ -4,8 +4,9 @@
 //! A memo of the store, in pieces: the digests of the data blocks, one behind the other, a mebibyte in each. The key of a
 //! piece is BLAKE3 in derive-key mode over version of mkimage, commit and number.
 //!
-//! It is held to be true as other memos are, which is checked where it can be: what is written of the image must be
-//! what the tree says, and a release names the root hash.
+//! It is believed where this user made it himself, in a store of this machine: whoever could forge it could have an
+//! update leave old files where they are, under a root hash that covers them. What can be checked is checked all the
+//! same: what is written of the image must be what the tree says, and a release names the root hash.
 
 use std::sync::{Arc, Mutex};
 
@@ -32,14 +33,16 @@ impl<'a> Known<'a> {
         Known { tree: Mutex::default(), place: Some((objects, commit)) }
     }
 
-    /// Takes a tree that was computed from the contents.
-    pub fn set(&self, tree: VerityTree) {
+    /// Takes a tree that was computed from the contents, and returns it.
+    pub fn set(&self, tree: VerityTree) -> Arc<VerityTree> {
         if let Some((objects, commit)) = self.place {
             for (number, piece) in (0..).zip(tree.leaves().chunks(PIECE_BYTES)) {
                 objects.remember(&key(&commit, number), piece);
             }
         }
-        *self.tree.lock().expect("because setting a tree can't panic") = Some(Arc::new(tree));
+        let tree = Arc::new(tree);
+        *self.tree.lock().expect("because setting a tree can't panic") = Some(tree.clone());
+        tree
     }
 
     /// Returns the tree over so many data blocks.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::error::{ImageError, Result};
 use crate::base::{FileError, fs};
 use crate::boot::command_line::{self, VerityRoot};
-use crate::boot::slots::{Choice, Slot, SlotError, SlotMap, SlotTable, map_offset};
+use crate::boot::slots::{Choice, Slot, SlotError, SlotMap, SlotState, SlotTable, map_offset};
 use crate::boot::uki;
 use crate::disk::gpt::{self, PartitionTable};
 use crate::disk::{BlockDevice, FileDevice, Window};
@@ -82,9 +82,17 @@ impl<'a> OpenImage<'a> {
         self.lost.as_ref()
     }
 
-    /// Returns what boots next, and why; `None` where nothing would.
-    pub fn next(&self) -> Option<(Choice, String)> {
+    /// Returns what boots next, and why; `None` where nothing would. The loader goes on with the other slot where it
+    /// refuses the kernel image of the first.
+    pub fn next(&self, refused: [bool; 2]) -> Option<(Choice, String)> {
         let choice = self.slots.choose()?;
+        if refused[choice.slot.index()] {
+            let slot = choice.slot.other();
+            let is_trial = matches!(self.slots.state(slot), SlotState::Trial { .. });
+            let why =
+                format!("{} comes first, but its kernel image is not what its record says", choice.slot);
+            return (!refused[slot.index()]).then_some((Choice { slot, is_trial, ..choice }, why));
+        }
         let why = match &self.lost {
             Some(_) => {
                 "nobody knows any more which slot is healthy, and it is the first that the loader tries"

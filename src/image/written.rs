@@ -17,7 +17,7 @@ use crate::boot::uki::{self, UkiParts};
 use crate::disk::BlockDevice;
 use crate::disk::ext4::{self, Ext4Error, Ext4Layout, Ext4Options, Ext4Placement};
 use crate::disk::layout::{self, Architecture, DiskLayout, DiskRequest, Role};
-use crate::disk::verity::{self, VerityBuilder, VerityTree};
+use crate::disk::verity::{self, Leaves, Over, VerityBuilder, VerityError, VerityTree};
 use crate::store::{self, Commit, Filesystem, Objects};
 use crate::tree::{ContentSource, Directory, SealedTree};
 
@@ -177,6 +177,36 @@ impl<'a> Image<'a> {
         Ok(SlotContent { uki: self.uki(&verity)?, verity })
     }
 
+    /// Reads what stands in a slot where the filesystem will be, past the cache.
+    pub fn look(
+        &self,
+        root: &Ext4Layout<'_>,
+        slot: &dyn BlockDevice,
+        job: &Job,
+    ) -> std::result::Result<Leaves, VerityError> {
+        Leaves::read(slot, root.blocks().0, &self.salt(), job)
+    }
+
+    /// Does what [`Image::write_slot`] does where it is known what the slot holds: blocks of the filesystem that are
+    /// there already are not written. The tree is written as a whole. Returns it too: what it says is zero, and was not,
+    /// the caller clears.
+    pub fn write_over(
+        &self,
+        root: &Ext4Layout<'_>,
+        old: &Leaves,
+        slot: &dyn BlockDevice,
+        job: &Job,
+    ) -> Result<(SlotContent, Arc<VerityTree>)> {
+        let builder = VerityBuilder::new(root.blocks().0, &self.salt());
+        let over = Over { device: slot, old, builder: &builder };
+        root.write(&over, self.contents, None, job).map_err(in_slot)?;
+        let tree = builder.finish(job)?;
+        tree.write(slot, root.size().0)?;
+        let verity = self.verity_root(root, tree.root_hash);
+        let tree = self.known.set(tree);
+        Ok((SlotContent { uki: self.uki(&verity)?, verity }, tree))
+    }
+
     /// Returns the verity tree of the slot, where it was computed before: by this image, or by a build or an update
     /// with the store that it comes from.
     pub fn known_tree(&self, root: &Ext4Layout<'_>, job: &Job) -> Option<Arc<VerityTree>> {
@@ -184,8 +214,9 @@ impl<'a> Image<'a> {
     }
 
     /// Does what [`Image::write_slot`] does where the slot's verity tree is known, and the device holds all blocks of
-    /// the filesystem already but the `wanted` ones. Reads no other files than theirs. Where what it wrote is not
-    /// what the tree says it returns `None`: then the tree is of another image, and whoever said so was wrong.
+    /// the filesystem already but the `wanted` ones. Reads no other files than theirs. Where what is to be written is
+    /// not what the tree says it stops writing and returns `None`: then the tree is of another image, and whoever said so
+    /// was wrong.
     pub fn write_wanted(
         &self,
         root: &Ext4Layout<'_>,
@@ -194,8 +225,8 @@ impl<'a> Image<'a> {
         slot: &dyn BlockDevice,
         job: &Job,
     ) -> Result<Option<SlotContent>> {
-        let held = tree.hold();
-        root.write_where(wanted, slot, self.contents, Some(&held), job).map_err(in_slot)?;
+        let held = tree.hold(slot);
+        root.write_where(wanted, &held, self.contents, None, job).map_err(in_slot)?;
         if !held.is_true(wanted) {
             return Ok(None);
         }

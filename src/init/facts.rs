@@ -6,7 +6,7 @@ use std::path::Path;
 
 use mkimage::base::{Endpoint, fs};
 use mkimage::boot::command_line::CommandLine;
-use mkimage::boot::environment::{self, LOG_ADDRESS, METADATA_ADDRESS, Sources};
+use mkimage::boot::environment::{self, LOG_ADDRESS, LOG_NOWHERE, METADATA_ADDRESS, Sources};
 use mkimage::boot::service::App;
 
 use crate::error::{Doing, Result};
@@ -19,7 +19,6 @@ const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name/opt/io.systemd.credentia
 const SOURCE_MAX_BYTES: u64 = 1 << 20;
 /// Variables for whole systems, in the form of systemd's `EnvironmentFile=`.
 const ENVIRONMENT_FILE: &str = "/run/mkimage/environment";
-const NOWHERE: &str = "none";
 
 /// What this machine is told besides its image: by its command line and its hypervisor.
 pub struct Told {
@@ -89,7 +88,7 @@ impl Told {
         let credential = self.credentials.iter().any(|(name, _)| name == LOG_ADDRESS);
         let told = self.address(LOG_ADDRESS);
         let address = if credential { told } else { metadata.or(told) };
-        address.or(recipe).filter(|address| *address != NOWHERE).and_then(|it| endpoint(LOG_ADDRESS, it))
+        address.or(recipe).filter(|address| *address != LOG_NOWHERE).and_then(|it| endpoint(LOG_ADDRESS, it))
     }
 
     /// Writes the variables for a whole system's services, which name the file as their `EnvironmentFile=`.

@@ -345,6 +345,7 @@ fn why(reason: Reason) -> &'static str {
     match reason {
         Reason::Exits => "the app does not stay up",
         Reason::NotHealthy => "the app did not become healthy in time",
+        Reason::NotSteady => "the app did not stay healthy",
     }
 }
 

@@ -8,7 +8,7 @@ use super::outcome::{Outcome, Pushed, RefOutcome, Rules, Wants, has_led};
 use super::settings::Remote;
 use super::transport::Line;
 use crate::base::CommitId;
-use crate::store::{Expected, Hold, Objects, RefName, RefUpdate, RefValue, Store, StoreError};
+use crate::store::{Expected, Hold, Objects, RefMove, RefName, Store, StoreError};
 
 /// Pushes refs to the store `far`.
 pub(super) fn push(
@@ -19,29 +19,75 @@ pub(super) fn push(
     rules: &Rules,
     line: &Line,
 ) -> Result<Outcome> {
-    let mut updates = Vec::new();
-    let mut olds = Vec::new();
-    for wanted in pushed {
-        let found = far.read_ref(&wanted.name)?;
-        allow_push(store, far, remote, wanted, found.as_ref(), rules)?;
-        let (name, expected) = (wanted.name.clone(), Expected::of(found.as_ref()));
-        updates.push(RefUpdate { name, expected, new: wanted.commit });
-        olds.push(found.map(|value| value.commit));
-    }
+    let ends = Ends { store, far, remote, rules };
+    let (moves, refs) = ends.moves(pushed)?;
     let commits: Vec<CommitId> = pushed.iter().map(|wanted| wanted.commit).collect();
     let _hold = hold(store, &commits)?;
     let transaction = far.begin(&line.job);
     closure::copy(store, &transaction, &commits, line)?;
-    let committed = transaction.commit(&updates, "push")?;
+    let committed = transaction.commit_moves(&moves, "push")?;
     remote.remember(store, &line.job, |settings| {
         pushed.iter().for_each(|wanted| settings.note_ref(&wanted.name, wanted.commit));
+        rules.remove.iter().for_each(|name| drop(settings.refs.remove(name)));
         Ok(())
     })?;
-    let refs = pushed.iter().zip(olds);
-    let refs =
-        refs.map(|(wanted, old)| RefOutcome { name: wanted.name.clone(), old, new: Some(wanted.commit) });
-    let (refs, objects, stored_bytes) = (refs.collect(), committed.objects, committed.bytes);
+    let (objects, stored_bytes) = (committed.objects, committed.bytes);
     Ok(Outcome { refs, commits, objects, stored_bytes, traffic: line.traffic() })
+}
+
+/// Both ends of a push, and what it may do.
+struct Ends<'a> {
+    store: &'a Store,
+    far: &'a Store,
+    remote: &'a Remote,
+    rules: &'a Rules,
+}
+
+impl Ends<'_> {
+    /// Says how the refs of the far end move, and where they were.
+    fn moves(&self, pushed: &[Pushed]) -> Result<(Vec<RefMove>, Vec<RefOutcome>)> {
+        let removed = self.rules.remove.iter().map(|name| (name, name, None));
+        let moved = pushed.iter().map(|wanted| {
+            (&wanted.name, wanted.source.as_ref().unwrap_or(&wanted.name), Some(wanted.commit))
+        });
+        let (mut moves, mut refs) = (Vec::new(), Vec::new());
+        for (name, source, new) in removed.chain(moved) {
+            let found = self.far.read_ref(name)?;
+            if found.is_none() && new.is_none() {
+                let (remote, what) = (self.remote.shown(), format!("ref {name}"));
+                return Err(RemoteError::Missing { remote, what });
+            }
+            let old = found.map(|value| value.commit);
+            self.allow(name, source, new, old)?;
+            moves.push(RefMove { name: name.clone(), expected: Expected::of(found.as_ref()), new });
+            refs.push(RefOutcome { name: name.clone(), old, new });
+        }
+        Ok((moves, refs))
+    }
+
+    /// Refuses to move a ref of the far end away from where its pusher never saw it.
+    fn allow(
+        &self,
+        name: &RefName,
+        source: &RefName,
+        new: Option<CommitId>,
+        found: Option<CommitId>,
+    ) -> Result<()> {
+        let follows = |commit: &CommitId| {
+            new.is_some_and(|new| {
+                closure::follows(self.store, &new, commit) || closure::follows(self.far, &new, commit)
+            })
+        };
+        let knows = |commit: &CommitId| {
+            self.remote.settings.knew(name, commit)
+                || has_led(self.store, source, commit).unwrap_or(false)
+                || follows(commit)
+        };
+        match found == new || self.rules.allow(found.as_ref(), knows) {
+            true => Ok(()),
+            false => Err(moved(self.remote, name, found, self.rules)),
+        }
+    }
 }
 
 /// Keeps what is read from being collected meanwhile. Who may only read a store does without: a collector leaves
@@ -53,36 +99,10 @@ fn hold(store: &Store, commits: &[CommitId]) -> Result<Option<Hold>> {
     }
 }
 
-/// Refuses to move a ref of the far end away from where its pusher never saw it.
-fn allow_push(
-    store: &Store,
-    far: &Store,
-    remote: &Remote,
-    wanted: &Pushed,
-    found: Option<&RefValue>,
-    rules: &Rules,
-) -> Result<()> {
-    let found = found.map(|value| value.commit);
-    if found == Some(wanted.commit) {
-        return Ok(());
-    }
-    let source = wanted.source.as_ref().unwrap_or(&wanted.name);
-    let knows = |commit: &CommitId| {
-        remote.settings.knew(&wanted.name, commit)
-            || has_led(store, source, commit).unwrap_or(false)
-            || closure::follows(store, &wanted.commit, commit)
-            || closure::follows(far, &wanted.commit, commit)
-    };
-    match rules.allow(found.as_ref(), knows) {
-        true => Ok(()),
-        false => Err(moved(remote, wanted, found, rules)),
-    }
-}
-
-pub(super) fn moved(remote: &Remote, wanted: &Pushed, found: Option<CommitId>, rules: &Rules) -> RemoteError {
-    let known = remote.settings.refs.get(&wanted.name).and_then(|values| values.first().copied());
+pub(super) fn moved(remote: &Remote, name: &RefName, found: Option<CommitId>, rules: &Rules) -> RemoteError {
+    let known = remote.settings.refs.get(name).and_then(|values| values.first().copied());
     let expected = rules.expect.unwrap_or(known);
-    RemoteError::Moved { remote: remote.shown(), name: wanted.name.clone(), expected, found }
+    RemoteError::Moved { remote: remote.shown(), name: name.clone(), expected, found }
 }
 
 /// Pulls from the store `far`.

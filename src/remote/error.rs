@@ -48,6 +48,12 @@ pub enum RemoteError {
     /// A ref at the far end is elsewhere than expected.
     #[error("ref {name} at {remote} is elsewhere: expected {}, found {}", shown(expected), shown(found))]
     Moved { remote: String, name: RefName, expected: Option<CommitId>, found: Option<CommitId> },
+    #[error("tag {name} leads to {commit} at {remote}, and tags never move")]
+    TagMoves { remote: String, name: RefName, commit: CommitId },
+    #[error(
+        "ref {name} can't stand beside {other} at {remote}: one name must not begin with the other and \"/\""
+    )]
+    InTheWay { remote: String, name: RefName, other: String },
     /// A local ref was moved by someone else than the remote.
     #[error(
         "ref {name} was moved here since the last pull from {remote}: it would go from {} to {there}",

@@ -49,7 +49,10 @@ impl<'a> Moves<'a> {
                                 remote: remote.shown(),
                                 what: format!("ref {name}"),
                             };
-                            moves.refs.push((name.clone(), *there.get(name).ok_or_else(missing)?));
+                            let wanted = (name.clone(), *there.get(name).ok_or_else(missing)?);
+                            if !moves.refs.contains(&wanted) {
+                                moves.refs.push(wanted);
+                            }
                         }
                     }
                 }

@@ -40,6 +40,8 @@ pub struct Rules {
     pub expect: Option<Option<CommitId>>,
     /// Refs here that the far end does not have are removed, where all of its refs are pulled.
     pub prune: bool,
+    /// Refs that a push removes at the far end, together with what it moves.
+    pub remove: Vec<RefName>,
 }
 
 /// Where a ref was and is.

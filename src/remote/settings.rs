@@ -185,12 +185,6 @@ impl Remote {
         }
     }
 
-    /// Lists the remotes of a store, by name.
-    pub fn all(store: &Store) -> Result<Vec<Remote>> {
-        let names = store.remotes()?;
-        names.iter().map(|name| Remote::load(store, &name.parse()?)).collect()
-    }
-
     /// Adds a remote to the store; a name that is taken is an error.
     pub fn add(store: &Store, job: &Job, name: &RemoteName, settings: &RemoteSettings) -> Result<()> {
         settings.trusted()?;
@@ -203,9 +197,11 @@ impl Remote {
         })
     }
 
-    /// Removes a remote from the store.
+    /// Removes a remote from the store, also one whose settings can't be read.
     pub fn remove(store: &Store, job: &Job, name: &RemoteName) -> Result<()> {
-        Remote::load(store, name)?;
+        if store.read_remote(&name.0)?.is_none() {
+            return Err(RemoteError::Unknown { name: name.to_string() });
+        }
         store.change_remote(job, &name.0, |_| Ok(None))
     }
 

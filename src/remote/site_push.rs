@@ -230,19 +230,32 @@ impl Push<'_> {
         if let Some(entry) = entry.filter(|entry| index.bundles.iter().all(|known| known.id != entry.id)) {
             index.bundles.push(entry.clone());
         }
+        let moves = self.move_refs(remote, &mut index)?;
+        Ok((index, moves))
+    }
+
+    /// Removes and moves the refs of an index, and says where they were.
+    fn move_refs(&self, remote: &Remote, index: &mut SiteIndex) -> Result<Vec<RefOutcome>> {
         let mut moves = Vec::new();
+        for name in &self.rules.remove {
+            let missing = || RemoteError::Missing { remote: remote.shown(), what: format!("ref {name}") };
+            let old = index.refs.remove(name.as_str()).ok_or_else(missing)?.commit;
+            self.allow(remote, name, name, None, Some(old))?;
+            moves.push(RefOutcome { name: name.clone(), old: Some(old), new: None });
+        }
         for wanted in self.pushed {
-            let name = wanted.name.as_str();
-            let found = index.refs.get(name).copied();
+            let name = &wanted.name;
+            let found = index.refs.get(name.as_str()).copied();
             let old = found.map(|value| value.commit);
-            self.allow(remote, wanted, old)?;
-            moves.push(RefOutcome { name: wanted.name.clone(), old, new: Some(wanted.commit) });
+            self.allow(remote, name, wanted.source.as_ref().unwrap_or(name), Some(wanted.commit), old)?;
+            moves.push(RefOutcome { name: name.clone(), old, new: Some(wanted.commit) });
             if old != Some(wanted.commit) {
+                clear_way(remote, index, name)?;
                 let generation = found.map_or(1, |value| value.generation + 1);
-                index.refs.insert(name.to_owned(), SiteRef { commit: wanted.commit, generation });
+                index.refs.insert(name.to_string(), SiteRef { commit: wanted.commit, generation });
             }
         }
-        Ok((index, moves))
+        Ok(moves)
     }
 
     /// Begins a site that is not there yet.
@@ -253,19 +266,29 @@ impl Push<'_> {
         Ok(SiteIndex { site, version: 0, created: 0, expires: 0, refs, bundles })
     }
 
-    fn allow(&self, remote: &Remote, wanted: &Pushed, found: Option<CommitId>) -> Result<()> {
-        if found == Some(wanted.commit) {
-            return Ok(());
-        }
-        let source: &RefName = wanted.source.as_ref().unwrap_or(&wanted.name);
+    /// Refuses to move a ref away from where its pusher never saw it, and a tag from anywhere. `source` is the ref
+    /// of this store whose log counts; without `new` the ref is to go.
+    fn allow(
+        &self,
+        remote: &Remote,
+        name: &RefName,
+        source: &RefName,
+        new: Option<CommitId>,
+        found: Option<CommitId>,
+    ) -> Result<()> {
+        let follows = |commit: &CommitId| new.is_some_and(|new| closure::follows(self.store, &new, commit));
         let knows = |commit: &CommitId| {
-            remote.settings.knew(&wanted.name, commit)
+            remote.settings.knew(name, commit)
                 || has_led(self.store, source, commit).unwrap_or(false)
-                || closure::follows(self.store, &wanted.commit, commit)
+                || follows(commit)
         };
-        match self.rules.allow(found.as_ref(), knows) {
-            true => Ok(()),
-            false => Err(moved(remote, wanted, found, self.rules)),
+        match found {
+            found if found == new => Ok(()),
+            Some(commit) if new.is_some() && name.is_tag() => {
+                Err(RemoteError::TagMoves { remote: remote.shown(), name: name.clone(), commit })
+            }
+            found if self.rules.allow(found.as_ref(), knows) => Ok(()),
+            found => Err(moved(remote, name, found, self.rules)),
         }
     }
 
@@ -288,11 +311,28 @@ impl Push<'_> {
             }
             settings.proved = Some(place);
             self.pushed.iter().for_each(|wanted| settings.note_ref(&wanted.name, wanted.commit));
+            self.rules.remove.iter().for_each(|name| drop(settings.refs.remove(name)));
             Ok(())
         })?;
         let commits = self.pushed.iter().map(|wanted| wanted.commit).collect();
         let (objects, stored_bytes) = entry.map_or((0, 0), |entry| (entry.objects, entry.size));
         Ok(Outcome { refs, commits, objects, stored_bytes, traffic: self.line.traffic() })
+    }
+}
+
+/// Refuses a name that could not stand beside another one in a store: nobody could pull both.
+fn clear_way(remote: &Remote, index: &SiteIndex, name: &RefName) -> Result<()> {
+    let above = name.as_str().match_indices('/').map(|(at, _)| &name.as_str()[..at]);
+    let mut above = above.filter(|above| index.refs.contains_key(*above));
+    let below = format!("{name}/");
+    let is_below = |(other, _): &(&String, &SiteRef)| other.starts_with(&below);
+    let below = index.refs.range(below.clone()..).next().filter(is_below).map(|(other, _)| &**other);
+    match above.next().or(below) {
+        None => Ok(()),
+        Some(other) => {
+            let (remote, name, other) = (remote.shown(), name.clone(), other.to_owned());
+            Err(RemoteError::InTheWay { remote, name, other })
+        }
     }
 }
 

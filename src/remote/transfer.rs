@@ -1,6 +1,6 @@
 //! The verbs: what is asked is the same, whatever the far end is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::between;
 use super::error::{RemoteError, Result};
@@ -18,7 +18,8 @@ use crate::store::{RefName, Store, StoreError};
 /// How often a transfer begins that a collector overtakes.
 const TRIES: u32 = 3;
 
-/// Moves refs of the far end to commits of this store, after all that these lead to. `publishing` is for sites.
+/// Moves refs of the far end to commits of this store, after all that these lead to, and removes those that `rules`
+/// names: all of it or nothing. `publishing` is for sites.
 ///
 /// # Errors
 /// [`RemoteError::Moved`] where a ref is elsewhere than its pusher knows; nothing moved then.
@@ -44,6 +45,7 @@ pub fn push_to(
     publishing: Option<&Publishing<'_>>,
     line: &Line,
 ) -> Result<Outcome> {
+    refuse_twice(pushed, rules)?;
     match far {
         Far::Store(far) => again(|| between::push(store, far, remote, pushed, rules, line)),
         Far::Site(transport) => {
@@ -51,6 +53,16 @@ pub fn push_to(
             let publishing = publishing.ok_or_else(nobody)?;
             Push { store, transport: &**transport, pushed, rules, publishing, line }.run(remote)
         }
+    }
+}
+
+/// Refuses to do two things to one ref.
+fn refuse_twice(pushed: &[Pushed], rules: &Rules) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    match rules.remove.iter().chain(pushed.iter().map(|wanted| &wanted.name)).find(|name| !seen.insert(*name))
+    {
+        Some(name) => Err(StoreError::RefTwice { name: name.clone() }.into()),
+        None => Ok(()),
     }
 }
 

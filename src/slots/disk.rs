@@ -4,14 +4,19 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::error::{Result, SlotsError};
 use super::running::{Machine, Marks};
 use super::whole::Fresh;
-use crate::base::FileError;
+use crate::base::{FileError, Stopwatch};
 use crate::boot::slots::Slot;
 use crate::disk::FileDevice;
 use crate::image::OpenImage;
+
+/// How long a lock of somebody else's is waited for, and how often it is looked at.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_NAP: Duration = Duration::from_millis(20);
 
 /// An image file or a block device.
 pub struct Disk {
@@ -28,7 +33,7 @@ impl Disk {
     }
 
     /// Opens a disk to be changed, and locks it (`flock`) until the value is dropped or the process dies. Fails
-    /// where someone else holds the lock, and where a virtual machine has the file open.
+    /// where someone else holds the lock for longer than a second, and where a virtual machine has the file open.
     pub fn change(path: &Path) -> Result<Disk> {
         Self::open(path, true)
     }
@@ -83,11 +88,16 @@ impl Disk {
     }
 }
 
+/// Locks a disk. Whoever looks at block devices for the system (udev) holds them for a moment after each change.
 fn lock(file: &File, path: &Path) -> Result<()> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(SlotsError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(FileError::at("lock", path)(error).into()),
+    let watch = Stopwatch::start();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if watch.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_NAP),
+            Err(TryLockError::WouldBlock) => return Err(SlotsError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(error)) => return Err(FileError::at("lock", path)(error).into()),
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub enum SlotsError {
     Architecture { commit: &'static str },
     #[error("{what} needs {need}, {slot} has room for {room}")]
     TooLarge { what: &'static str, slot: Slot, need: Bytes, room: Bytes },
+    #[error("the update takes {need} more of the file system that holds the disk, which has {free} left")]
+    NoSpace { need: Bytes, free: Bytes },
     #[error("cannot {doing} {place}")]
     Device { doing: &'static str, place: String, source: std::io::Error },
     #[error(

@@ -6,12 +6,15 @@
 //! On disk: what `disk/` and `boot/slots` write. An update goes in this order:
 //!
 //! ```text
-//! U0  sizes, processor, name and room are checked; the slot that stays is confirmed
+//! U0  sizes, processor, name and room are checked; the slot that stays is confirmed, and whole; what the target holds
+//!     is read past the cache
 //! U1  the target is not selectable any more; flush
 //! U2  root filesystem, verity tree, UKI and its FAT chain, each block only where it differs; flush
 //! U3  what was written is read back past the cache and compared
 //! U4  one sector: the target is on trial, the newest; flush
 //! ```
+//!
+//! The system is told to begin with what was written while the next is made: the flush finds little left to do.
 //!
 //! Always true
 //! - Until U4 has landed the slot that stays boots; from then on the target is whole. What lands of unflushed
@@ -19,10 +22,12 @@
 //! - Each step can be done again. An update that was cut goes on when the same one is started again, and does
 //!   not write what is there already.
 //! - Every block of a slot that becomes selectable was read from the medium: when it was found right, or after
-//!   it was written.
-//! - Which blocks are right is told by the image's bytes, or by the verity tree that the same store computed for the
-//!   same commit before: then files that are there already are not unpacked. Never by what the slot says of itself.
-//! - The slot that runs is never written. Memory: some megabytes, and 0.8 % of the slot for its verity tree.
+//!   it was written. Each is read once.
+//! - Which blocks are right is told by the image's bytes, or by the verity tree that this user computed with the same
+//!   store for the same commit before: then files that are there already are not unpacked. Never by what the slot says
+//!   of itself.
+//! - The slot that runs is never written. Memory: some megabytes, 0.8 % of the slot for its verity tree, and as much for
+//!   what it held.
 //! - [`status`] can be asked for in a process that can only read. What the verbs that write take apart of a disk,
 //!   [`rehearse`] takes apart first, in such a process, where the caller has one: the command line does, and begins
 //!   nothing where that process dies; where none can be started it warns and goes on. The verb reads the disk again by

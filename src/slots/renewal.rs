@@ -1,5 +1,4 @@
-//! Writing only what differs: old bytes are read past the cache, blocks that are right stay, the others are
-//! written and noted, so that they can be read back.
+//! Writing only what differs, and reading back past the cache what was written.
 
 use std::io;
 use std::sync::Mutex;
@@ -9,23 +8,20 @@ use super::error::{Result, SlotsError};
 use crate::base::job::Unit;
 use crate::base::units::BLOCK_BYTES;
 use crate::base::{Digest, Job};
-use crate::disk::verity::VerityTree;
-use crate::disk::{AlignedBuffer, BlockDevice, BlockSet};
-use crate::tree::content::is_zero;
+use crate::disk::{AlignedBuffer, BlockDevice};
 
 /// Bytes that are compared at a time.
 const PIECE_BYTES: u64 = 1 << 20;
+/// A run of so many bytes is on its way to the disk while the next one is made.
+const LONG_BYTES: usize = 64 << 10;
 
-/// A device that is renewed in place. Needs a mebibyte a worker, 40 bytes for each run that it writes, and a
-/// bit for each block.
+/// A device that is renewed in place. Needs a mebibyte a worker, and 48 bytes for each run that it writes.
 pub struct Renewal<'a> {
     device: &'a dyn BlockDevice,
     /// What the range is called in messages.
     place: String,
     /// What is written as a whole: a block of a filesystem, a sector of the ESP.
     grain: u64,
-    /// The grains that somebody wrote, changed or not, or found right.
-    seen: BlockSet,
     runs: Mutex<Vec<Run>>,
     spare: Mutex<Vec<AlignedBuffer>>,
     kept_bytes: AtomicU64,
@@ -58,7 +54,6 @@ impl<'a> Renewal<'a> {
             device,
             place,
             grain,
-            seen: BlockSet::new(device.size().div_ceil(grain)),
             runs: Mutex::default(),
             spare: Mutex::default(),
             kept_bytes: AtomicU64::new(0),
@@ -77,61 +72,20 @@ impl<'a> Renewal<'a> {
         }
     }
 
-    /// Reads every block below a verity tree past the cache, and leaves those alone that hold what it says: they
-    /// count as written. Returns them.
-    pub fn keep_right(&self, tree: &VerityTree, job: &Job) -> Result<BlockSet> {
-        let (right, end) = (BlockSet::new(tree.data_blocks()), tree.data_blocks() * BLOCK_BYTES);
-        let step = job.step("compare", Some(end), Unit::Bytes);
-        let pieces = (0..end).step_by(PIECE_BYTES as usize);
-        job.workers.for_waiting().for_each(pieces, |start| {
-            job.check()?;
-            let length = PIECE_BYTES.min(end - start);
-            let kept = self.with_room(|room| {
-                let old = &mut room[..length as usize];
-                self.read_old(start, old)?;
-                Ok(note_right(tree, start / BLOCK_BYTES, old, &right))
-            });
-            let kept = kept.map_err(SlotsError::device("read", &self.place))?;
-            self.kept_bytes.fetch_add(kept, Ordering::Relaxed);
-            step.advance(length);
-            Ok::<_, SlotsError>(())
-        })?;
-        let grains = BLOCK_BYTES / self.grain;
-        let kept = (0..tree.data_blocks()).filter(|&block| right.has(block));
-        kept.for_each(|block| self.seen.add(block * grains..(block + 1) * grains));
-        Ok(right)
+    /// Counts bytes that somebody else found right.
+    pub fn keep(&self, bytes: u64) {
+        self.kept_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Takes back what [`Renewal::keep_right`] found: the tree was of something else.
-    pub fn forget_right(&self) {
-        self.seen.clear();
-        self.kept_bytes.store(0, Ordering::Relaxed);
-    }
-
-    /// Makes every block before `end` zero that nobody wrote. Blocks that read as zero are left alone, holes
-    /// as holes.
-    pub fn erase_rest(&self, end: u64, job: &Job) -> Result<()> {
-        let pieces = (0..end).step_by(PIECE_BYTES as usize);
-        job.workers.for_each(pieces, |start| {
-            job.check()?;
-            let erased =
-                self.with_room(|room| self.erase_unseen(start, (start + PIECE_BYTES).min(end), room));
-            erased.map_err(SlotsError::device("clear", &self.place))
-        })
-    }
-
-    fn erase_unseen(&self, start: u64, end: u64, room: &mut [u8]) -> io::Result<()> {
-        let grains: Vec<u64> = (start / self.grain..end.div_ceil(self.grain)).collect();
-        for run in grains.chunk_by(|&one, &next| self.seen.has(one) == self.seen.has(next)) {
-            if self.seen.has(run[0]) {
-                continue;
-            }
-            let from = run[0] * self.grain;
-            let old = &mut room[..run.len() * self.grain as usize];
-            self.read_old(from, old)?;
-            for (at, length) in runs(old.chunks(self.grain as usize).map(|block| !is_zero(block))) {
-                let (at, length) = (from + at * self.grain, length * self.grain);
-                self.device.erase_at(at, length)?;
+    /// Makes blocks zero, of which somebody found that they are not. They become a hole where the device can have some.
+    pub fn erase(&self, blocks: impl Iterator<Item = u64>, job: &Job) -> Result<()> {
+        for (first, count) in runs(blocks) {
+            let (start, end) = (first * BLOCK_BYTES, (first + count) * BLOCK_BYTES);
+            for at in (start..end).step_by(PIECE_BYTES as usize) {
+                job.check()?;
+                let length = PIECE_BYTES.min(end - at);
+                let erased = self.device.erase_at(at, length);
+                erased.map_err(SlotsError::device("clear", &self.place))?;
                 self.erased_bytes.fetch_add(length, Ordering::Relaxed);
                 self.note(at, &vec![0; length as usize]);
             }
@@ -174,14 +128,23 @@ impl<'a> Renewal<'a> {
         let grain = self.grain as usize;
         let differs = old.chunks(grain).zip(new.chunks(grain)).map(|(old, new)| old != new);
         let mut written = 0;
-        for (at, length) in runs(differs) {
+        for (at, length) in runs((0..).zip(differs).filter(|(_, differs)| *differs).map(|(at, _)| at)) {
             let range = at as usize * grain..new.len().min((at + length) as usize * grain);
-            self.device.write_at(offset + range.start as u64, &new[range.clone()])?;
-            self.note(offset + range.start as u64, &new[range.clone()]);
+            self.put(offset + range.start as u64, &new[range.clone()])?;
             written += range.len() as u64;
         }
-        self.written_bytes.fetch_add(written, Ordering::Relaxed);
-        self.kept_bytes.fetch_add(new.len() as u64 - written, Ordering::Relaxed);
+        self.keep(new.len() as u64 - written);
+        Ok(())
+    }
+
+    /// Writes at most a piece, whatever is there.
+    fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.device.write_at(offset, bytes)?;
+        if bytes.len() >= LONG_BYTES {
+            self.device.begin_flush(offset, bytes.len() as u64);
+        }
+        self.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.note(offset, bytes);
         Ok(())
     }
 
@@ -198,29 +161,64 @@ impl<'a> Renewal<'a> {
         }
         self.device.read_back_at(offset, old)
     }
-}
 
-/// Notes which blocks are right, and returns how many bytes those have that are not zero.
-fn note_right(tree: &VerityTree, first: u64, bytes: &[u8], right: &BlockSet) -> u64 {
-    let blocks = (first..).zip(bytes.chunks_exact(BLOCK_BYTES as usize));
-    let mut kept = 0;
-    for (block, _) in blocks.filter(|(block, bytes)| tree.is_right(*block, bytes)) {
-        right.add(block..block + 1);
-        kept += if tree.says_zero(block) { 0 } else { BLOCK_BYTES };
+    /// Calls `write` for each piece of what is to be written at `offset`, a multiple of the grain.
+    fn in_pieces(
+        &self,
+        offset: u64,
+        bytes: &[u8],
+        mut write: impl FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if !offset.is_multiple_of(self.grain)
+            || offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.device.size())
+        {
+            let problem = format!("{} bytes at {offset} are no whole blocks of the slot", bytes.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
+        for (piece, at) in bytes.chunks(PIECE_BYTES as usize).zip((offset..).step_by(PIECE_BYTES as usize)) {
+            write(at, piece)?;
+        }
+        Ok(())
     }
-    kept
 }
 
-/// Returns the runs of `true`: position and length.
-fn runs(flags: impl Iterator<Item = bool>) -> Vec<(u64, u64)> {
+/// Returns the runs of ascending numbers: first and length.
+fn runs(numbers: impl Iterator<Item = u64>) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
-    for (at, _) in (0..).zip(flags).filter(|(_, flag)| *flag) {
+    for at in numbers {
         match runs.last_mut() {
             Some((start, length)) if *start + *length == at => *length += 1,
             _ => runs.push((at, 1)),
         }
     }
     runs
+}
+
+/// A renewal for whoever has looked at the blocks before `end`: those that he writes are not compared again.
+pub struct Replaced<'a> {
+    pub renewal: &'a Renewal<'a>,
+    pub end: u64,
+}
+
+impl BlockDevice for Replaced<'_> {
+    fn size(&self) -> u64 {
+        self.renewal.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.renewal.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match offset < self.end {
+            true => self.renewal.in_pieces(offset, bytes, |at, piece| self.renewal.put(at, piece)),
+            false => self.renewal.write_at(offset, bytes),
+        }
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.renewal.flush()
+    }
 }
 
 impl BlockDevice for Renewal<'_> {
@@ -234,17 +232,7 @@ impl BlockDevice for Renewal<'_> {
 
     /// Writes the grains that hold something else. `offset` is a multiple of the grain.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if !offset.is_multiple_of(self.grain)
-            || offset.checked_add(bytes.len() as u64).is_none_or(|end| end > self.size())
-        {
-            let problem = format!("{} bytes at {offset} are no whole blocks of the slot", bytes.len());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
-        }
-        self.seen.add(offset / self.grain..(offset + bytes.len() as u64).div_ceil(self.grain));
-        for (piece, at) in bytes.chunks(PIECE_BYTES as usize).zip((offset..).step_by(PIECE_BYTES as usize)) {
-            self.with_room(|room| self.renew(at, piece, room))?;
-        }
-        Ok(())
+        self.in_pieces(offset, bytes, |at, piece| self.with_room(|room| self.renew(at, piece, room)))
     }
 
     fn flush(&self) -> io::Result<()> {
@@ -314,23 +302,30 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wrote_becomes_zero_and_zeros_stay_untouched() {
-        let mut bytes = vec![0; 600 * 4096];
-        bytes[4096..3 * 4096].fill(9);
-        bytes[400 * 4096..402 * 4096].fill(9);
-        bytes[599 * 4096] = 9;
+    fn what_is_erased_becomes_zero_in_whole_runs() {
+        let bytes = vec![9; 600 * 4096];
         let device = Watched::new(&bytes, false);
         let renewal = renewal(&device);
-        renewal.write_at(4096, &[9; 4096]).expect("written");
-        renewal.erase_rest(599 * 4096, &Job::quiet(1)).expect("erased");
-        let writes: Vec<_> = device.writes.lock().expect("lock").clone();
-        assert_eq!(writes, [(2 * 4096, 4096), (400 * 4096, 2 * 4096)]);
-        let mut expected = vec![0; 600 * 4096];
-        expected[4096..2 * 4096].fill(9);
-        expected[599 * 4096] = 9;
+        renewal.erase((2..3).chain(100..400).chain(599..600), &Job::quiet(1)).expect("erased");
+        assert_eq!(renewal.renewed().erased_bytes, 302 * 4096);
         renewal.read_back(&Job::quiet(1)).expect("it is there");
-        drop(renewal);
+        let mut expected = bytes;
+        for run in [2..3, 100..400, 599..600] {
+            expected[run.start * 4096..run.end * 4096].fill(0);
+        }
         assert!(device.inner.into_bytes() == expected);
+    }
+
+    #[test]
+    fn what_was_looked_at_is_written_without_another_look() {
+        let device = Watched::new(&[7; 8 * 4096], false);
+        let renewal = renewal(&device);
+        let replaced = Replaced { renewal: &renewal, end: 4 * 4096 };
+        replaced.write_at(2 * 4096, &[7; 4096]).expect("written");
+        replaced.write_at(4 * 4096, &[7; 2 * 4096]).expect("right already");
+        assert_eq!(*device.writes.lock().expect("lock"), [(2 * 4096, 4096)]);
+        assert_eq!(renewal.renewed().kept_bytes, 2 * 4096);
+        assert!(replaced.write_at(1, &[0]).is_err());
     }
 
     #[test]

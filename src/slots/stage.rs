@@ -1,12 +1,14 @@
 //! Writing an image into the slot that does not run, in an order in which power may fail anywhere.
 
 use super::error::{Result, SlotsError};
-use super::renewal::{BLOCK_GRAIN, Renewal, Renewed, SECTOR_GRAIN};
+use super::renewal::{BLOCK_GRAIN, Renewal, Renewed, Replaced, SECTOR_GRAIN};
 use super::switch::{self, Switch};
 use super::whole::{self, Fresh};
+use crate::base::units::BLOCK_BYTES;
 use crate::base::{Bytes, CommitId, Job};
 use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, SlotTable, write_uki};
 use crate::disk::ext4::Ext4Layout;
+use crate::disk::verity::{Leaves, VerityError, VerityTree};
 use crate::disk::{BlockDevice, layout};
 use crate::image::{self, Image, OpenImage, SlotContent, commit_in, slot_bytes};
 use crate::store::Architecture;
@@ -71,22 +73,23 @@ impl Request {
         let stays = slot_that_stays(disk.slots(), self.running)?;
         let update =
             Update { image, disk: &disk, device, target: stays.other(), commit: image.commit().id() };
-        if let Some(done) = update.already_done(stays, job)? {
+        let there = disk.uki(stays);
+        if let Some(done) = update.already_done(stays, &there, job)? {
             return Ok(done);
         }
-        let there = disk.uki(stays);
         self.check_name(&update, &there)?;
         update.check_kind()?;
-        // A running machine checks each block that it reads of its root. Else nobody does but here.
+        // A running machine checks each block that it reads of its root. Else nobody does but here. Not while anything is
+        // written: file systems let nobody read a file past the cache while somebody writes it.
         let check_stays = || match self.running {
             None => whole::check_with(there, &disk, stays, job),
             Some(_) => Ok(()),
         };
-        let (root, is_whole) = job.workers.join(|| image.place_root(job), check_stays);
-        let root = root?;
-        update.check_room(&root)?;
+        let (seen, is_whole) = job.workers.join(|| update.look(job), check_stays);
+        let seen = seen?;
         is_whole?;
-        update.run(&root, job)
+        let written = update.write(seen, job)?;
+        update.put_on_trial(written)
     }
 
     fn check_name(&self, update: &Update<'_>, there: &image::Result<Vec<u8>>) -> Result<()> {
@@ -114,6 +117,19 @@ pub fn slot_that_stays(slots: &SlotTable, running: Option<Slot>) -> Result<Slot>
     }
 }
 
+/// What is known before anything is written: where everything goes, and what is there.
+struct Seen<'a> {
+    root: Ext4Layout<'a>,
+    old: Leaves,
+}
+
+/// What was written, read back, and can't be selected yet.
+struct Written {
+    uki: Measured,
+    renewed: [Renewed; 2],
+    slot_bytes: u64,
+}
+
 /// An update whose target is known.
 struct Update<'a> {
     image: &'a Image<'a>,
@@ -125,8 +141,12 @@ struct Update<'a> {
 
 impl Update<'_> {
     /// Finds out whether there is anything to do.
-    fn already_done(&self, stays: Slot, job: &Job) -> Result<Option<Staged>> {
-        let holds = |slot: Slot| self.disk.commit(slot).is_ok_and(|commit| commit.id() == self.commit);
+    fn already_done(&self, stays: Slot, there: &image::Result<Vec<u8>>, job: &Job) -> Result<Option<Staged>> {
+        let holds = |slot: Slot| match (slot == stays, there) {
+            (true, Ok(there)) => commit_in(there).is_ok_and(|commit| commit.id() == self.commit),
+            (true, Err(_)) => false,
+            (false, _) => self.disk.commit(slot).is_ok_and(|commit| commit.id() == self.commit),
+        };
         let slots = self.disk.slots();
         let Some(next) = slots.choose() else { return Ok(None) };
         let (outcome, slot) = match slots.state(next.slot) {
@@ -167,11 +187,42 @@ impl Update<'_> {
         };
         let (room, uki) = (self.disk.root(slot)?.size(), self.image.uki_bytes(root)?);
         check("the root filesystem with its verity tree", slot_bytes(root), room)?;
-        check("the kernel image (UKI)", uki, self.disk.map().room(slot))
+        check("the kernel image (UKI)", uki, self.disk.map().room(slot))?;
+        self.check_space(root, uki)
     }
 
-    /// Does U1 to U4.
-    fn run(&self, root: &Ext4Layout<'_>, job: &Job) -> Result<Staged> {
+    /// Refuses what the file system below an image file can't take: where there are holes now. It takes so much at
+    /// least, and where that fits all is tried.
+    fn check_space(&self, root: &Ext4Layout<'_>, uki_bytes: u64) -> Result<()> {
+        let Some(free) = self.device.free_bytes() else { return Ok(()) };
+        let (slot, esp) = (self.disk.root(self.target)?, self.disk.partition("esp")?);
+        let there = root.size().0 - slot.hole_bytes(0, root.size().0);
+        let used = root.size().0 - root.free_blocks().bytes().0;
+        let uki = esp.hole_bytes(self.disk.map().uki_offset(self.target), uki_bytes);
+        match used.saturating_sub(there) + uki {
+            need if need > free => Err(SlotsError::NoSpace { need: Bytes(need), free: Bytes(free) }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what is left of U0: lays the root out, checks the room, and reads what the target holds.
+    fn look(&self, job: &Job) -> Result<Seen<'_>> {
+        let root = self.image.place_root(job)?;
+        self.check_room(&root)?;
+        let old = self.read_old(&root, job)?;
+        Ok(Seen { root, old })
+    }
+
+    fn read_old(&self, root: &Ext4Layout<'_>, job: &Job) -> Result<Leaves> {
+        let old = self.image.look(root, &self.disk.root(self.target)?, job);
+        old.map_err(|error| match error {
+            VerityError::Device { source, .. } => SlotsError::device("read", self.target)(source),
+            other => other.into(),
+        })
+    }
+
+    /// Does U1 to U3.
+    fn write(&self, seen: Seen<'_>, job: &Job) -> Result<Written> {
         let name = &self.disk.map().slots[self.target.index()].partition;
         let slot = switch::partition(self.device, self.disk, name)?;
         let esp = switch::esp(self.device, self.disk)?;
@@ -181,49 +232,53 @@ impl Update<'_> {
 
         let slot = Renewal::new(&slot, self.target.to_string(), BLOCK_GRAIN);
         let boot = Renewal::new(&esp, format!("the kernel image of {}", self.target), SECTOR_GRAIN);
-        let content = self.write(root, &slot, &boot, switch.state(), job)?;
+        let slot_bytes = slot_bytes(&seen.root);
+        let content = self.write_root(seen, &slot, job)?;
+        write_uki(&boot, switch.state(), self.target, &content.uki)?;
         self.device.flush().map_err(SlotsError::device("flush", self.target))?;
         slot.read_back(job)?;
         boot.read_back(job)?;
-
-        let tries = self.image.commit().disk.tries.clamp(1, MOST_TRIES);
-        switch.write(switch.state().trial(self.target, Measured::of(&content.uki), tries)?)?;
         let renewed = [slot.renewed(), boot.renewed()];
-        let state = switch.state().state(self.target);
-        Ok(self.staged(self.target, Outcome::Staged, state, renewed, slot_bytes(root)))
+        Ok(Written { uki: Measured::of(&content.uki), renewed, slot_bytes })
     }
 
-    fn write(
+    /// Does U4.
+    fn put_on_trial(&self, written: Written) -> Result<Staged> {
+        let esp = switch::esp(self.device, self.disk)?;
+        let mut switch = Switch::read(&esp)?;
+        let tries = self.image.commit().disk.tries.clamp(1, MOST_TRIES);
+        switch.write(switch.state().trial(self.target, written.uki, tries)?)?;
+        let state = switch.state().state(self.target);
+        Ok(self.staged(self.target, Outcome::Staged, state, written.renewed, written.slot_bytes))
+    }
+
+    /// Writes filesystem and verity tree: what is wrong by a tree that was known before, if one was and what is written
+    /// agrees with it, else all that turns out to be wrong. Clears what has to be zero.
+    fn write_root(&self, seen: Seen<'_>, slot: &Renewal<'_>, job: &Job) -> Result<SlotContent> {
+        let Seen { root, old } = seen;
+        let over = Replaced { renewal: slot, end: root.size().0 };
+        if let Some(tree) = self.image.known_tree(&root, job) {
+            let wanted = |block| !old.is_right(&tree, block);
+            if let Some(content) = self.image.write_wanted(&root, &tree, &wanted, &over, job)? {
+                clear(slot, &old, &tree, job)?;
+                return Ok(content);
+            }
+            job.note("what was remembered of this commit's slot is wrong: all of it is computed again");
+            return self.write_all(&root, &self.read_old(&root, job)?, slot, job);
+        }
+        self.write_all(&root, &old, slot, job)
+    }
+
+    fn write_all(
         &self,
         root: &Ext4Layout<'_>,
+        old: &Leaves,
         slot: &Renewal<'_>,
-        boot: &Renewal<'_>,
-        slots: &SlotTable,
         job: &Job,
     ) -> Result<SlotContent> {
-        let content = match self.write_wrong(root, slot, job)? {
-            Some(content) => content,
-            None => self.image.write_slot(root, slot, job)?,
-        };
-        slot.erase_rest(root.size().0, job)?;
-        write_uki(boot, slots, self.target, &content.uki)?;
-        Ok(content)
-    }
-
-    /// Writes what is wrong by a verity tree that was known before, if one was and what is written agrees with it.
-    fn write_wrong(
-        &self,
-        root: &Ext4Layout<'_>,
-        slot: &Renewal<'_>,
-        job: &Job,
-    ) -> Result<Option<SlotContent>> {
-        let Some(tree) = self.image.known_tree(root, job) else { return Ok(None) };
-        let right = slot.keep_right(&tree, job)?;
-        let content = self.image.write_wanted(root, &tree, &|block| !right.has(block), slot, job)?;
-        if content.is_none() {
-            job.note("what was remembered of this commit's slot is wrong: all of it is computed again");
-            slot.forget_right();
-        }
+        let over = Replaced { renewal: slot, end: root.size().0 };
+        let (content, tree) = self.image.write_over(root, old, &over, job)?;
+        clear(slot, old, &tree, job)?;
         Ok(content)
     }
 
@@ -253,4 +308,12 @@ impl Update<'_> {
             esp,
         }
     }
+}
+
+/// Makes blocks zero that are to be so and were not, and counts those that were right and are not zero.
+fn clear(slot: &Renewal<'_>, old: &Leaves, tree: &VerityTree, job: &Job) -> Result<()> {
+    let blocks = 0..tree.data_blocks();
+    let kept = blocks.clone().filter(|&block| old.is_right(tree, block) && !old.is_zero(block));
+    slot.keep(kept.count() as u64 * BLOCK_BYTES);
+    slot.erase(blocks.filter(|&block| tree.says_zero(block) && !old.is_zero(block)), job)
 }

@@ -1,12 +1,12 @@
 //! What a disk's slots hold, which one boots next, and why.
 
-use super::error::Result;
+use super::error::{Result, SlotsError};
 use super::whole::{self, Fresh};
 use crate::base::message::whole as sentence;
 use crate::base::{CommitId, Job};
 use crate::boot::slots::{Slot, SlotState};
 use crate::disk::BlockDevice;
-use crate::image::OpenImage;
+use crate::image::{OpenImage, commit_in, verity_in};
 
 /// What is known of a disk with two slots.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
@@ -73,10 +73,12 @@ pub fn status(device: &dyn BlockDevice, verify: bool, job: &Job) -> Result<Statu
     let fresh = Fresh(device);
     let disk = OpenImage::salvage(&fresh)?;
     let [a, b] = Slot::BOTH.map(|slot| slot_status(&disk, slot, verify, job));
-    let next = disk.next().map(|(choice, why)| Next { slot: choice.slot, trial: choice.is_trial, why });
+    let [(a, refuses_a), (b, refuses_b)] = [a?, b?];
+    let next = disk.next([refuses_a, refuses_b]);
+    let next = next.map(|(choice, why)| Next { slot: choice.slot, trial: choice.is_trial, why });
     let damage = disk.lost().map(ToString::to_string);
     let (disk, layout) = (disk.table().disk.to_string(), disk.map().layout);
-    Ok(Status { disk, layout, damage, slots: [a?, b?], next })
+    Ok(Status { disk, layout, damage, slots: [a, b], next })
 }
 
 impl Status {
@@ -94,31 +96,43 @@ impl Status {
     }
 }
 
-fn slot_status(disk: &OpenImage<'_>, slot: Slot, verify: bool, job: &Job) -> Result<SlotStatus> {
+/// Says what is known of a slot, and whether the loader refuses its kernel image.
+fn slot_status(disk: &OpenImage<'_>, slot: Slot, verify: bool, job: &Job) -> Result<(SlotStatus, bool)> {
     let state = disk.slots().state(slot);
     let mut status = of_state(slot, state);
+    if state.size_bytes() == 0 {
+        return Ok((status, true));
+    }
+    let uki = disk.uki(slot);
+    let is_refused = whole::is_refused(&uki, disk, slot);
     if state.generation().is_none() {
-        return Ok(status);
+        return Ok((status, is_refused));
     }
-    match disk.commit(slot) {
-        Ok(commit) => {
-            status.commit = Some(commit.id());
-            (status.name, status.version) = (Some(commit.name), commit.version);
+    match uki.as_deref().map(|uki| (commit_in(uki), verity_in(uki))) {
+        Ok((commit, verity)) => {
+            status.root_hash = verity.ok().map(|verity| verity.root_hash_hex());
+            match commit {
+                Ok(commit) => {
+                    status.commit = Some(commit.id());
+                    (status.name, status.version) = (Some(commit.name), commit.version);
+                }
+                Err(error) => status.problem = Some(sentence(&error)),
+            }
         }
-        Err(error) => status.problem = Some(sentence(&error)),
+        Err(error) => status.problem = Some(sentence(error)),
     }
-    if let Ok(verity) = disk.verity(slot) {
-        status.root_hash = Some(verity.root_hash_hex());
+    if is_refused && uki.is_ok() {
+        status.problem = Some(sentence(&SlotsError::Kernel));
     }
     if verify {
-        let checked = whole::check(disk, slot, job);
+        let checked = whole::check_with(uki, disk, slot, job);
         job.check()?;
         status.verified = Some(checked.is_ok());
         if let Err(error) = checked {
             status.problem = Some(sentence(&error));
         }
     }
-    Ok(status)
+    Ok((status, is_refused))
 }
 
 fn of_state(slot: Slot, state: SlotState) -> SlotStatus {

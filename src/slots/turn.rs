@@ -24,14 +24,21 @@ pub struct Turned {
 }
 
 /// Goes back to the slot before: the one that does not run, or where nothing runs the one that would not boot
-/// next. It must be confirmed, and is read whole before it is selected.
+/// next. Where the other slot waits for its first boot, the one that runs is what is gone back to. It must be
+/// confirmed, and is read whole before it is selected.
 pub fn rollback(device: &dyn BlockDevice, running: Option<Slot>, job: &Job) -> Result<Turned> {
     let fresh = Fresh(device);
     let disk = OpenImage::open(&fresh)?;
     let from = running.or_else(|| disk.slots().choose().map(|choice| choice.slot));
     let to = from.ok_or(SlotsError::NothingConfirmed)?.other();
+    let is_next = disk.slots().choose().is_some_and(|choice| choice.slot == to);
+    let stays = matches!(disk.slots().state(to.other()), SlotState::Blessed { .. });
     match disk.slots().state(to) {
         SlotState::Blessed { .. } => turn(device, &disk, to, job),
+        SlotState::Trial { .. } if is_next && stays => turn(device, &disk, to.other(), job),
+        state @ (SlotState::Empty | SlotState::Inactive { .. }) => {
+            Err(SlotsError::NothingThere { slot: to, state: words(state) })
+        }
         state => Err(SlotsError::NotConfirmed { slot: to, state: words(state) }),
     }
 }

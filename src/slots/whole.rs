@@ -32,15 +32,28 @@ impl BlockDevice for Fresh<'_> {
     fn next_data(&self, offset: u64) -> u64 {
         self.0.next_data(offset)
     }
+
+    fn begin_flush(&self, offset: u64, length: u64) {
+        self.0.begin_flush(offset, length);
+    }
+
+    fn hole_bytes(&self, offset: u64, length: u64) -> u64 {
+        self.0.hole_bytes(offset, length)
+    }
+}
+
+/// Tells whether a loader that holds kernel images against their records refuses the one of a slot.
+pub fn is_refused(uki: &image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot) -> bool {
+    let differs = |digest| !uki.as_deref().is_ok_and(|uki| digest == Digest::of(uki));
+    disk.slots().digest(slot).is_some_and(differs)
 }
 
 /// Looks at the UKI of a slot, which must have the digest that the slot's record names, where there is one.
 fn check_kernel(uki: image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
-    let uki = uki?;
-    if disk.slots().digest(slot).is_some_and(|digest| digest != Digest::of(&uki)) {
+    if uki.is_ok() && is_refused(&uki, disk, slot) {
         return Err(SlotsError::Kernel);
     }
-    Ok(verity_in(&uki)?)
+    Ok(verity_in(&uki?)?)
 }
 
 /// Reads a slot whole, and fails where it is damaged.

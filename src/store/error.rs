@@ -36,6 +36,8 @@ pub enum StoreError {
     Moved { name: RefName, expected: Expected, found: Option<Box<RefValue>> },
     #[error("ref {name} can't stand beside {other}: one name must not begin with the other and \"/\"")]
     RefInTheWay { name: RefName, other: String },
+    #[error("ref {name} is named twice")]
+    RefTwice { name: RefName },
     #[error("{}: {problem}", path.display())]
     DamagedRef { path: PathBuf, problem: String },
     #[error(transparent)]

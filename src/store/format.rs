@@ -14,7 +14,7 @@
 //! quarantine/       files that a repair took away because they are damaged; nobody reads them
 //! leases/UNIQUE     who is at work, see `lease`
 //! gc-generation     counts collections, see `generation`
-//! gc.lock           held by the one collector or repacker
+//! gc.lock           held by the one collector or repacker; takes up room, see `reserve`
 //! trash/NUMBER/     packs that were collected, see `gc`
 //! ```
 //!
@@ -307,7 +307,7 @@ pub(super) fn is_network(path: &Path) -> bool {
 }
 
 /// Refuses to make a store of a directory that holds something else.
-fn refuse_foreign(root: &Path) -> Result<()> {
+pub(super) fn refuse_foreign(root: &Path) -> Result<()> {
     let names = match crate::base::fs::list(root) {
         Err(error) if error.is_missing() => return Ok(()),
         result => result?,

@@ -150,6 +150,19 @@ impl Media {
         let _ = self.change("give back bytes of", change, || Ok(fallocate(file, flags, offset, length)?));
     }
 
+    /// Has an empty file take up room, and stay empty. No change of what anybody reads, hence nothing for a watcher;
+    /// where the file system can't, nothing happens.
+    pub fn set_aside(file: &File, bytes: u64) {
+        let _ = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::KEEP_SIZE, 0, bytes);
+    }
+
+    /// Gives back what [`Media::set_aside`] took. Some file systems look at what lies behind the end of a file only
+    /// where that moves.
+    pub fn give_up(file: &File) {
+        let _ = file.set_len(1);
+        let _ = file.set_len(0);
+    }
+
     /// Makes a file durable. A failure is final: see [`host::sync`].
     pub fn sync(&self, file: &File, path: &Path) -> Result<()> {
         self.change("sync", Change::Sync(path), || file.sync_all())

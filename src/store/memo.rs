@@ -24,6 +24,8 @@ const CONTEXT: &str = "mkimage 2026 memo v1";
 const USED_SECONDS: u64 = 86_400;
 /// Longest record, in bytes: a result names objects, it doesn't hold them.
 pub const MEMO_BYTES_MAX: usize = 4 << 20;
+/// Longest file of a record, in bytes.
+const LIMIT: u64 = (MEMO_BYTES_MAX + MAGIC.len() + 32) as u64;
 
 impl Store {
     /// Returns the record of a step. `None` where there is none or where it is torn. What it names may be
@@ -41,10 +43,21 @@ impl Store {
 
     /// Returns the record of a step without counting that as use.
     pub(super) fn memo_peek(&self, key: &StepKey) -> Option<Vec<u8>> {
-        let limit = (MEMO_BYTES_MAX + MAGIC.len() + 32) as u64;
-        let bytes = crate::base::fs::read_at_most(&self.layout.memo(key), limit).ok()?;
-        let (record, sum) = bytes.strip_prefix(MAGIC)?.split_last_chunk::<32>()?;
-        (check(key, record).0 == *sum).then(|| record.to_vec())
+        let bytes = crate::base::fs::read_at_most(&self.layout.memo(key), LIMIT).ok()?;
+        record_in(key, &bytes)
+    }
+
+    /// Returns the record of a step that this user made himself: for what is believed and can't be checked. `None` where
+    /// another user made it or could have changed it, and where other machines write, whose word on who owns a file is
+    /// nobody's.
+    pub(super) fn memo_own(&self, key: &StepKey) -> Option<Vec<u8>> {
+        if self.is_shared() {
+            return None;
+        }
+        let path = self.layout.memo(key);
+        let record = record_in(key, &crate::base::fs::read_own_at_most(&path, LIMIT).ok()??)?;
+        self.memo_used(&path);
+        Some(record)
     }
 
     /// Says that a record was used, at most once a day, so that garbage collection lets it be. A store that may
@@ -87,6 +100,12 @@ impl Store {
             done => Ok(done?),
         }
     }
+}
+
+/// Returns the record in the bytes of its file; `None` where it is torn.
+fn record_in(key: &StepKey, bytes: &[u8]) -> Option<Vec<u8>> {
+    let (record, sum) = bytes.strip_prefix(MAGIC)?.split_last_chunk::<32>()?;
+    (check(key, record).0 == *sum).then(|| record.to_vec())
 }
 
 fn check(key: &StepKey, record: &[u8]) -> Digest {

@@ -63,6 +63,7 @@ mod refs;
 mod remotes;
 mod repack;
 mod repair;
+mod reserve;
 mod resolve;
 mod revision;
 mod rewrite;

@@ -16,12 +16,16 @@ use super::reflog::LogEntry;
 use super::refs::{Expected, RefChange, RefMove, RefName, RefState, RefValue};
 use super::store::Store;
 use super::transaction::Committed;
+use crate::base::parallel::Workers;
 use crate::base::path::escaped;
 use crate::base::{FileError, Job, clock, publish};
 
 /// What files in `refs/` begin with until they have their name. They are made under the lock only: whoever
 /// takes it may remove those that a dead process left.
 const TEMPORARY: &str = ".tmp-";
+/// From so many refs on, several are moved at once: a disk makes what many threads sync durable together.
+const MANY: usize = 64;
+const SYNCS_AT_ONCE: usize = 16;
 /// Longest message that a log takes, in bytes: a line stays well below what is read to find the last one.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
@@ -218,26 +222,46 @@ impl Store {
             return self.make_move(name, &journal.entry(state));
         }
         let path = self.layout.journals().join(publish::unique());
-        self.publish_file(&path, journal.encode().as_bytes())?;
-        self.finish(&path, &journal)
+        match self.decide_by_journal(&path, &journal) {
+            // Who removes refs is about to free room.
+            Err(error) if error.is_full() && journal.moves.iter().all(|(_, state)| state.removed) => {
+                self.give_reserve();
+                self.decide_by_journal(&path, &journal)
+            }
+            done => done,
+        }
     }
 
-    /// Finishes what was decided. Doing it again changes nothing.
+    fn decide_by_journal(&self, path: &Path, journal: &Journal) -> Result<()> {
+        self.publish_file(path, journal.encode().as_bytes())?;
+        self.finish(path, journal)
+    }
+
+    /// Finishes what was decided. Doing it again changes nothing. Of many refs several are moved at once, in any order:
+    /// each has files of its own, and until all are durable the journal stays.
     fn finish(&self, path: &Path, journal: &Journal) -> Result<()> {
-        for (name, state) in &journal.moves {
-            let entry = journal.entry(state);
-            let found = self.read_ref_file(name)?;
-            let is_older = found.is_some_and(|found| found.generation < state.value.generation);
-            if state.removed {
-                self.make_removal(name, &entry, is_older)?;
-            } else if is_older || (found.is_none() && self.last_generation(name)? < state.value.generation) {
-                self.make_move(name, &entry)?;
-            } else if found.is_some() {
-                self.settle(name, &entry)?;
-            }
+        let finish = |(name, state): &(RefName, RefState)| self.finish_move(name, state, journal);
+        match journal.moves.len() < MANY {
+            true => journal.moves.iter().try_for_each(finish)?,
+            false => Workers::new(SYNCS_AT_ONCE).for_each(journal.moves.iter(), finish)?,
         }
         self.media.remove_file(path)?;
         Ok(self.media.sync_directory(&self.layout.journals())?)
+    }
+
+    fn finish_move(&self, name: &RefName, state: &RefState, journal: &Journal) -> Result<()> {
+        let entry = journal.entry(state);
+        let found = self.read_ref_file(name)?;
+        let is_older = found.is_some_and(|found| found.generation < state.value.generation);
+        if state.removed {
+            self.make_removal(name, &entry, is_older)
+        } else if is_older || (found.is_none() && self.last_generation(name)? < state.value.generation) {
+            self.make_move(name, &entry)
+        } else if found.is_some() {
+            self.settle(name, &entry)
+        } else {
+            Ok(())
+        }
     }
 
     fn make_move(&self, name: &RefName, entry: &LogEntry) -> Result<()> {
@@ -371,8 +395,11 @@ impl Weighed {
 fn refuse_collisions(moves: &[RefMove]) -> Result<()> {
     for (index, wanted) in moves.iter().enumerate() {
         if let Some(other) = moves[..index].iter().find(|other| other.name.collides(&wanted.name)) {
-            let (name, other) = (wanted.name.clone(), other.name.to_string());
-            return Err(StoreError::RefInTheWay { name, other });
+            let name = wanted.name.clone();
+            return Err(match other.name == name {
+                true => StoreError::RefTwice { name },
+                false => StoreError::RefInTheWay { name, other: other.name.to_string() },
+            });
         }
     }
     Ok(())

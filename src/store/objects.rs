@@ -21,6 +21,12 @@ pub(super) trait Lookup {
         read: impl FnMut(&dyn ChunkSource, &Record) -> std::result::Result<T, Problem>,
     ) -> std::result::Result<T, ContentError>;
 
+    /// Tells kind and size of many objects at once, ids ascending; nothing of those that have to be asked for one
+    /// by one.
+    fn describe(&self, ids: &[Digest]) -> Vec<Option<(Kind, u64)>> {
+        vec![None; ids.len()]
+    }
+
     /// Returns whoever lends contents.
     fn lender(&self) -> Option<&dyn Lender> {
         None
@@ -61,7 +67,8 @@ pub trait Objects: ContentSource {
         find::find(self, tree, path, follow)
     }
 
-    /// Returns what [`Objects::remember`] was told under this key, where it is remembered still.
+    /// Returns what [`Objects::remember`] was told under this key, where it is remembered still. Where others write to the
+    /// same place it is not: who asks can't check it.
     fn recall(&self, _key: &StepKey) -> Option<Vec<u8>> {
         None
     }

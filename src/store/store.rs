@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::commit::Commit;
 use super::directory::{StoredDirectory, TreeRef};
-use super::error::{Result, StoreError};
+use super::error::{Kind, Result, StoreError};
 use super::format::{self, Access, Layout};
 use super::index::Problem;
 use super::lease;
@@ -81,6 +81,18 @@ impl Store {
         self.packs.has(id)
     }
 
+    /// Tells whether there is a store yet.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAStore`] where something else stands: nothing is ever written there.
+    pub fn exists(&self) -> Result<bool> {
+        let exists = format::access(&self.layout)? != Access::Absent;
+        if !exists {
+            format::refuse_foreign(&self.layout.root)?;
+        }
+        Ok(exists)
+    }
+
     /// Returns where the store lies.
     pub fn path(&self) -> &Path {
         &self.layout.root
@@ -107,7 +119,10 @@ impl Store {
             Access::ReadOnly(found) => {
                 return Err(StoreError::Foreign { path: self.layout.root.clone(), found });
             }
-            Access::Absent => format::create(&self.media, &self.layout, &access, shared)?,
+            Access::Absent => {
+                format::create(&self.media, &self.layout, &access, shared)?;
+                self.keep_reserve();
+            }
             Access::Full(rules) => {
                 format::create(&self.media, &self.layout, &access, rules.shared)?;
                 if !rules.is_old() && (rules.shared || !shared) {
@@ -183,6 +198,10 @@ impl Lookup for Store {
         self.packs.with(id, |pack, record| read(pack, record))
     }
 
+    fn describe(&self, ids: &[Digest]) -> Vec<Option<(Kind, u64)>> {
+        self.packs.describe(ids)
+    }
+
     fn lender(&self) -> Option<&dyn Lender> {
         self.lender.as_deref()
     }
@@ -221,7 +240,7 @@ impl Objects for Store {
     }
 
     fn recall(&self, key: &StepKey) -> Option<Vec<u8>> {
-        self.memo_get(key)
+        self.memo_own(key)
     }
 
     fn remember(&self, key: &StepKey, record: &[u8]) {

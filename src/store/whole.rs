@@ -8,6 +8,8 @@ use crate::tree::content::is_zero;
 
 /// Bytes that are read at once where all of a file is.
 const RUN_BYTES: u64 = 1 << 20;
+/// Bytes between two records that are read along rather than passed over.
+const GAP_BYTES: u64 = 4 << 10;
 
 impl Pack {
     /// Holds the whole index against its name, a piece at a time.
@@ -100,6 +102,34 @@ impl Pack {
             rest = &rest[run..];
         }
         Ok(entries)
+    }
+
+    /// Reads the records of rows in the order of their places, those that lie near each other at once. One that
+    /// can't be read is left out.
+    pub fn records(&self, rows: &[Row], mut found: impl FnMut(usize, Record)) -> Result<(), Problem> {
+        let head = self.head()?;
+        let mut first = 0;
+        while let Some(row) = rows.get(first) {
+            let (start, mut end) = (row.offset, row.offset);
+            let run = rows[first..].iter().take_while(|row| {
+                let joins = self.bounds(head, row).is_ok()
+                    && row.offset >= end
+                    && row.offset - end <= GAP_BYTES
+                    && row.offset + u64::from(row.length) - start <= RUN_BYTES;
+                end = if joins { row.offset + u64::from(row.length) } else { end };
+                joins
+            });
+            let run = first..first + run.count();
+            let mut bytes = vec![0; (end - start) as usize];
+            self.read_index(start, &mut bytes)?;
+            for number in run.clone() {
+                let row = &rows[number];
+                let bytes = &bytes[(row.offset - start) as usize..][..row.length as usize];
+                self.decode(head, row, bytes).into_iter().for_each(|record| found(number, record));
+            }
+            first = run.end.max(first + 1);
+        }
+        Ok(())
     }
 
     /// Reads the records of rows, which lie one behind the other.

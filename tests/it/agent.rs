@@ -13,6 +13,7 @@ use crate::tool::{self, hello_app, inspect, kept, mkimage, run, succeed, tool};
 
 mod confined;
 mod hostile;
+mod reboots;
 mod show;
 
 /// The agent that `make` built, or that of this test build without what only debuggers read.

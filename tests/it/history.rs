@@ -111,7 +111,9 @@ fn tags_stay_where_they_are() {
     project.compose(2, &[]);
     let said = project.refused(1, &["tag", "v1", "web"]);
     assert!(said.contains("tags never move") && said.contains("refs --delete tag/v1"), "{said}");
-    project.done(&["tag", "v1", "web~1"]);
+    let again = run(&mut project.call(&["tag", "v1", "web~1"]));
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.success() && said.contains(&format!("tag/v1 leads to {first} already")), "{said}");
     let listed = project.done(&["refs", "tag"]);
     assert!(
         listed.contains("tag/v1") && !listed.contains("web") && listed.contains(&first[..12]),
@@ -120,6 +122,39 @@ fn tags_stay_where_they_are() {
     project.done(&["refs", "--delete", "tag/v1"]);
     project.refused(5, &["refs", "--delete", "tag/v1"]);
     project.done(&["tag", "v1", "web"]);
+}
+
+#[test]
+fn what_is_no_store_is_said_before_any_work_and_no_store_has_no_refs() {
+    let project = Project::new();
+    let at = |store: &str, arguments: &[&str]| {
+        let mut command = project.call(arguments);
+        command.env("MKIMAGE_STORE", project.path(store));
+        command
+    };
+    std::fs::create_dir(project.path("letters")).expect("made");
+    std::fs::write(project.path("letters/to-mum"), b"mine").expect("written");
+    for verb in [&["refs"][..], &["gc"], &["log", "--all"], &["show", "web"], &["tag", "v1", "web"]] {
+        let said = fail_with(1, &mut at("letters", verb));
+        assert!(said.contains("to-mum") && said.contains("--store DIR"), "{verb:?}: {said}");
+    }
+    let nothing = run(&mut at("none", &["refs"]));
+    assert!(nothing.status.success() && nothing.stdout.is_empty(), "{nothing:?}");
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("there is no store in"), "{nothing:?}");
+    assert_eq!(succeed(&mut at("none", &["refs", "--json"])).trim(), "[]");
+    assert!(!project.path("none").exists(), "a query made a store");
+    let said = fail_with(1, &mut at("app/store", &["fsck"]));
+    assert!(said.contains("Not a directory"), "what can't be looked at is not said to be missing: {said}");
+}
+
+#[test]
+fn a_ref_that_is_named_twice_is_said_so() {
+    let project = Project::new();
+    (1..=2).for_each(|version| drop(project.compose(version, &[])));
+    let said = project.refused(2, &["promote", "web", "prod/web", "web~1", "prod/web"]);
+    assert!(said.contains("ref prod/web is named twice"), "{said}");
+    let said = project.refused(1, &["promote", "web", "web/prod"]);
+    assert!(said.contains("can't stand beside web") && said.contains("prod/web"), "{said}");
 }
 
 #[test]

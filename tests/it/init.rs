@@ -57,3 +57,37 @@ fn a_unit_is_healthy_when_systemctl_says_that_it_is_active() {
     let port = listener.local_addr().expect("bound").port();
     assert!(ask(&Check::Tcp { port }, 2000));
 }
+
+#[test]
+fn an_answer_that_trickles_in_is_no_answer() {
+    use std::io::Write;
+    use std::time::Duration;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let check = mkimage::boot::service::Check::Http { port, path: "/".to_owned() };
+    let watch = mkimage::base::Stopwatch::start();
+    let trickle = || {
+        let Ok((mut stream, _)) = listener.accept() else { return };
+        for byte in b"HTTP/1.1 200 OK\r\n" {
+            std::thread::sleep(Duration::from_millis(150));
+            if stream.write_all(&[*byte]).is_err() {
+                return;
+            }
+        }
+    };
+    let ask = || (inquiry::answers(&check, Duration::from_millis(400)), watch.elapsed());
+    let workers = mkimage::base::parallel::Workers::new(2);
+    let ((), (healthy, took)) = workers.join(trickle, ask);
+    assert!(!healthy && took < Duration::from_millis(1200), "{healthy} after {took:?}");
+}
+
+#[test]
+fn what_a_check_started_ends_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = format!("(sleep 1; touch {}/late) & sleep 60", folder.path().display());
+    let check = mkimage::boot::service::Check::Command(vec!["sh".to_owned(), "-c".to_owned(), script]);
+    let milliseconds = std::time::Duration::from_millis;
+    assert!(!inquiry::is_healthy(&check, milliseconds(300), "/usr/bin:/bin"));
+    std::thread::sleep(milliseconds(1500));
+    assert!(!folder.path().join("late").exists());
+}

@@ -3,6 +3,7 @@
 mod between;
 mod hostile;
 mod killed;
+mod names;
 mod prune;
 pub mod server;
 mod site;

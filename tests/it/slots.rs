@@ -10,4 +10,4 @@ mod known;
 mod lost;
 mod model;
 mod rehearsed;
-mod verbs;
+pub mod verbs;

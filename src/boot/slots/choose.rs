@@ -30,9 +30,9 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Reason::Only => "the other slot is not selectable",
-            Reason::Newest => "it is the newer one",
-            Reason::OtherFailed => "the newer slot has no tries left",
-            Reason::AllFailed => "no slot has tries left, and it is the newer one",
+            Reason::Newest => "it has the greater generation",
+            Reason::OtherFailed => "the slot with the greater generation has no tries left",
+            Reason::AllFailed => "no slot has tries left, and it has the greater generation",
         })
     }
 }

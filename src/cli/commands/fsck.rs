@@ -48,7 +48,9 @@ pub struct Fsck {
 /// `mkimage fsck`: checks the store, and repairs it.
 pub fn run(context: &Context, arguments: Fsck) -> Done {
     let path = context.store_path()?;
-    if !path.join("packs").is_dir() && !path.join("format").exists() {
+    // What may not be looked at is there.
+    let is_absent = |name: &str| matches!(path.join(name).try_exists(), Ok(false));
+    if is_absent("packs") && is_absent("format") {
         let problem = format!("there is no store in {}", path.display());
         return Err(Failure::new(Kind::NotFound, problem).hint("--store DIR names another place"));
     }
@@ -149,6 +151,10 @@ fn verdict(report: &CheckReport, repaired: Option<&RepairReport>) -> String {
     match repaired {
         _ if report.is_sound() => "sound".to_owned(),
         Some(repaired) if repaired.is_whole() => format!("{faults}, all healed"),
+        Some(repaired) if repaired.lost.iter().all(|fault| matches!(fault.damage, Damage::Ref { .. })) => {
+            let lost = count(repaired.lost.len() as u64, "ref");
+            format!("{faults}, {lost} lost\nnext: `mkimage promote` or `mkimage pull` makes a ref anew")
+        }
         Some(repaired) => format!(
             "{faults}, {} left\nnext: `mkimage fsck --repair --from STORE`, --from DIR with the files themselves, or \
             --from-recipe RECIPE; a ref can be moved to a commit that is whole",

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::super::failure::Failure;
+use super::super::text::plural;
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
 use crate::store::GcRules;
@@ -54,14 +55,17 @@ pub fn gc(context: &Context, arguments: &Gc) -> Done {
     context.printer.data(&value, || {
         let spared = match done.packs_spared {
             0 => String::new(),
-            packs => format!("; {packs} packs stay, because something came to lead there"),
+            packs => format!("; something came to lead to {} meanwhile", plural(packs, "pack")),
         };
-        format!(
-            "{} objects went to the trash, {} were freed{spared}",
-            done.objects_trashed,
-            approximate(Bytes(done.bytes_emptied))
-        )
+        let (objects, freed) =
+            (plural(done.objects_trashed, "object"), approximate(Bytes(done.bytes_emptied)));
+        format!("{objects} went to the trash, {freed} were freed{spared}")
     })?;
+    if done.objects_trashed > 0 {
+        context.printer.say(
+            "a later `mkimage gc` empties the trash; with --trash 0s, as soon as nobody at work can need it",
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -69,10 +73,10 @@ pub fn gc(context: &Context, arguments: &Gc) -> Done {
 pub fn repack(context: &Context) -> Done {
     let done = context.store()?.repack(&context.job).map_err(Failure::from)?;
     context.printer.data(&done, || match done.bytes_copied {
-        0 => format!("{} packs: nothing to do", done.packs_before),
+        0 => format!("{}: nothing to do", plural(done.packs_before, "pack")),
         bytes => format!(
-            "{} packs became {}, {} were copied",
-            done.packs_before,
+            "{} became {}, {} were copied",
+            plural(done.packs_before, "pack"),
             done.packs_after,
             approximate(Bytes(bytes))
         ),

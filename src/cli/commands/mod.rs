@@ -138,7 +138,10 @@ pub(super) fn run(context: &Context, command: Command) -> Done {
 impl Context {
     /// Opens the store that the command line, the environment or the user's home names.
     fn store(&self) -> Result<Store, Failure> {
-        open_store(self.global.store.as_deref())
+        let store = open_store(self.global.store.as_deref())?;
+        // A directory of something else is told before any work is done.
+        store.exists().map_err(Failure::from)?;
+        Ok(store)
     }
 
     fn store_path(&self) -> Result<PathBuf, Failure> {

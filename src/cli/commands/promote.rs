@@ -14,7 +14,7 @@ use crate::store::{Expected, RefName, RefUpdate, RefValue, Store, StoreError};
 /// `mkimage promote`: the same commit under another name.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Several pairs move as a whole or not at all:\n  mkimage promote web/test web/prod api/test api/prod"
+    after_help = "Several pairs move as a whole or not at all:\n  mkimage promote test/web prod/web test/api prod/api"
 )]
 pub struct Promote {
     /// Commit (ref, REF~N, id) and the ref that is to lead to it; once or more

@@ -117,7 +117,7 @@ pub fn mirror(context: &Context, arguments: &Mirror) -> Done {
     let watch = Stopwatch::start();
     let store = context.store()?;
     let mut remote = arguments.trust.find(&store, &arguments.remote)?;
-    let rules = Rules { force: true, prune: arguments.prune, expect: None };
+    let rules = Rules { force: true, prune: arguments.prune, ..Rules::default() };
     let line = arguments.line.line(context)?;
     let outcome = remote::pull(&store, &mut remote, &Wants::All, &rules, &line)?;
     report(context, &outcome, watch)?;

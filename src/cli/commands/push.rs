@@ -22,6 +22,9 @@ pub struct Push {
     /// of a site anew
     #[arg(value_name = "REV[:NAME]")]
     revisions: Vec<String>,
+    /// Remove a ref there, in one move with what is pushed; can be given more than once
+    #[arg(long, value_name = "REF")]
+    delete: Vec<String>,
     /// Move refs wherever they are there
     #[arg(long, conflicts_with = "expect")]
     force: bool,
@@ -47,7 +50,9 @@ pub fn run(context: &Context, arguments: &Push) -> Done {
     let mut remote = Remote::find(&store, &arguments.remote)?;
     let pushed = arguments.revisions.iter().map(|text| pushed(&store, text));
     let pushed = pushed.collect::<Result<Vec<Pushed>, Failure>>()?;
-    let rules = Rules { force: arguments.force, expect: expected(&store, arguments)?, prune: false };
+    let remove = arguments.delete.iter().map(|name| ref_name(name)).collect::<Result<_, _>>()?;
+    let expect = expected(&store, arguments)?;
+    let rules = Rules { force: arguments.force, expect, remove, ..Rules::default() };
     let site = arguments.site.as_ref().map(|site| site.parse());
     let site = site.transpose().map_err(|problem: String| Failure::new(Kind::Usage, problem))?;
     let signers = arguments.signing.signers()?;

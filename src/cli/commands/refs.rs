@@ -31,6 +31,9 @@ pub fn run(context: &Context, arguments: &Refs) -> Done {
         };
         refs.retain(|name, _| is_below(name));
     }
+    if refs.is_empty() && !store.exists().map_err(Failure::from)? {
+        context.printer.say(&format!("there is no store in {} yet", store.path().display()));
+    }
     let rows: Vec<serde_json::Value> =
         refs.iter().map(|(name, value)| serde_json::json!({ "name": name, "value": value })).collect();
     context.printer.data(&rows, || {

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::super::failure::{Failure, Kind};
+use super::super::text::plural;
 use super::{Context, Done};
 use crate::base::units::{Bytes, approximate};
 use crate::base::{CommitId, Stopwatch};
-use crate::remote::{self, Address, Line, Outcome, Remote, RemoteName, RemoteSettings};
+use crate::remote::{self, Address, Line, Outcome, Remote, RemoteError, RemoteName, RemoteSettings};
 use crate::store::{RefName, Store};
 use crate::trust::{PublicKey, Trusted};
 
@@ -51,7 +52,8 @@ struct Add {
 
 #[derive(Args, Debug)]
 struct Name {
-    #[arg(value_name = "NAME")]
+    /// Name of a remote
+    #[arg(value_name = "REMOTE")]
     name: String,
 }
 
@@ -166,7 +168,7 @@ fn add(context: &Context, arguments: &Add) -> Result<(), Failure> {
 }
 
 fn list(context: &Context) -> Result<(), Failure> {
-    let remotes = Remote::all(&context.store()?)?;
+    let remotes = readable(context, &context.store()?)?;
     let rows: Vec<_> = remotes.iter().map(as_json).collect();
     context.printer.data(&rows, || {
         let width = remotes.iter().map(|remote| remote.shown().len()).max().unwrap_or(0);
@@ -175,6 +177,21 @@ fn list(context: &Context) -> Result<(), Failure> {
             .map(|remote| format!("{:width$} {}\n", remote.shown(), remote.settings.address))
             .collect()
     })
+}
+
+/// Reads the remotes of a store, by name. What is damaged is warned of: the others are there all the same.
+fn readable(context: &Context, store: &Store) -> Result<Vec<Remote>, Failure> {
+    let mut remotes = Vec::new();
+    for name in store.remotes().map_err(Failure::from)? {
+        match name.parse().and_then(|name| Remote::load(store, &name)) {
+            Ok(remote) => remotes.push(remote),
+            Err(error @ (RemoteError::Damaged { .. } | RemoteError::Name { .. })) => {
+                context.printer.warn(&error.to_string());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(remotes)
 }
 
 fn show(context: &Context, name: &str) -> Result<(), Failure> {
@@ -234,10 +251,10 @@ pub fn report(context: &Context, outcome: &Outcome, watch: Stopwatch) -> Result<
     let traffic = &outcome.traffic;
     let wire = traffic.received_bytes + traffic.sent_bytes;
     context.printer.say(&format!(
-        "{} over the wire in {} requests, {} new objects, {seconds:.1} s ({}/s)",
+        "{} over the wire in {}, {}, {seconds:.1} s ({}/s)",
         approximate(Bytes(wire)),
-        traffic.requests,
-        outcome.objects,
+        plural(traffic.requests, "request"),
+        plural(outcome.objects, "new object"),
         approximate(Bytes((wire as f64 / seconds.max(0.001)) as u64)),
     ));
     Ok(())

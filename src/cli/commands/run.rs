@@ -8,7 +8,7 @@ use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
 use crate::base::units::Bytes;
 use crate::base::{Endpoint, Scheme, Stopwatch, fs};
-use crate::boot::environment::{LOG_ADDRESS, METADATA_ADDRESS};
+use crate::boot::environment::{LOG_ADDRESS, LOG_NOWHERE, METADATA_ADDRESS, is_reserved};
 use crate::boot::user_data::{self, USER_DATA_MAX_BYTES, UserDataError};
 use crate::disk::fat::{FIRST_CLUSTER, Geometry, Item, Stamp, Tree, Volume};
 use crate::disk::{BlockDevice, FileDevice};
@@ -45,7 +45,7 @@ pub struct Run {
     /// Where the machine finds the metadata service (`ec2`); this machine is 10.0.2.2 to it
     #[arg(long, value_name = "ADDRESS")]
     pub metadata: Option<String>,
-    /// Where the app's output goes besides the console, in place of what the recipe says
+    /// Where the app's output goes besides the console, in place of what the recipe says; `none` for nowhere
     #[arg(long, value_name = "ADDRESS")]
     pub log: Option<String>,
     /// Attach a further disk image, read-only
@@ -137,6 +137,11 @@ fn told(
             Some((name, value)) => (name, value.to_owned()),
             None => (setting.as_str(), own_variable(setting)?),
         };
+        if is_reserved(name) {
+            let problem =
+                "the machine takes it from its recipe only, because it can make a program run other code";
+            return Err(Failure::new(Kind::Usage, format!("--env {name}: {problem}")));
+        }
         options.environment.insert(name.to_owned(), value);
     }
     for setting in &arguments.credential {
@@ -153,9 +158,10 @@ fn told(
     ] {
         let Some(address) = address else { continue };
         let known: Result<Endpoint, _> = address.parse();
-        if !known.is_ok_and(|endpoint| schemes.contains(&endpoint.scheme)) {
+        let is_off = name == LOG_ADDRESS && address == LOG_NOWHERE;
+        if !is_off && !known.is_ok_and(|endpoint| schemes.contains(&endpoint.scheme)) {
             let expected =
-                if schemes.len() == 1 { "http://HOST[:PORT]" } else { "tcp://HOST:PORT or http://…" };
+                if schemes.len() == 1 { "http://HOST[:PORT]" } else { "tcp://HOST:PORT, http://… or none" };
             return Err(Failure::new(Kind::Usage, format!("{option} {address}: expected {expected}")));
         }
         options.credentials.insert(name.to_owned(), address.clone().into_bytes());

@@ -111,7 +111,7 @@ fn slot_text(text: &mut String, slot: &SlotStatus) {
         let verified = match slot.verified {
             Some(true) => " (verified)",
             Some(false) => " (DAMAGED)",
-            None => "",
+            None => " (not checked)",
         };
         line("root hash", &format!("{hash}{verified}"));
     }

@@ -28,8 +28,8 @@ pub fn run(context: &Context, arguments: &Tag) -> Done {
     if context.printer.wants_json() {
         context.printer.data(&done.refs, String::new)?;
     } else {
-        let state = if done.refs.iter().any(|change| change.moved) { "leads" } else { "led before" };
-        context.printer.say(&format!("{name} {state} to {new}"));
+        let already = if done.refs.iter().any(|change| change.moved) { "" } else { " already" };
+        context.printer.say(&format!("{name} leads to {new}{already}"));
     }
     Ok(ExitCode::SUCCESS)
 }

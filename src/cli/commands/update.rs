@@ -48,10 +48,12 @@ impl From<SlotName> for Slot {
 pub fn run(context: &Context, arguments: &Update) -> Done {
     let store = context.store()?;
     let id = store.resolve(&arguments.commit).map_err(Failure::from)?;
-    let disk = change(context, &arguments.disk)?;
+    // The commit is read while the child takes the disk apart, of which nothing is read here before it is done.
+    let read = || Image::of(&store, id, &context.job).map_err(Failure::from);
+    let (disk, image) = context.job.workers.join(|| change(context, &arguments.disk), read);
+    let (disk, image) = (disk?, image?);
     let about = |failure: Failure| failure.about(&arguments.disk);
     let running = disk.running(arguments.running.map(Slot::from)).map_err(|error| about(error.into()))?;
-    let image = Image::of(&store, id, &context.job).map_err(Failure::from)?;
     let request = Request { running, other_name: arguments.other_image };
     let staged = request.stage(disk.device(), &image, &context.job).map_err(|error| about(error.into()))?;
     context.printer.data(&staged, || as_text(&staged))?;

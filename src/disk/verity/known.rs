@@ -1,11 +1,13 @@
 //! A tree that is known before its blocks are written: which blocks hold what it says already, and whether what
-//! is written is what it says.
+//! is to be written is what it says.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{BLOCK, DIGEST, Hasher, READ_BLOCKS, VerityError, VerityTree};
 use crate::base::Job;
-use crate::disk::{BlockObserver, BlockSet};
+use crate::base::units::BLOCK_BYTES;
+use crate::disk::{BlockDevice, BlockSet};
 use crate::tree::content::is_zero;
 
 impl VerityTree {
@@ -56,7 +58,7 @@ impl VerityTree {
         }
     }
 
-    fn leaf(&self, block: u64) -> &[u8] {
+    pub(super) fn leaf(&self, block: u64) -> &[u8] {
         &self.leaves()[block as usize * DIGEST..][..DIGEST]
     }
 
@@ -73,9 +75,10 @@ impl VerityTree {
         }
     }
 
-    /// Returns an observer that holds what is written against the tree.
-    pub fn hold(&self) -> Held<'_> {
-        Held { tree: self, shown: BlockSet::new(self.data_blocks), is_false: AtomicBool::new(false) }
+    /// Returns a device that holds what is to be written against the tree, before it is.
+    pub fn hold<'a>(&'a self, device: &'a dyn BlockDevice) -> Held<'a> {
+        let shown = BlockSet::new(self.data_blocks);
+        Held { device, tree: self, shown, is_false: AtomicBool::new(false) }
     }
 }
 
@@ -89,8 +92,10 @@ fn level_above(hasher: &Hasher, level: &[u8], job: &Job) -> Vec<u8> {
     above
 }
 
-/// Holds blocks that are written against a tree that was there before.
+/// Holds blocks that are to be written against a tree that was there before. From the first on that is another, nothing
+/// is written.
 pub struct Held<'a> {
+    device: &'a dyn BlockDevice,
     tree: &'a VerityTree,
     shown: BlockSet,
     is_false: AtomicBool,
@@ -106,15 +111,28 @@ impl Held<'_> {
     }
 }
 
-impl BlockObserver for Held<'_> {
-    /// Blocks behind the last data block are none of its business.
-    fn wrote(&self, first: u64, bytes: &[u8]) {
-        for (block, bytes) in (first..self.tree.data_blocks).zip(bytes.chunks_exact(BLOCK)) {
+impl BlockDevice for Held<'_> {
+    fn size(&self) -> u64 {
+        self.device.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.device.read_at(offset, buffer)
+    }
+
+    /// Writes whole blocks, which must lie below the tree.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        for (block, bytes) in (offset / BLOCK_BYTES..).zip(bytes.chunks_exact(BLOCK)) {
             self.shown.add(block..block + 1);
             if !self.tree.is_right(block, bytes) {
                 self.is_false.store(true, Ordering::Relaxed);
             }
         }
+        if self.is_false.load(Ordering::Relaxed) { Ok(()) } else { self.device.write_at(offset, bytes) }
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.device.flush()
     }
 }
 
@@ -122,6 +140,7 @@ impl BlockObserver for Held<'_> {
 mod tests {
     use super::super::VerityBuilder;
     use super::*;
+    use crate::disk::{BlockObserver, MemoryDevice};
 
     #[test]
     fn a_tree_is_the_same_over_the_leaves_of_another() {
@@ -147,13 +166,17 @@ mod tests {
         builder.wrote(1, &[7; BLOCK]);
         let tree = builder.finish(&Job::quiet(1)).expect("a tree");
         let shown = |blocks: &[(u64, u8)]| {
-            let held = tree.hold();
-            blocks.iter().for_each(|&(block, byte)| held.wrote(block, &[byte; BLOCK]));
-            held.is_true(|_| true)
+            let device = MemoryDevice::new(3 * BLOCK_BYTES);
+            let held = tree.hold(&device);
+            for &(block, byte) in blocks {
+                held.write_at(block * BLOCK_BYTES, &[byte; BLOCK]).expect("written");
+            }
+            let is_true = held.is_true(|_| true);
+            (is_true, device.into_bytes().iter().filter(|&&byte| byte != 0).count() / BLOCK)
         };
-        assert!(shown(&[(1, 7)]));
-        assert!(!shown(&[(1, 8)]), "another block");
-        assert!(!shown(&[(1, 7), (2, 7)]), "zero, it says");
-        assert!(!shown(&[]), "not zero, it says");
+        assert_eq!(shown(&[(1, 7)]), (true, 1));
+        assert_eq!(shown(&[(1, 8)]), (false, 0), "another block, which is not written");
+        assert_eq!(shown(&[(1, 7), (2, 7)]), (false, 1), "zero, it says");
+        assert_eq!(shown(&[]), (false, 0), "not zero, it says");
     }
 }

@@ -1,7 +1,7 @@
 //! When the app is started, checked, believed, given up: a state machine over times that it is told.
 //!
-//! A *trial* is a slot that the loader counts tries of. Until the trial is confirmed (blessed), five exits or
-//! a start period without health reboot the machine, which uses a try up. Afterwards, and in a slot that was
+//! A *trial* is a slot that the loader counts tries of. Until the trial is confirmed (blessed), five exits, a start
+//! period without health, or health that broke five times reboot the machine, which uses a try up. Afterwards, and in a slot that was
 //! confirmed long ago, the app is started again for ever.
 
 use std::time::Duration;
@@ -10,6 +10,8 @@ use mkimage::boot::service::{Health, Restart};
 
 /// Exits of the app that a trial survives, less one.
 const TRIAL_EXITS: u32 = 5;
+/// Times that health may break in a trial, less one: else an app that is healthy now and then is on trial for ever.
+const TRIAL_RELAPSES: u32 = 5;
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// An app that ran so long begins with the first delay again.
@@ -66,6 +68,7 @@ pub enum Act {
 pub enum Reason {
     Exits,
     NotHealthy,
+    NotSteady,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +87,8 @@ pub struct Supervision {
     quick_exits: u32,
     /// Exits of the trial.
     exits: u32,
+    /// How often health broke.
+    relapses: u32,
     healthy_since: Option<Duration>,
     /// From when on the start period counts.
     unhealthy_since: Duration,
@@ -104,6 +109,7 @@ impl Supervision {
             phase: Phase::Waiting { until: now },
             quick_exits: 0,
             exits: 0,
+            relapses: 0,
             healthy_since: None,
             unhealthy_since: now,
             next_check: None,
@@ -135,9 +141,11 @@ impl Supervision {
 
     fn next_while_running(&mut self, now: Duration) -> Option<Act> {
         let given_up = self.trial_deadline().is_some_and(|deadline| now >= deadline);
-        if given_up {
-            self.phase = Phase::Ended(Act::Reboot(Reason::NotHealthy));
-            return Some(Act::Reboot(Reason::NotHealthy));
+        let relapsed = !self.confirmed && self.relapses >= TRIAL_RELAPSES;
+        if given_up || relapsed {
+            let reason = if relapsed { Reason::NotSteady } else { Reason::NotHealthy };
+            self.phase = Phase::Ended(Act::Reboot(reason));
+            return Some(Act::Reboot(reason));
         }
         self.next_check.filter(|&at| now >= at)?;
         self.next_check = None;
@@ -240,6 +248,7 @@ impl Supervision {
             (false, Some(_)) => {
                 self.healthy_since = None;
                 self.unhealthy_since = now;
+                self.relapses = self.relapses.saturating_add(1);
             }
             _ => {}
         }
@@ -323,6 +332,25 @@ mod tests {
         assert_eq!(app.next(at(22_999)), Some(Act::Check));
         app.checked(at(22_999), true);
         assert_eq!(app.next(at(23_000)), Some(Act::Bless));
+    }
+
+    #[test]
+    fn a_trial_whose_health_comes_and_goes_is_given_up_and_a_confirmed_slot_is_not() {
+        let relapse = |trial: bool, times: u64| {
+            let mut app = supervise(Restart::Always, Some(TIMES), trial);
+            for second in (10..).step_by(6).take(times as usize) {
+                app.checked(at(second * 1000), true);
+                app.checked(at((second + 3) * 1000), false);
+                app.next_check = None;
+            }
+            (10..).step_by(6).take(times as usize).last().and_then(|second| {
+                app.ready = true;
+                app.next(at((second + 3) * 1000))
+            })
+        };
+        assert_eq!(relapse(true, 4), None);
+        assert_eq!(relapse(true, 5), Some(Act::Reboot(Reason::NotSteady)));
+        assert_eq!(relapse(false, 50), None);
     }
 
     #[test]

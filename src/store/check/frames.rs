@@ -41,8 +41,9 @@ pub struct Survey {
 
 /// Most objects whose places are in memory at a time.
 const SLICE_OBJECTS: u64 = 1 << 18;
-/// Bytes of a pack that are read at once.
-const WINDOW_BYTES: u64 = 1 << 20;
+/// Bytes of a pack that are read at once: few calls, and what was read is still in the core's cache when it is
+/// decompressed.
+const WINDOW_BYTES: u64 = 1 << 18;
 /// Bytes between two frames that are read along rather than passed over.
 const GAP_BYTES: u64 = 16 << 10;
 

@@ -14,7 +14,7 @@ use super::super::store::Store;
 use super::blame::Roots;
 use super::report::{Damage, Fault};
 use crate::base::job::Unit;
-use crate::base::{CommitId, Digest, FileError, Job, StepKey};
+use crate::base::{CommitId, Digest, FileError, Job, StepKey, whole};
 
 /// What was found.
 #[derive(Default)]
@@ -63,7 +63,7 @@ impl Names {
                 self.faults.push(Fault::new(Damage::Format, error.to_string()));
             }
             Err(StoreError::File(error)) if is_damage(&error) => {
-                self.faults.push(Fault::new(Damage::Format, chain(&error)));
+                self.faults.push(Fault::new(Damage::Format, whole(&error)));
             }
             Err(error) => return Err(error),
             Ok(Access::Absent) if !files(&store.layout.packs())?.is_empty() => {
@@ -193,7 +193,7 @@ impl Names {
         let kept = files(&store.layout.quarantine())?.len();
         if kept > 0 {
             self.notes.push(format!(
-                "{kept} files lie in quarantine/, which nobody reads; remove them when you need them no more"
+                "quarantine/, which nobody reads, is not empty (files: {kept}); remove it when you need it no more"
             ));
         }
         Ok(())
@@ -285,7 +285,7 @@ fn files(path: &Path) -> Result<Vec<std::ffi::OsString>> {
 fn damage(error: StoreError) -> Result<String> {
     match error {
         StoreError::DamagedRef { problem, .. } => Ok(problem),
-        StoreError::File(error) if is_damage(&error) => Ok(chain(&error)),
+        StoreError::File(error) if is_damage(&error) => Ok(whole(&error)),
         other => Err(other),
     }
 }
@@ -293,8 +293,4 @@ fn damage(error: StoreError) -> Result<String> {
 fn is_damage(error: &FileError) -> bool {
     error.source.kind() == std::io::ErrorKind::FileTooLarge
         || error.source.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
-}
-
-fn chain(error: &FileError) -> String {
-    format!("{error}: {}", error.source)
 }

@@ -92,8 +92,36 @@ pub struct Walk<'a, O> {
     shallow: AtomicU64,
 }
 
-/// Directories and commits that a worker reads at a time.
-const BATCH: usize = 64;
+/// Most directories and commits that a worker reads at a time.
+const BATCH_MAX: usize = 64;
+/// Batches for each worker, so that none waits long for the others.
+const BATCHES_EACH: usize = 4;
+/// Files that are gathered before they are looked at together.
+const BLOBS_MAX: usize = 1 << 16;
+
+/// What a step of the walk came upon.
+#[derive(Default)]
+struct Found {
+    /// Directories and commits to visit.
+    next: Vec<Named>,
+    /// Files to look at.
+    blobs: Vec<Named>,
+    lost: Vec<Lost>,
+}
+
+impl Found {
+    fn append(&mut self, other: Found) {
+        self.next.extend(other.next);
+        self.blobs.extend(other.blobs);
+        self.lost.extend(other.lost);
+    }
+}
+
+/// Parts what there is to do evenly among the workers, at most `most` at a time.
+fn batches(named: &[Named], most: usize, job: &Job) -> Vec<Vec<Named>> {
+    let batch = named.len().div_ceil(job.workers.count() * BATCHES_EACH).clamp(1, most);
+    named.chunks(batch).map(<[Named]>::to_vec).collect()
+}
 
 impl<'a, O: Objects + Lookup> Walk<'a, O> {
     pub fn new(objects: &'a O, damaged: HashSet<Digest>) -> Self {
@@ -119,27 +147,50 @@ impl<'a, O: Objects + Lookup> Walk<'a, O> {
 
     /// Visits objects again, whatever was seen of them, and what they lead to that was not seen.
     pub fn run(&self, mut waiting: Vec<Named>, step: &Step, job: &Job) -> Result<Vec<Lost>> {
-        let mut lost = Vec::new();
+        let mut found = Found::default();
         while !waiting.is_empty() {
-            let batches = waiting.chunks(BATCH).map(<[Named]>::to_vec).collect();
+            let batches = batches(&waiting, BATCH_MAX, job);
             let visited = job.workers.map(batches, |batch| {
-                let (mut next, mut lost) = (Vec::new(), Vec::new());
+                let mut found = Found::default();
                 for named in batch {
                     job.check()?;
-                    self.visit(named, &mut next, &mut lost)?;
+                    self.visit(named, &mut found)?;
                     step.advance(1);
                 }
-                Ok::<_, StoreError>((next, lost))
+                Ok::<_, StoreError>(found)
             });
-            waiting = Vec::new();
             for visited in visited {
-                let (next, gone) = visited?;
-                waiting.extend(next);
-                lost.extend(gone);
+                found.append(visited?);
+            }
+            waiting = std::mem::take(&mut found.next);
+            if found.blobs.len() >= BLOBS_MAX || waiting.is_empty() {
+                self.look_at_all(std::mem::take(&mut found.blobs), &mut found.lost, job)?;
             }
         }
-        lost.sort_by_key(|lost| lost.named);
-        Ok(lost)
+        found.lost.sort_by_key(|lost| lost.named);
+        Ok(found.lost)
+    }
+
+    /// Holds what is stored of files against what their parents say of them, in the order of their ids.
+    fn look_at_all(&self, mut blobs: Vec<Named>, lost: &mut Vec<Lost>, job: &Job) -> Result<()> {
+        blobs.sort_unstable();
+        let looked = job.workers.map(batches(&blobs, BLOBS_MAX, job), |batch| {
+            job.check()?;
+            let ids: Vec<Digest> = batch.iter().map(|named| named.id).collect();
+            let mut lost = Vec::new();
+            for (named, stored) in batch.into_iter().zip(self.objects.describe(&ids)) {
+                let is_sound = stored == Some((named.kind, named.size)) && !self.damaged.contains(&named.id);
+                match if is_sound { Ok(()) } else { self.look(&named)? } {
+                    Ok(()) => drop(self.reached.fetch_add(1, Ordering::Relaxed)),
+                    Err(problem) => lost.push(Lost { named, problem }),
+                }
+            }
+            Ok::<_, StoreError>(lost)
+        });
+        for gone in looked {
+            lost.extend(gone?);
+        }
+        Ok(())
     }
 
     /// Tells whether an object was not seen before, and notes it.
@@ -151,11 +202,11 @@ impl<'a, O: Objects + Lookup> Walk<'a, O> {
         seen.insert(u128::from_le_bytes(half))
     }
 
-    fn visit(&self, named: Named, next: &mut Vec<Named>, lost: &mut Vec<Lost>) -> Result<()> {
+    fn visit(&self, named: Named, found: &mut Found) -> Result<()> {
         let children = match self.read(&named)? {
             Ok(children) => children,
             Err(problem) => {
-                lost.push(Lost { named, problem });
+                found.lost.push(Lost { named, problem });
                 return Ok(());
             }
         };
@@ -168,11 +219,8 @@ impl<'a, O: Objects + Lookup> Walk<'a, O> {
                 Kind::Commit if !self.damaged.contains(&child.id) && !self.is_there(&child.id)? => {
                     self.shallow.fetch_add(1, Ordering::Relaxed);
                 }
-                Kind::Blob => match self.look(&child)? {
-                    Ok(()) => drop(self.reached.fetch_add(1, Ordering::Relaxed)),
-                    Err(problem) => lost.push(Lost { named: child, problem }),
-                },
-                _ => next.push(child),
+                Kind::Blob => found.blobs.push(child),
+                _ => found.next.push(child),
             }
         }
         Ok(())

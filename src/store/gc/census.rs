@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::super::error::{Result, StoreError};
 use super::super::index::{Pack, Problem, Row};
 use super::super::record::Record;
-use crate::base::{Digest, Job};
+use crate::base::{Digest, Job, whole};
 
 /// An object in a pack: where its record lies in that pack's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,5 +163,5 @@ impl Bucket {
 
 /// Ends a collection because of a pack.
 pub(super) fn doubt(pack: &Pack, problem: Problem) -> StoreError {
-    StoreError::doubt(format!("pack {}", pack.name), problem.of(&pack.name))
+    StoreError::doubt(format!("pack {}", pack.name), whole(&problem.of(&pack.name)))
 }

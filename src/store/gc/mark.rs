@@ -11,7 +11,7 @@ use super::super::reach::{self, Named};
 use super::super::record::Record;
 use super::super::store::Store;
 use super::census::{Census, Marked, Member};
-use crate::base::{BlobId, Digest, Job};
+use crate::base::{BlobId, Digest, Job, whole};
 use crate::tree::ContentError;
 
 /// Something that keeps objects.
@@ -95,7 +95,7 @@ impl<'a> Marking<'a> {
     }
 
     fn begin(&self, root: &Root, number: u32, waiting: &mut Vec<Waiting>) -> Result<()> {
-        let doubt = |problem: Problem| StoreError::doubt(&root.from, problem.of(&root.id));
+        let doubt = |problem: Problem| StoreError::doubt(&root.from, whole(&problem.of(&root.id)));
         let (place, record) = match self.set(&root.id) {
             Some((_, Marked::Already)) => return Ok(()),
             Some((census, Marked::Now(member))) => {
@@ -143,7 +143,7 @@ impl<'a> Marking<'a> {
             Ok(names) => names,
             Err(error) => {
                 let what = format!("{} {}, which {} leads to", item.kind, item.id, root.from);
-                return Err(StoreError::doubt(what, chain(&error)));
+                return Err(StoreError::doubt(what, whole(&error)));
             }
         };
         for named in names {
@@ -216,12 +216,5 @@ impl Lookup for Here<'_> {
         mut read: impl FnMut(&dyn ChunkSource, &Record) -> std::result::Result<T, Problem>,
     ) -> std::result::Result<T, ContentError> {
         read(&**self.pack, &self.record).map_err(|problem| problem.of(&BlobId(*id).0))
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }

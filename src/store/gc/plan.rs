@@ -173,6 +173,9 @@ impl Store {
     pub(in super::super) fn try_lock_gc(&self) -> Result<Option<Lock>> {
         self.prepare()?;
         let lock = Lock::attempt(&self.media, &self.layout.gc_lock(), self.is_shared())?;
+        if lock.is_some() {
+            self.keep_reserve();
+        }
         if lock.is_some() && self.is_shared() {
             lock::clear_claims(&self.media, &self.layout.gc_lock())?;
         }
@@ -324,31 +327,50 @@ impl GcPlan {
     pub fn describe(&self) -> Vec<String> {
         let GcSummary { packs, objects, kept, young_packs, packs_trashed, packs_replaced, .. } = self.summary;
         let summary = &self.summary;
-        let mut lines = vec![format!("{objects} objects in {packs} packs, {kept} of them stay")];
+        let (objects, packs) = (counted(objects, "object"), counted(packs, "pack"));
+        let mut lines = vec![format!("{objects} in {packs}, {kept} of them stay")];
         let mut add = |count: u64, text: String| lines.extend((count > 0).then_some(text));
-        add(young_packs, format!("{young_packs} packs are younger than the grace and stay as they are"));
+        let young = match young_packs {
+            1 => "1 pack is younger than the grace and stays as it is".to_owned(),
+            packs => format!("{packs} packs are younger than the grace and stay as they are"),
+        };
+        add(young_packs, young);
         let size = approximate(Bytes(summary.bytes_trashed));
         let gone = summary.objects_trashed;
-        add(
-            gone,
-            format!(
-                "to the trash: {gone} objects, {size}; {packs_trashed} packs go, {packs_replaced} are replaced"
-            ),
-        );
-        add(self.orphans.len() as u64, format!("{} halves of packs go to the trash", self.orphans.len()));
+        let parts = [(packs_trashed, "goes", "go"), (packs_replaced, "is replaced", "are replaced")];
+        let parts = parts.into_iter().filter(|(number, ..)| *number > 0);
+        let parts = parts.map(|(number, one, more)| {
+            format!("; {} {}", counted(number, "pack"), if number == 1 { one } else { more })
+        });
+        let packs: String = parts.collect();
+        add(gone, format!("to the trash: {}, {size}{packs}", counted(gone, "object")));
+        let orphans = self.orphans.len() as u64;
+        add(orphans, format!("half packs that go to the trash: {orphans}"));
         let left = self.leftovers.len() as u64;
-        add(left, format!("machines that died left {left} files of packs that went: they go, too"));
-        add(summary.objects_rescued, format!("{} objects come back from the trash", summary.objects_rescued));
+        add(
+            left,
+            format!("machines that died left {} of packs that went: to be removed", counted(left, "file")),
+        );
+        let rescued = counted(summary.objects_rescued, "object");
+        add(summary.objects_rescued, format!("back from the trash: {rescued}"));
         for lease in &self.expired {
             add(1, format!("the lease {} of {} has expired", lease.name, lease.holder()));
         }
-        add(summary.memos_dropped, format!("{} results of steps are forgotten", summary.memos_dropped));
+        add(
+            summary.memos_dropped,
+            format!("forgotten: {} of steps", counted(summary.memos_dropped, "result")),
+        );
         for Folder { number, packs, bytes, .. } in &self.emptied {
             let size = approximate(Bytes(*bytes));
-            add(1, format!("trash {number} is emptied: {packs} packs, {size}"));
+            add(1, format!("trash {number} is emptied: {}, {size}", counted(*packs, "pack")));
         }
         lines
     }
+}
+
+/// Prints a number of things: "1 pack", "3 packs".
+fn counted(number: u64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 fn fate(count: Count, dead_bytes: u64, bytes: u64) -> Fate {

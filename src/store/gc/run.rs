@@ -49,21 +49,53 @@ impl Store {
                 self.try_lock_gc()?;
             }
         }
-        let mut outcome = GcOutcome::default();
         let step = job.step("collect garbage", None, Unit::Items);
-        let made = self.replace(&plan, job)?;
-        outcome.objects_rescued = self.bring_back(&plan, job)?;
-        self.catch_up(&mut plan, &made, job)?;
-        self.trash_dead(&mut plan, &made, &mut outcome, job)?;
+        let mut outcome = match self.collect(&mut plan, job) {
+            Err(error) if error.is_full() => {
+                self.make_room(&mut plan, job)?;
+                self.collect(&mut plan, job)?
+            }
+            outcome => outcome?,
+        };
         drop(step);
         self.empty_trash(&plan, &mut outcome)?;
         plan.leftovers.iter().try_for_each(|path| trash::remove_unless_open(&self.media, path))?;
-        for memo in &plan.memos {
-            self.media.remove_file(memo)?;
-            outcome.memos_dropped += 1;
-        }
+        outcome.memos_dropped = self.forget_memos(&plan)?;
         self.packs.scan()?;
         Ok(outcome)
+    }
+
+    /// Brings back what is needed, and takes what is dead out of sight.
+    fn collect(&self, plan: &mut GcPlan, job: &Job) -> Result<GcOutcome> {
+        let made = self.replace(plan, job)?;
+        let objects_rescued = self.bring_back(plan, job)?;
+        let mut outcome = GcOutcome { objects_rescued, ..GcOutcome::default() };
+        self.catch_up(plan, &made, job)?;
+        self.trash_dead(plan, &made, &mut outcome, job)?;
+        Ok(outcome)
+    }
+
+    /// Makes do with the room that there is: what a store can always spare is given up, and no pack is replaced
+    /// by a smaller one. So a disk without a free block can still be collected.
+    fn make_room(&self, plan: &mut GcPlan, job: &Job) -> Result<()> {
+        job.warn(
+            "the disk is full, so that only packs of which nothing is needed go; collect again afterwards",
+        );
+        self.give_reserve();
+        self.forget_memos(plan)?;
+        for fate in &mut plan.fates {
+            if matches!(fate, Fate::Copied { .. } | Fate::Thinned { .. }) {
+                *fate = Fate::Stays;
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_memos(&self, plan: &GcPlan) -> Result<u64> {
+        for memo in &plan.memos {
+            self.media.remove_file(memo)?;
+        }
+        Ok(plan.memos.len() as u64)
     }
 
     /// Makes the packs that take the place of partly dead ones, and gives them their names. Returns these.

@@ -12,8 +12,8 @@
 //!
 //! Stopped anywhere, a store is no worse than before: what goes away was copied durably first, and doing it
 //! again goes on. Nothing is deleted. No ref is moved to another commit but one whose file is damaged: it gets
-//! back what its reflog says, and that is told. A ref to something that stays lost is left: reading it says
-//! what is missing.
+//! back what its reflog says, and that is told; where no log says anything, it goes to quarantine. A ref to
+//! something that stays lost is left: reading it says what is missing.
 
 mod folder;
 mod heal;
@@ -65,7 +65,7 @@ pub struct RepairReport {
     pub names: Vec<String>,
     /// What stays lost or damaged. Empty where the store is whole again.
     pub lost: Vec<Fault>,
-    /// Sources that failed, a sentence each.
+    /// Sources that failed, and refs that nobody can restore, a sentence each.
     pub notes: Vec<String>,
 }
 

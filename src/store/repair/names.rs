@@ -1,5 +1,7 @@
 //! The format file, journals, refs and reflogs: small files, each made right from what stands beside it.
 
+use std::path::Path;
+
 use super::super::check::{Damage, Fault, read_log};
 use super::super::error::Result;
 use super::super::format;
@@ -42,7 +44,7 @@ impl Store {
                     Some("wrote the file \"gc-generation\" anew".to_owned())
                 }
                 Damage::Journal { name } => self.put_journal_aside(name)?,
-                Damage::Ref { name } => self.restore_ref(name)?,
+                Damage::Ref { name } => self.restore_ref(name, &mut done.notes)?,
                 Damage::Log { name, .. } => self.cut_log(name)?,
                 _ => None,
             };
@@ -80,23 +82,36 @@ impl Store {
         )))
     }
 
-    /// Gives a ref back what its reflog says last; `None` where that says nothing.
-    fn restore_ref(&self, name: &RefName) -> Result<Option<String>> {
+    /// Gives a ref back what its reflog says last. Where that says nothing, the ref is lost and goes to quarantine:
+    /// left where it is, it would keep all others from being listed, and garbage from being collected.
+    fn restore_ref(&self, name: &RefName, notes: &mut Vec<String>) -> Result<Option<String>> {
         if self.read_ref_file(name).is_ok() {
             return Ok(Some(format!("ref {name} was written anew in the meantime")));
         }
         let entries = read_log(self, name)?.0;
-        let Some(last) = entries.iter().max_by_key(|entry| entry.value.generation) else { return Ok(None) };
         let path = self.layout.reference(name);
+        let Some(last) = entries.iter().max_by_key(|entry| entry.value.generation) else {
+            self.quarantine_ref(name, &path)?;
+            notes.push(format!(
+                "put ref {name} into quarantine: no reflog says where it led; what only it led to stays until the next \
+                 `mkimage gc`"
+            ));
+            return Ok(None);
+        };
         if last.removed {
-            self.quarantine_file(&path, &format!("ref.{}", flat(name)))?;
-            self.media.sync_directory(path.parent().expect("because the path lies in the store"))?;
+            self.quarantine_ref(name, &path)?;
             return Ok(Some(format!("put ref {name} into quarantine: its reflog says that it was removed")));
         }
         self.keep_copy(&path, &format!("ref.{}", flat(name)))?;
         self.publish_file(&path, last.value.encode().as_bytes())?;
         let (commit, generation) = (last.value.commit, last.value.generation);
         Ok(Some(format!("restored ref {name} from its reflog: move {generation}, to {commit}")))
+    }
+
+    fn quarantine_ref(&self, name: &RefName, path: &Path) -> Result<()> {
+        self.quarantine_file(path, &format!("ref.{}", flat(name)))?;
+        self.media.sync_directory(&self.layout.quarantine())?;
+        Ok(self.media.sync_directory(path.parent().expect("because the path lies in the store"))?)
     }
 
     /// Leaves the whole lines of a reflog and keeps a copy of what it was.

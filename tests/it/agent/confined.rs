@@ -9,15 +9,17 @@ use super::*;
 use crate::slots::kit::Kit;
 
 /// A disk with v1 of a small image, and a site that says v2.
-struct Small {
-    folder: tempfile::TempDir,
+pub struct Small {
+    pub folder: tempfile::TempDir,
     from: String,
     certificates: Option<&'static str>,
+    /// When it reboots.
+    pub reboot: &'static str,
 }
 
 /// An agent that stays, and what it says.
-struct Staying {
-    child: Child,
+pub struct Staying {
+    pub child: Child,
     errors: PathBuf,
 }
 
@@ -36,7 +38,7 @@ impl Drop for Staying {
 }
 
 impl Small {
-    fn new() -> Small {
+    pub fn new() -> Small {
         let folder = crate::store::folder();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("disk.img"), Kit::of(2).fresh(1)).expect("written");
@@ -45,18 +47,18 @@ impl Small {
         let site = format!("dir:{}", at("site").display());
         let mut push = mkimage(["push", &site, "app/v2:test/prod", "--force", "--site", "farm", "--key"]);
         succeed(push.arg(at("key")).env("MKIMAGE_STORE", Kit::of(2).store.path()));
-        Small { folder, from: site, certificates: None }
+        Small { folder, from: site, certificates: None, reboot: "when_told" }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Returns the agent of a machine that runs from slot A, under another program where one is named.
-    fn agent(&self, under: &[&str], words: &[&str]) -> Command {
+    pub fn agent(&self, under: &[&str], words: &[&str]) -> Command {
         let settings = serde_json::json!({
             "from": self.from, "ref": "test/prod", "threshold": 1, "interval_seconds": 600, "jitter_seconds": 0,
-            "window": null, "rings": [], "reboot": "when_told", "data_path": self.path("data"),
+            "window": null, "rings": [], "reboot": self.reboot, "data_path": self.path("data"),
             "certificates": self.certificates.map(|name| self.path(name)),
         });
         std::fs::write(self.path("update.json"), settings.to_string()).expect("written");
@@ -83,7 +85,7 @@ impl Small {
         command
     }
 
-    fn stay(&self, under: &[&str]) -> Staying {
+    pub fn stay(&self, under: &[&str]) -> Staying {
         let errors = self.path("errors");
         let file = std::fs::File::create(&errors).expect("a file");
         let mut command = self.agent(under, &["run"]);
@@ -91,13 +93,13 @@ impl Small {
         Staying { child, errors }
     }
 
-    fn say(&self, words: &[&str]) -> Value {
+    pub fn say(&self, words: &[&str]) -> Value {
         let said = succeed(&mut self.agent(&[], words));
         serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
     }
 
     /// Waits until the agent that stays has said something.
-    fn wait(&self, staying: &mut Staying, text: &str) {
+    pub fn wait(&self, staying: &mut Staying, text: &str) {
         let watch = Stopwatch::start();
         loop {
             let said = std::fs::read_to_string(&staying.errors).expect("what it said");

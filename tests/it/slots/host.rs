@@ -113,6 +113,61 @@ fn a_file_is_updated_past_the_cache_and_keeps_its_holes() {
     assert!(allocated() < before + (1 << 20), "{} bytes became {}", before, allocated());
 }
 
+/// An image file on a file system that has so many bytes left.
+struct Tight<'a>(&'a dyn BlockDevice, u64);
+
+impl BlockDevice for Tight<'_> {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+        self.0.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
+
+    fn flush(&self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        self.0.next_data(offset)
+    }
+
+    fn hole_bytes(&self, offset: u64, length: u64) -> u64 {
+        self.0.hole_bytes(offset, length)
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        Some(self.1)
+    }
+}
+
+#[test]
+fn space_for_an_image_file_is_looked_for_before_anything_is_touched() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on a disk");
+    let path = folder.path().join("disk.img");
+    sparse(&path, &Kit::of(1).fresh(1));
+    let disk = Disk::change(&path).expect("opened");
+    assert!(disk.device().free_bytes().is_some_and(|free| free > 0), "a file takes room");
+    let stage = |free, version| {
+        slots::stage(&Tight(disk.device(), free), None, &Kit::of(1).image(version), &one()).map(|it| it.slot)
+    };
+    let before = std::fs::read(&path).expect("read");
+    match stage(20_000, 2) {
+        Err(SlotsError::NoSpace { need, free }) => assert!(need > free && need.0 < 1 << 20, "{need}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(std::fs::read(&path).expect("read") == before, "slot B is what it was");
+    assert_eq!(stage(1 << 20, 2).expect("staged"), Slot::B);
+    slots::confirm(disk.device(), None, &one()).expect("confirmed");
+    // Slot A has its room already.
+    assert_eq!(stage(20_000, 3).expect("staged"), Slot::A);
+}
+
 fn sparse(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::FileExt;
     let file = std::fs::File::create(path).expect("created");

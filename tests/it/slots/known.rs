@@ -131,3 +131,41 @@ fn a_false_memory_is_found_out_by_what_is_written() {
         assert_eq!((root.written_bytes, root.erased_bytes), (true_one.written_bytes, true_one.erased_bytes));
     }
 }
+
+/// Computes the tree of a slot with a store, which remembers it where it may, and tells whether it is believed then.
+fn is_believed(store: &mkimage::store::Store, commit: mkimage::base::CommitId) -> bool {
+    let image = Image::of(store, commit, &one()).expect("an image");
+    let root = image.place_root(&one()).expect("placed");
+    image.slot_content(&root, &one()).expect("computed");
+    recalls(store, commit)
+}
+
+fn recalls(store: &mkimage::store::Store, commit: mkimage::base::CommitId) -> bool {
+    let image = Image::of(store, commit, &one()).expect("an image");
+    let root = image.place_root(&one()).expect("placed");
+    image.known_tree(&root, &one()).is_some()
+}
+
+#[test]
+fn what_others_could_have_remembered_is_not_believed() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = crate::store::folder();
+    let open = |name: &str| mkimage::store::Store::open(folder.path().join(name)).expect("opened");
+    let own = open("own");
+    let commit = super::kit::put(&own, 1, "app", (2, 1 << 20));
+    assert!(!recalls(&own, commit), "nothing is remembered yet");
+    assert!(is_believed(&own, commit));
+    let records = walkdir::WalkDir::new(folder.path().join("own/memo")).into_iter().flatten();
+    let records: Vec<_> = records.filter(|entry| entry.file_type().is_file()).collect();
+    assert!(!records.is_empty());
+    for (mode, believed) in [(0o464, false), (0o446, false), (0o444, true), (0o644, true)] {
+        for record in &records {
+            std::fs::set_permissions(record.path(), PermissionsExt::from_mode(mode)).expect("set");
+        }
+        assert_eq!(recalls(&open("own"), commit), believed, "{mode:o}");
+    }
+    let shared = open("shared");
+    assert!(shared.initialise(true).expect("made"));
+    let commit = super::kit::put(&shared, 1, "app", (2, 1 << 20));
+    assert!(!is_believed(&shared, commit), "any machine writes there");
+}

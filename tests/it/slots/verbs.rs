@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mkimage::boot::slots::Slot;
+use mkimage::disk::BlockDevice;
+
 use super::kit::{Kit, put};
 use crate::tool::{fail_with, mkimage, run, succeed};
 
@@ -115,7 +118,8 @@ fn checkers_agree(disk: &Disk) {
 fn what_would_leave_nothing_that_boots_is_refused() {
     let disk = Disk::new();
     let said = fail_with(1, &mut disk.call("rollback", &[]));
-    assert!(said.contains("slot-b is not confirmed: it was never written"), "{said}");
+    assert!(said.contains("slot-b holds nothing that could boot: it was never written"), "{said}");
+    assert!(said.contains("`mkimage update DISK COMMIT` writes it"), "{said}");
     let said = fail_with(1, &mut disk.call("switch", &["slot-b"]));
     assert!(said.contains("holds nothing that could boot") && said.contains("hint:"), "{said}");
     disk.say("update", &["app/v2"]);
@@ -161,6 +165,18 @@ fn an_update_over_the_only_sound_slot_is_refused() {
     std::fs::write(&disk.path, &bytes).expect("written");
     let said = fail_with(6, &mut disk.call("update", &["app/v3"]));
     assert!(said.contains("slot-b is damaged"), "{said}");
+    assert!(std::fs::read(&disk.path).expect("read") == bytes, "something was written");
+}
+
+#[test]
+fn beside_a_damaged_slot_an_empty_one_is_not_written_either() {
+    let disk = Disk::new();
+    let start = crate::tool::inspect(&disk.path)["partitions"][1]["start_bytes"].as_u64().expect("a start");
+    let mut bytes = std::fs::read(&disk.path).expect("read");
+    bytes[start as usize + 4096] ^= 1;
+    std::fs::write(&disk.path, &bytes).expect("written");
+    let said = fail_with(6, &mut disk.call("update", &["app/v2"]));
+    assert!(said.contains("slot-a is damaged"), "{said}");
     assert!(std::fs::read(&disk.path).expect("read") == bytes, "something was written");
 }
 
@@ -227,4 +243,74 @@ fn what_is_no_disk_is_an_error_that_says_so() {
     let said = fail_with(2, &mut call(&at("fifo")));
     assert!(said.contains("neither a file nor a block device"), "{said}");
     fail_with(5, &mut call(&at("missing")));
+}
+
+/// Changes a byte of a slot's kernel image.
+fn rot(disk: &Disk, slot: Slot) {
+    let device = crate::trial::open(&disk.path);
+    let esp = crate::trial::window(&device, "esp");
+    let at = crate::trial::table(&esp).map().uki_offset(slot) + 700;
+    let byte = crate::trial::sector(&esp, at)[0];
+    esp.write_at(at, &[byte ^ 1]).expect("written");
+}
+
+#[test]
+fn a_kernel_image_that_rotted_is_not_said_to_boot_next() {
+    let disk = Disk::of(2);
+    disk.say("update", &["app/v2"]);
+    disk.say("confirm", &[]);
+    rot(&disk, Slot::B);
+    for (verb, code) in [("status", 6), ("inspect", 0)] {
+        let output = run(&mut disk.call(verb, &[]));
+        let said = String::from_utf8(output.stdout).expect("text");
+        let why = "boots next: slot-a: slot-b comes first, but its kernel image is not what its record says";
+        assert!(output.status.code() == Some(code) && said.contains(why), "{said}");
+    }
+    rot(&disk, Slot::A);
+    for verb in ["status", "inspect"] {
+        let said = String::from_utf8(run(&mut disk.call(verb, &[])).stdout).expect("text");
+        assert!(said.contains("boots next: nothing"), "{said}");
+    }
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_is_said_to_be_read_only() {
+    let disk = Disk::of(2);
+    let folder = disk.path.parent().expect("a folder");
+    let script = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
+    let rollback = disk.call("rollback", &[]);
+    let mut read_only = crate::tool::tool("unshare", ["--map-root-user", "--mount", "sh", "-c", script]);
+    read_only.arg(folder).arg(rollback.get_program()).args(rollback.get_args());
+    let said = fail_with(1, &mut read_only);
+    assert!(said.contains("Read-only file system") && said.contains("is the disk read-only"), "{said}");
+    assert!(!said.contains("--store"), "{said}");
+}
+
+#[test]
+fn a_rollback_while_an_update_waits_for_its_first_boot_calls_it_off() {
+    let disk = Disk::of(2);
+    disk.say("update", &["app/v2"]);
+    assert_eq!(disk.say("rollback", &["--running", "slot-a"]), "slot-a boots next\n");
+    assert_eq!(disk.status()["next"]["slot"], "slot-a");
+    let said = fail_with(1, &mut disk.call("rollback", &["--running", "slot-a"]));
+    assert!(said.contains("slot-b is not confirmed: it is on trial"), "{said}");
+    disk.say("update", &["app/v2"]);
+    disk.say("confirm", &[]);
+    for said in ["slot-a boots next\n", "slot-a boots next, as before: nothing to do\n"] {
+        assert_eq!(disk.say("rollback", &["--running", "slot-b"]), said);
+    }
+}
+
+#[test]
+fn a_disk_that_somebody_looks_at_for_a_moment_is_waited_for() {
+    let disk = Disk::of(2);
+    let file = std::fs::File::open(&disk.path).expect("opened");
+    file.lock_shared().expect("locked, as udev does");
+    let look = || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        file.unlock().expect("let go");
+    };
+    let workers = mkimage::base::parallel::Workers::new(2);
+    let (said, ()) = workers.join(|| disk.say("confirm", &[]), look);
+    assert!(said.contains("slot-a is confirmed"), "{said}");
 }

@@ -47,6 +47,25 @@ fn without_a_source_what_is_lost_is_isolated_and_the_rest_reads() {
 }
 
 #[test]
+fn a_ref_that_no_log_knows_is_put_aside_and_the_rest_goes_on() {
+    let sample = Sample::new();
+    let refs = sample.refs();
+    let strange = sample.path().join("refs/team");
+    std::fs::create_dir_all(&strange).expect("made");
+    std::fs::write(strange.join("web"), b"").expect("written");
+    assert!(matches!(sample.store().refs(), Err(StoreError::DamagedRef { .. })));
+    let report = sample.check();
+    let done = sample.store().repair(&report, &[], &job()).expect("repaired");
+    assert!(!done.is_whole(), "where it led is lost, and that is said: {done:?}");
+    assert!(done.notes.iter().any(|note| note.contains("team/web")), "{done:?}");
+    assert!(sample.check().is_sound());
+    assert_eq!(sample.refs(), refs, "the others are listed again");
+    assert!(sample.path().join("quarantine/ref.team+web").exists(), "nothing is deleted");
+    super::gc::collect(&sample.store(), &super::gc::strict()).expect("collected");
+    publish(&sample.store(), "team/web", 1);
+}
+
+#[test]
 fn nothing_that_was_damaged_is_deleted() {
     each(|name, sample, called, _| {
         let damaged: std::collections::BTreeSet<Digest> = files_of(&sample.path())

@@ -170,8 +170,133 @@ fn what_a_dead_client_had_open_goes_with_the_garbage_once_it_is_older_than_the_g
     let report = store.check(&job()).expect("checked");
     assert!(report.notes.is_empty(), "{:?}", report.notes);
     let plan = store.plan_gc(&GcRules::strict(), &job()).expect("planned");
-    assert!(plan.describe().iter().any(|line| line.contains("left 1 files")), "{:?}", plan.describe());
+    assert!(
+        plan.describe().iter().any(|line| line.contains("left 1 file of packs")),
+        "{:?}",
+        plan.describe()
+    );
     store.run_gc(plan, &job()).expect("collected");
     assert!(!left.exists());
+    expect_sound(folder.path(), "at the end");
+}
+
+/// Says of each second name that it could not be made, though it was: the answer got lost on the wire.
+struct LostAnswers(Mutex<usize>);
+
+impl Watcher for LostAnswers {
+    fn before(&self, change: &Change<'_>) -> io::Result<()> {
+        if let Change::Link { from, to } = change
+            && to.to_string_lossy().ends_with(".lockfile")
+        {
+            std::fs::hard_link(from, to)?;
+            *self.0.lock().expect("no panic") += 1;
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_lock_is_ours_where_only_the_answer_got_lost() {
+    let folder = shared();
+    let answers = Arc::new(LostAnswers(Mutex::default()));
+    let store = Store::watched(folder.path(), answers.clone()).expect("opened");
+    for version in 1..4 {
+        publish(&store, "main", version);
+    }
+    collect(&store, &GcRules::strict()).expect("collected");
+    assert!(*answers.0.lock().expect("no panic") > 4, "no claim was made");
+    let left = list(folder.path().join("refs"));
+    assert_eq!(left, [".lock", "main"], "a claim stayed");
+    expect_sound(folder.path(), "at the end");
+}
+
+#[test]
+fn a_claim_that_this_process_left_is_taken_again() {
+    /// Keeps what a claim says.
+    struct Claims(Mutex<Vec<u8>>);
+    impl Watcher for Claims {
+        fn before(&self, change: &Change<'_>) -> io::Result<()> {
+            if let Change::Link { from, .. } = change
+                && from.to_string_lossy().contains(".claim-")
+            {
+                *self.0.lock().expect("no panic") = std::fs::read(from)?;
+            }
+            Ok(())
+        }
+    }
+    let folder = shared();
+    let claims = Arc::new(Claims(Mutex::default()));
+    publish(&Store::watched(folder.path(), claims.clone()).expect("opened"), "main", 1);
+    let claim = claims.0.lock().expect("no panic").clone();
+    assert!(!claim.is_empty(), "no claim was made");
+    // Neither the answer nor the removal reached us: another inode than the next claim has.
+    let lock = folder.path().join("refs/.lockfile");
+    std::fs::write(&lock, &claim).expect("written");
+    let watch = mkimage::base::Stopwatch::start();
+    publish(&open(folder.path()), "main", 2);
+    assert!(watch.elapsed().as_secs() < 5, "it waited for itself");
+    assert!(!lock.exists());
+}
+
+#[test]
+fn a_claim_of_another_machine_is_waited_for_in_steps_that_spare_the_server() {
+    struct Looks(Mutex<usize>);
+    impl Watcher for Looks {
+        fn before(&self, change: &Change<'_>) -> io::Result<()> {
+            *self.0.lock().expect("no panic") += usize::from(matches!(change, Change::Link { .. }));
+            Ok(())
+        }
+    }
+    let folder = shared();
+    publish(&open(folder.path()), "main", 1);
+    let lock = folder.path().join("refs/.lockfile");
+    std::fs::write(&lock, "what no process of this machine wrote").expect("written");
+    let looks = Arc::new(Looks(Mutex::default()));
+    let store = Store::watched(folder.path(), looks.clone()).expect("opened");
+    let other = std::thread::scope(|threads| {
+        let waiting = threads.spawn(|| publish(&store, "main", 2));
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        assert!(!waiting.is_finished(), "somebody else holds the lock");
+        std::fs::remove_file(&lock).expect("given back");
+        waiting.join().expect("no panic")
+    });
+    assert_eq!(store.resolve("main").expect("there"), other);
+    let looks = *looks.0.lock().expect("no panic");
+    assert!((2..=25).contains(&looks), "{looks} looks in 0.4 s");
+}
+
+#[test]
+fn what_a_reader_still_has_open_in_the_trash_stays_until_a_later_run() {
+    /// An NFS client that won't remove what a process of its machine reads.
+    struct Busy(Mutex<bool>);
+    impl Watcher for Busy {
+        fn before(&self, change: &Change<'_>) -> io::Result<()> {
+            let is_open = |path: &std::path::Path| path.to_string_lossy().contains("/.nfs");
+            match change {
+                Change::Remove(path) if *self.0.lock().expect("no panic") && is_open(path) => {
+                    Err(io::ErrorKind::ResourceBusy.into())
+                }
+                _ => Ok(()),
+            }
+        }
+    }
+    let folder = shared();
+    let busy = Arc::new(Busy(Mutex::new(true)));
+    let store = Store::watched(folder.path(), busy.clone()).expect("opened");
+    publish(&store, "main", 1);
+    publish(&store, "gone", 2);
+    store.remove_refs(&job(), &[(name("gone"), mkimage::store::Expected::Any)], "").expect("removed");
+    collect(&store, &GcRules::strict()).expect("collected");
+    let trash = folder.path().join("trash");
+    let [number] = &list(&trash)[..] else { panic!("{:?}", list(&trash)) };
+    let open_there = trash.join(number).join(".nfs00000000000000b600000018");
+    std::fs::write(&open_there, b"a pack").expect("written");
+    // Emptied but for that, and no reason to stop.
+    collect(&store, &GcRules::strict()).expect("collected");
+    assert_eq!(list(trash.join(number)), [".nfs00000000000000b600000018"]);
+    *busy.0.lock().expect("no panic") = false;
+    collect(&store, &GcRules::strict()).expect("collected");
+    assert_eq!(list(&trash).len(), 0, "{:?}", list(&trash));
     expect_sound(folder.path(), "at the end");
 }
