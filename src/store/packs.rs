@@ -22,8 +22,10 @@ pub(super) struct Packs {
     layout: Layout,
     /// Copies of objects that are known to be damaged: nothing that is put relies on one.
     pub marks: Marks,
-    packs: RwLock<Arc<Vec<Arc<Pack>>>>,
+    packs: RwLock<List>,
     listed: AtomicBool,
+    /// Held while the directory is listed, so that no list is ever followed by an older one.
+    listing: Mutex<()>,
     /// The generation of the store that was read before the list was made.
     generation: AtomicU64,
     /// Where the last object was found: the next one is likely there too.
@@ -32,6 +34,9 @@ pub(super) struct Packs {
     /// Records of late, by a byte of the id: large files are read in many calls.
     records: Box<[Mutex<Option<Found>>]>,
 }
+
+/// Packs as they were listed at one time. A list is replaced only by one with other packs.
+type List = Arc<Vec<Arc<Pack>>>;
 
 /// How often the directory is listed for one object, at most, while others change it each time.
 const LISTINGS_MAX: usize = 256;
@@ -50,6 +55,7 @@ impl Packs {
             layout,
             packs: RwLock::default(),
             listed: AtomicBool::new(false),
+            listing: Mutex::default(),
             generation: AtomicU64::new(generation::UNKNOWN),
             last: AtomicUsize::new(0),
             opened: Arc::default(),
@@ -65,7 +71,8 @@ impl Packs {
 
     /// Tells whether a pack holds the object that is one of those meant.
     pub fn has_where(&self, id: &Digest, meant: impl Fn(&Pack) -> bool) -> bool {
-        self.list().is_ok() && self.any(|pack| pack.has(id).unwrap_or(false) && meant(pack))
+        self.list_now()
+            .is_ok_and(|packs| self.any(&packs, |pack| pack.has(id).unwrap_or(false) && meant(pack)))
     }
 
     /// Forgets what is known of packs: their files were replaced.
@@ -80,7 +87,8 @@ impl Packs {
         let mut failure = None;
         for _ in 0..LISTINGS_MAX {
             let mut found = None;
-            self.any(|pack| match self.record(pack, id) {
+            let packs = self.current();
+            self.any(&packs, |pack| match self.record(pack, id) {
                 Ok(record) => {
                     found = record;
                     found.is_some()
@@ -93,7 +101,7 @@ impl Packs {
             if found.is_some() {
                 return Ok(found);
             }
-            if !self.scan()? {
+            if !self.renew(&packs)? {
                 break;
             }
             failure = None;
@@ -123,7 +131,8 @@ impl Packs {
         };
         for _ in 0..LISTINGS_MAX {
             let mut result = None;
-            self.any(|pack| {
+            let packs = self.current();
+            self.any(&packs, |pack| {
                 match self.record(pack, id).and_then(|record| record.map(|r| read(pack, &r)).transpose()) {
                     Ok(None) => false,
                     Ok(value) => {
@@ -139,7 +148,7 @@ impl Packs {
             });
             match result {
                 Some(value) => return Ok(value),
-                None if !self.scan()? => break,
+                None if !self.renew(&packs)? => break,
                 None => {}
             }
         }
@@ -169,15 +178,14 @@ impl Packs {
     }
 
     /// Returns all packs, freshly listed.
-    pub fn all(&self) -> Result<Arc<Vec<Arc<Pack>>>, FileError> {
+    pub fn all(&self) -> Result<List, FileError> {
         self.scan()?;
-        Ok(self.packs.read().unwrap_or_else(PoisonError::into_inner).clone())
+        Ok(self.current())
     }
 
     /// Returns a pack by its name, whether it is listed or not.
     pub fn at(&self, name: &Digest) -> Arc<Pack> {
-        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let listed = packs.iter().find(|pack| pack.name == *name).cloned();
+        let listed = self.current().iter().find(|pack| pack.name == *name).cloned();
         listed.unwrap_or_else(|| Arc::new(Pack::new(&self.layout, *name, self.opened.clone())))
     }
 
@@ -189,14 +197,14 @@ impl Packs {
     }
 
     /// Returns all packs as they were listed last.
-    pub fn list_now(&self) -> Result<Arc<Vec<Arc<Pack>>>, FileError> {
+    pub fn list_now(&self) -> Result<List, FileError> {
         self.list()?;
-        Ok(self.packs.read().unwrap_or_else(PoisonError::into_inner).clone())
+        Ok(self.current())
     }
 
     /// Counts the packs that were listed last.
     pub fn count(&self) -> usize {
-        self.packs.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.current().len()
     }
 
     /// Returns the packs in the trash.
@@ -221,23 +229,34 @@ impl Packs {
         Ok(())
     }
 
-    /// Lists the directory again; returns whether there are packs that weren't there before, or others no
-    /// more. A pack without its index, or the reverse, is not there.
-    pub fn scan(&self) -> Result<bool, FileError> {
+    /// Lists the directory again. A pack without its index, or the reverse, is not there.
+    pub fn scan(&self) -> Result<(), FileError> {
+        let _one = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         let there = list_packs(&self.layout.packs())?;
-        let mut current = self.packs.write().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
         let mut packs = current.to_vec();
-        let known = packs.len();
         packs.retain(|pack| there.contains(&pack.name));
         let kept: HashSet<Digest> = packs.iter().map(|pack| pack.name).collect();
         for name in there.into_iter().filter(|name| !kept.contains(name)) {
             packs.push(Arc::new(Pack::new(&self.layout, name, self.opened.clone())));
         }
-        let changed = packs.len() > kept.len() || kept.len() < known;
-        *current = Arc::new(packs);
+        if packs.len() > kept.len() || kept.len() < current.len() {
+            *self.packs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(packs);
+        }
         self.marks.load();
         self.listed.store(true, Ordering::Release);
-        Ok(changed)
+        Ok(())
+    }
+
+    /// Lists the directory again; returns whether there are other packs now than those that were searched. Another
+    /// thread may have found them first.
+    fn renew(&self, searched: &List) -> Result<bool, FileError> {
+        self.scan()?;
+        Ok(!Arc::ptr_eq(searched, &self.current()))
+    }
+
+    fn current(&self) -> List {
+        self.packs.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn list(&self) -> Result<(), FileError> {
@@ -248,8 +267,7 @@ impl Packs {
     }
 
     /// Asks the packs until one says yes, the one that said so last time first.
-    fn any(&self, mut ask: impl FnMut(&Arc<Pack>) -> bool) -> bool {
-        let packs = self.packs.read().unwrap_or_else(PoisonError::into_inner).clone();
+    fn any(&self, packs: &List, mut ask: impl FnMut(&Arc<Pack>) -> bool) -> bool {
         let last = self.last.load(Ordering::Relaxed).min(packs.len());
         for index in (last..packs.len()).chain(0..last) {
             if ask(&packs[index]) {
@@ -399,6 +417,27 @@ mod tests {
         });
         let now = list_packs(&folder.path().join("packs")).expect("listed");
         assert_eq!(now, BTreeSet::from([read.expect("found")]));
+    }
+
+    #[test]
+    fn a_reader_looks_again_where_another_thread_listed_the_packs_first() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (reader, other) = [folder.path(); 2].map(|path| Store::open(path).expect("opened")).into();
+        let id = add(&other, 1000);
+        let mut calls = 0;
+        let read = reader.packs.with(&id, |pack, _| {
+            calls += 1;
+            if calls > 5 {
+                return Ok(pack.name);
+            }
+            add(&other, 1000 << (calls - 1) | 1);
+            other.repack(&Job::quiet(1)).expect("put together");
+            reader.packs.scan().expect("listed by another thread");
+            let gone = std::fs::metadata(pack.paths().0).expect_err("the pack that was read is gone");
+            Err(Problem::File(FileError::at("open", pack.paths().0)(gone)))
+        });
+        read.expect("found");
+        assert_eq!(reader.packs.find(&id).expect("found").map(|record| record.size), Some(1000));
     }
 
     #[test]

@@ -51,6 +51,15 @@ pub fn list(folder: impl AsRef<std::path::Path>) -> Vec<std::ffi::OsString> {
     mkimage::base::fs::list(folder.as_ref()).expect("listed")
 }
 
+/// Sets a flag when it goes, also by a panic: what other threads wait for comes in any case, and a test that fails ends.
+struct SetAtEnd<'f>(&'f std::sync::atomic::AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// Returns a time of the past, to give a file another age.
 pub fn seconds_ago(seconds: u64) -> std::time::SystemTime {
     let now = mkimage::base::clock::unix_seconds();

@@ -201,6 +201,7 @@ fn a_check_beside_writers_repackers_and_collectors_finds_nothing_wrong() {
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _end = SetAtEnd(&done);
             let store = open(&root);
             for version in 1..40 {
                 publish(&store, ["web", "env/prod"][version as usize % 2], version);
@@ -208,7 +209,6 @@ fn a_check_beside_writers_repackers_and_collectors_finds_nothing_wrong() {
                     let _ = open(&root).repack(&job());
                 }
             }
-            done.store(true, Ordering::Relaxed);
         });
         let mut checks = 0;
         while !done.load(Ordering::Relaxed) || checks == 0 {

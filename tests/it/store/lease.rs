@@ -274,9 +274,11 @@ fn writers_of_a_shared_store_claim_its_locks_by_name() {
             let commit = put_version(&transaction, 3);
             transaction.commit(&[update("main", commit)], "")
         });
-        std::thread::sleep(Duration::from_millis(300));
-        assert!(!waiting.is_finished(), "a claim of another machine was broken");
-        cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+        {
+            let _end = SetAtEnd(&cancelled);
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(!waiting.is_finished(), "a claim of another machine was broken");
+        }
         waiting.join().expect("no panic")
     });
     assert!(matches!(waiting, Err(StoreError::Cancelled(_))), "{waiting:?}");

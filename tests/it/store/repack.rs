@@ -128,6 +128,7 @@ fn a_repacker_killed_anywhere_leaves_every_object() {
 /// Publishes versions over and over, so that objects come to be needed that are dead, or in the trash, or gone.
 /// Every third is like none before, so that there is always something that nobody needs any more.
 fn write_on(store: &Store, at: &str, seed: u32, until: &AtomicBool) {
+    let _end = SetAtEnd(until);
     for round in 0.. {
         if until.load(Ordering::Relaxed) {
             break;
@@ -147,6 +148,7 @@ fn write_on(store: &Store, at: &str, seed: u32, until: &AtomicBool) {
 }
 
 fn collect_on(store: &Store, until: &AtomicBool, runs: &AtomicU64) {
+    let _end = SetAtEnd(until);
     while !until.load(Ordering::Relaxed) {
         match collect(store, &GcRules::strict()) {
             Ok(done) => drop(runs.fetch_add(u64::from(done.packs_trashed > 0), Ordering::Relaxed)),
@@ -167,6 +169,7 @@ fn writers_and_collectors_in_a_loop_lose_nothing() {
     let (until, runs) = (AtomicBool::default(), AtomicU64::default());
     let shared = open(folder.path());
     std::thread::scope(|scope| {
+        let _end = SetAtEnd(&until);
         for number in 0..3 {
             let (until, path) = (&until, folder.path());
             scope.spawn(move || write_on(&open(path), &format!("own/{number}"), number, until));
@@ -179,7 +182,7 @@ fn writers_and_collectors_in_a_loop_lose_nothing() {
         let watch = Stopwatch::start();
         // On a disk that others keep busy a run takes seconds: what counts is that some met writers.
         let enough = || watch.elapsed() > Duration::from_secs(2) && runs.load(Ordering::Relaxed) > 1;
-        while !enough() && watch.elapsed() < Duration::from_secs(60) {
+        while !enough() && !until.load(Ordering::Relaxed) && watch.elapsed() < Duration::from_secs(60) {
             for value in shared.refs().expect("refs").values() {
                 // What a ref leads to is there; it may move on and be collected while it is read.
                 if let Err(error) = read_closure(&shared, &value.commit) {
@@ -188,7 +191,6 @@ fn writers_and_collectors_in_a_loop_lose_nothing() {
                 }
             }
         }
-        until.store(true, Ordering::Relaxed);
     });
     assert!(runs.load(Ordering::Relaxed) > 1, "{runs:?} runs found garbage");
     expect_sound(folder.path(), "after the races");
