@@ -49,6 +49,12 @@ impl Marks {
         !held.is_empty() && held.contains(&(*id, Some(*pack)))
     }
 
+    /// Tells whether any copy of an object is marked.
+    pub fn name(&self, id: &Digest) -> bool {
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
+        held.iter().any(|(marked, _)| marked == id)
+    }
+
     /// Returns all marks, in order.
     pub fn all(&self) -> Vec<Mark> {
         let mut marks: Vec<Mark> =
@@ -110,6 +116,7 @@ mod tests {
         assert!(!read.holds(&one, &two), "not read yet");
         read.load();
         assert!(read.holds(&one, &two) && !read.holds(&two, &one));
+        assert!(read.name(&one) && read.name(&two) && !read.name(&Digest::of(b"another")));
         assert_eq!(read.all().len(), 2);
         read.retain(|mark| mark.1.is_none());
         let again = Marks::new(&layout, Media::default());

@@ -119,6 +119,18 @@ impl<'a> Transaction<'a> {
         self.lender().is_some_and(|lender| lender.has(id))
     }
 
+    /// Tells whether the object is staged, or was found in the store just now.
+    fn is_there(&self, id: &Digest) -> bool {
+        self.staged(id).is_some() || self.rely(id)
+    }
+
+    /// Tells whether the object was found in the store earlier, undamaged as far as is known. It may have been
+    /// collected since; the end of the transaction looks for it again, and brings it back or says so.
+    fn was_there(&self, id: &Digest) -> bool {
+        let relied = self.relied.lock().expect("because nothing panics while it notes an object");
+        relied.contains(id) && !self.store.packs.marks.name(id)
+    }
+
     /// Returns the generation from which on the store is relied on: it is read before the first look.
     fn generation(&self) -> u64 {
         let begin = || {
@@ -147,7 +159,7 @@ impl<'a> Transaction<'a> {
     /// Stores an object unless it is there.
     pub(super) fn put_object(&self, kind: Kind, id: &Digest, bytes: &[u8]) -> ContentResult<()> {
         self.job.check()?;
-        if self.has(id) {
+        if self.is_there(id) {
             return Ok(());
         }
         let staging = self.staging()?;
@@ -386,7 +398,7 @@ impl Transaction<'_> {
         let size = file.metadata().map_err(ContentError::Input)?.len();
         if size >= HELD_BYTES {
             let content = self.name_of(file)?;
-            if self.has(&content.id.0) {
+            if self.is_there(&content.id.0) {
                 return Ok(content);
             }
             file.rewind().map_err(ContentError::Input)?;
@@ -443,7 +455,7 @@ impl ContentSource for Transaction<'_> {
 
 impl Objects for Transaction<'_> {
     fn has(&self, id: &Digest) -> bool {
-        self.staged(id).is_some() || self.rely(id)
+        self.is_there(id) || self.was_there(id)
     }
 
     fn read_directory(&self, tree: &TreeRef) -> Result<StoredDirectory> {

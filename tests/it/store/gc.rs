@@ -372,6 +372,37 @@ fn what_a_writer_relied_on_is_taken_back_out_of_the_trash() {
 }
 
 #[test]
+fn what_was_collected_while_a_tree_is_put_counts_as_there_until_the_end() {
+    let folder = folder();
+    let store = open(folder.path());
+    publish(&store, "main", 1);
+    publish(&store, "main", 2);
+    let transaction = store.begin(&job());
+    let mut root = Directory::default();
+    add_file(&transaction, &mut root, "/new", b"what makes the transaction take a lease");
+    let tree = small_tree(&transaction, 1);
+    assert!(collect(&open(folder.path()), &GcRules::strict()).expect("collected").objects_trashed > 0);
+    // Whoever uses the same store and misses something has the packs listed anew.
+    store.read_all(&Content::of(b"nowhere")).expect_err("nowhere");
+    let tree = transaction.put_tree(&job(), &tree).expect("its files were found");
+    let commit = transaction.put_commit(&commit_of(tree)).expect("put");
+    transaction.commit(&[update("main", commit)], "").expect("taken out of the trash");
+    expect_sound(folder.path(), "taken back");
+
+    let transaction = store.begin(&job());
+    let tree = small_tree(&transaction, 2);
+    for when in ["collected", "emptied"] {
+        collect(&open(folder.path()), &GcRules::strict()).expect(when);
+    }
+    store.read_all(&Content::of(b"nowhere")).expect_err("nowhere");
+    let tree = transaction.put_tree(&job(), &tree).expect("its files were found");
+    let commit = transaction.put_commit(&commit_of(tree)).expect("put");
+    let error = transaction.commit(&[update("main", commit)], "").expect_err("gone");
+    assert!(matches!(error, StoreError::Expired), "{error}");
+    expect_sound(folder.path(), "refused");
+}
+
+#[test]
 fn a_writer_whose_lease_was_taken_away_begins_again() {
     let folder = folder();
     let store = open(folder.path());
