@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 
 use mkimage::base::{Bytes, Digest};
@@ -18,11 +17,9 @@ use mkimage::disk::{BlockDevice, FileDevice, MemoryDevice, Window, dump};
 
 /// Runs a tool that judges our bytes. A tool that is missing fails the test: say which package has it.
 fn run(package: &str, program: &str, arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(program)
-        .args(arguments)
+    let output = crate::tool::tool(program, arguments)
         .env("LC_ALL", "C")
         .env("TZ", "UTC")
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .output()
         .unwrap_or_else(|error| panic!("{program} does not run ({error}): install {package}"));
     let text = [output.stdout, output.stderr].concat();

@@ -1,5 +1,6 @@
 //! Running mkimage and the tools that judge its bytes.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::OnceLock;
@@ -73,10 +74,15 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Where the tools are.
+const FOLDERS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Runs another program of this machine.
 pub fn tool<S: AsRef<std::ffi::OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(program);
-    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").args(arguments);
+    // Found here, where the standard library would copy all of this large process to let the child look.
+    let found = FOLDERS.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.exists());
+    let mut command = Command::new(found.as_deref().unwrap_or(Path::new(program)));
+    command.arg0(program).env("PATH", FOLDERS).args(arguments);
     command
 }
 
