@@ -91,7 +91,8 @@ impl Transaction<'_> {
         let count = objects.len() as u64;
         let bytes = objects.iter().map(|(_, record)| record.stored_bytes()).sum();
         self.job.check()?;
-        let name = staging.seal(&self.job, objects).map_err(|error| expired_if_missing(staging, error))?;
+        let name = staging.seal(&self.job, &self.store.layout, objects);
+        let name = name.map_err(|error| expired_if_missing(staging, error))?;
         Ok(Some(Sealed { name, objects: count, bytes }))
     }
 

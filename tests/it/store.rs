@@ -14,6 +14,7 @@ mod history;
 mod lease;
 mod many;
 mod model;
+mod names;
 mod nfs;
 mod objects;
 mod races;
