@@ -81,6 +81,12 @@ impl Store {
         self.packs.has(id)
     }
 
+    /// Tells whether an object is there by now, like [`Objects::has`]: others may have brought it after the packs were
+    /// listed.
+    pub fn has_by_now(&self, id: &Digest) -> bool {
+        self.has(id) || self.packs.scan().is_ok() && self.has(id)
+    }
+
     /// Tells whether there is a store yet.
     ///
     /// # Errors
