@@ -129,7 +129,14 @@ impl Store {
     /// Takes the lock of the refs: moves, the names of new packs, the generation and the end of leases are
     /// decided by its holder alone.
     pub(super) fn lock_refs(&self, job: &Job) -> Result<Lock> {
-        Lock::wait(&self.media, &self.layout.refs_lock(), self.is_shared(), job)
+        loop {
+            let shared = self.is_shared();
+            let lock = Lock::wait(&self.media, &self.layout.refs_lock(), shared, job)?;
+            // Who had the lock may have made the store shared.
+            if shared || !self.is_shared() {
+                return Ok(lock);
+            }
+        }
     }
 }
 
