@@ -69,6 +69,12 @@ impl Store {
         Generation::decode(&bytes).map_err(|problem| StoreError::DamagedRef { path, problem })
     }
 
+    /// Tells whether a collector died while packs went to the trash: until another one comes, packs may lack what
+    /// they lead to. The caller holds the collectors' lock, so that nobody is at it now.
+    pub(super) fn is_cut_short(&self) -> Result<bool> {
+        Ok(!self.generation()?.number.is_multiple_of(2))
+    }
+
     /// Counts what collectors did, some steps a collection: where it says the same twice, nothing went from
     /// the store in between.
     pub fn collections(&self) -> u64 {
