@@ -13,6 +13,7 @@ mod gc_cli;
 mod history;
 mod lease;
 mod many;
+mod meanwhile;
 mod model;
 mod names;
 mod nfs;
