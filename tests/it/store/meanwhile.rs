@@ -87,10 +87,11 @@ fn a_commit_that_came_after_the_packs_were_listed_is_found() {
     let folder = folder();
     let (one, other) = (open(folder.path()), open(folder.path()));
     let first = publish(&other, "main", 1);
-    assert!(one.has(&first.0), "the packs are listed");
+    let transaction = one.begin(&job());
+    assert!(transaction.has(&first.0), "the packs are listed");
     let second = publish(&other, "main", 2);
     assert!(!one.has(&second.0), "by an old list");
-    one.begin(&job()).commit(&[update("copy", second)], "").expect("it is there by now");
+    transaction.commit(&[update("copy", second)], "").expect("it is there by now");
     assert_eq!(one.resolve("copy").expect("there"), second);
     let third = publish(&other, "main", 3);
     assert!(!one.has(&third.0) && one.has_by_now(&third.0));
