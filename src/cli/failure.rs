@@ -247,6 +247,7 @@ impl From<StoreError> for Failure {
                 });
                 failure.hint(format!("wait until it is done, then run the command again{unlock}"))
             }
+            StoreError::CutShort { .. } => failure.hint("`mkimage gc` brings it to its end"),
             StoreError::NotEmpty { .. } => failure.hint("name a directory that isn't there yet"),
             _ => failure,
         }

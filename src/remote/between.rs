@@ -8,7 +8,7 @@ use super::outcome::{Outcome, Pushed, RefOutcome, Rules, Wants, has_led};
 use super::settings::Remote;
 use super::transport::Line;
 use crate::base::CommitId;
-use crate::store::{Expected, Hold, Objects, RefMove, RefName, Store, StoreError};
+use crate::store::{Expected, RefMove, RefName, Store};
 
 /// Pushes refs to the store `far`.
 pub(super) fn push(
@@ -22,7 +22,7 @@ pub(super) fn push(
     let ends = Ends { store, far, remote, rules };
     let (moves, refs) = ends.moves(pushed)?;
     let commits: Vec<CommitId> = pushed.iter().map(|wanted| wanted.commit).collect();
-    let _hold = hold(store, &commits)?;
+    let _hold = store.try_hold(&commits)?;
     let transaction = far.begin(&line.job);
     closure::copy(store, &transaction, &commits, line)?;
     let committed = transaction.commit_moves(&moves, "push")?;
@@ -90,15 +90,6 @@ impl Ends<'_> {
     }
 }
 
-/// Keeps what is read from being collected meanwhile. Who may only read a store does without: a collector leaves
-/// what refs led to of late in the trash, where it is still read.
-fn hold(store: &Store, commits: &[CommitId]) -> Result<Option<Hold>> {
-    match store.hold(commits) {
-        Err(error) if error.is_read_only() || matches!(error, StoreError::Foreign { .. }) => Ok(None),
-        hold => Ok(Some(hold?)),
-    }
-}
-
 pub(super) fn moved(remote: &Remote, name: &RefName, found: Option<CommitId>, rules: &Rules) -> RemoteError {
     let known = remote.settings.refs.get(name).and_then(|values| values.first().copied());
     let expected = rules.expect.unwrap_or(known);
@@ -116,11 +107,11 @@ pub(super) fn pull(
 ) -> Result<Outcome> {
     let there = far.refs()?.into_iter().map(|(name, value)| (name, value.commit)).collect();
     let moves = Moves::new(remote, wants, rules, &there)?;
-    if let Some(id) = moves.commits.iter().find(|id| !far.has(&id.0)) {
+    if let Some(id) = moves.commits.iter().find(|id| !far.has_by_now(&id.0)) {
         let (remote, what) = (remote.shown(), format!("commit {id}"));
         return Err(RemoteError::Missing { remote, what });
     }
-    let _hold = hold(far, &moves.commits)?;
+    let _hold = far.try_hold(&moves.commits)?;
     let transaction = store.begin(&line.job);
     closure::copy(far, &transaction, &moves.commits, line)?;
     let has_led = |name: &RefName, commit: &CommitId| has_led(far, name, commit);

@@ -66,6 +66,8 @@ pub enum StoreError {
         /// Known where several machines write.
         holder: Option<Holder>,
     },
+    #[error("{}: a collection was cut short here, and no packs are put together before another one", path.display())]
+    CutShort { path: PathBuf },
     #[error("commit {commit} has {parents} parents, so there is no {commit}^{asked}")]
     NoSuchParent { commit: CommitId, parents: usize, asked: usize },
     #[error("{name:?} begins the names of {} objects:\n  {}", found.len(), found.join("\n  "))]

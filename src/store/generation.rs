@@ -69,6 +69,12 @@ impl Store {
         Generation::decode(&bytes).map_err(|problem| StoreError::DamagedRef { path, problem })
     }
 
+    /// Tells whether a collector died while packs went to the trash: until another one comes, packs may lack what
+    /// they lead to. The caller holds the collectors' lock, so that nobody is at it now.
+    pub(super) fn is_cut_short(&self) -> Result<bool> {
+        Ok(!self.generation()?.number.is_multiple_of(2))
+    }
+
     /// Counts what collectors did, some steps a collection: where it says the same twice, nothing went from
     /// the store in between.
     pub fn collections(&self) -> u64 {
@@ -129,7 +135,14 @@ impl Store {
     /// Takes the lock of the refs: moves, the names of new packs, the generation and the end of leases are
     /// decided by its holder alone.
     pub(super) fn lock_refs(&self, job: &Job) -> Result<Lock> {
-        Lock::wait(&self.media, &self.layout.refs_lock(), self.is_shared(), job)
+        loop {
+            let shared = self.is_shared();
+            let lock = Lock::wait(&self.media, &self.layout.refs_lock(), shared, job)?;
+            // Who had the lock may have made the store shared.
+            if shared || !self.is_shared() {
+                return Ok(lock);
+            }
+        }
     }
 }
 

@@ -3,9 +3,7 @@
 use super::chunk::CHUNK_BYTES;
 use super::directory::{DIRECTORY_BYTES_MAX, StoredDirectory, StoredNode, TreeRef};
 use super::error::{Kind, Result, StoreError};
-use super::objects::Objects;
 use super::transaction::{ContentResult, Stream, Transaction};
-use crate::base::ImagePath;
 use crate::tree::{Content, Node};
 
 impl Transaction<'_> {
@@ -18,9 +16,7 @@ impl Transaction<'_> {
                 StoredNode::Leaf(Node::File(file)) => (file.content.id.0, file.content.size),
                 StoredNode::Leaf(_) => continue,
             };
-            if !self.has(&id) {
-                return Err(StoreError::Incomplete { path: ImagePath::root().join(name), id, size });
-            }
+            self.demand_in(name, id, size)?;
         }
         let encoding = directory.encode();
         if encoding.len() as u64 > DIRECTORY_BYTES_MAX {

@@ -32,8 +32,8 @@ const ROW_BYTES: u64 = 44;
 const HEAD_BYTES: u64 = 8 + 8 + 8 + 256 * 24 + 32;
 pub(super) const NAME_BYTES: u64 = 32;
 
-/// Writes the index of a pack. Objects come in any order; returns the bytes and the pack's name.
-pub(super) fn build(mut objects: Vec<(Digest, Arc<Record>)>, pack_bytes: u64) -> (Vec<u8>, Digest) {
+/// Writes the index of a pack. Objects come in any order, and are sorted; returns the bytes and the pack's name.
+pub(super) fn build(objects: &mut [(Digest, Arc<Record>)], pack_bytes: u64) -> (Vec<u8>, Digest) {
     objects.sort_unstable_by_key(|object| object.0);
     let records: Vec<Vec<u8>> = objects.iter().map(|(id, record)| record.encode(id)).collect();
     let rows: Vec<(Digest, u32)> =
@@ -446,8 +446,8 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let record = Record { kind: super::super::Kind::Blob, size: 0, chunks: Box::default(), map: None };
-        let objects = (0..40u8).map(|n| (Digest::of(&[n]), Arc::new(record.clone()))).collect();
-        build(objects, 8).0
+        let mut objects: Vec<_> = (0..40u8).map(|n| (Digest::of(&[n]), Arc::new(record.clone()))).collect();
+        build(&mut objects, 8).0
     }
 
     /// Changes the head and makes its checksum right again.

@@ -94,6 +94,16 @@ impl Store {
         Ok(Hold { lease: self.take_lease(generation, roots, "hold")? })
     }
 
+    /// Takes a lease like [`Store::hold`] where the store may be written and has room. Who only reads does without: a
+    /// collector leaves what refs led to of late in the trash, where it is still read.
+    pub fn try_hold(&self, roots: &[CommitId]) -> Result<Option<Hold>> {
+        match self.hold(roots) {
+            Err(error) if error.is_read_only() || error.is_full() => Ok(None),
+            Err(StoreError::Foreign { .. }) => Ok(None),
+            hold => hold.map(Some),
+        }
+    }
+
     /// Takes a lease for this process, in a store that was prepared.
     pub(super) fn take_lease(&self, generation: u64, roots: &[CommitId], purpose: &str) -> Result<Lease> {
         let name = publish::unique();
@@ -197,6 +207,11 @@ impl Seen {
     /// Returns the generation that its holder may have seen.
     pub fn generation(&self) -> u64 {
         self.text.as_ref().map_or(0, |text| text.generation)
+    }
+
+    /// Tells whether it counts and keeps commits.
+    pub fn holds(&self) -> bool {
+        !self.expired && self.text.as_ref().is_some_and(|text| !text.roots.is_empty())
     }
 
     /// Says whose it is.

@@ -69,10 +69,27 @@ impl Packs {
         self.has_where(id, |pack| !self.marks.holds(id, &pack.name))
     }
 
-    /// Tells whether a pack holds the object that is one of those meant.
+    /// Tells whether a pack holds the object that is one of those meant. Where a pack is gone, others may have taken
+    /// its place: the directory is listed again before the answer is no.
     pub fn has_where(&self, id: &Digest, meant: impl Fn(&Pack) -> bool) -> bool {
-        self.list_now()
-            .is_ok_and(|packs| self.any(&packs, |pack| pack.has(id).unwrap_or(false) && meant(pack)))
+        for _ in 0..LISTINGS_MAX {
+            let Ok(packs) = self.list_now() else { return false };
+            let mut is_gone = false;
+            let has = |pack: &Arc<Pack>| match pack.has(id) {
+                Ok(has) => has && meant(pack),
+                Err(problem) => {
+                    is_gone |= matches!(problem, Problem::File(error) if error.is_missing());
+                    false
+                }
+            };
+            if self.any(&packs, has) {
+                return true;
+            }
+            if !is_gone || !self.renew(&packs).unwrap_or(false) {
+                return false;
+            }
+        }
+        false
     }
 
     /// Forgets what is known of packs: their files were replaced.
@@ -181,6 +198,24 @@ impl Packs {
     pub fn all(&self) -> Result<List, FileError> {
         self.scan()?;
         Ok(self.current())
+    }
+
+    /// Asks all packs, freshly listed. Where one is gone before it was asked, others took its place: the asking
+    /// begins anew.
+    pub fn ask_all<T: Default>(
+        &self,
+        mut ask: impl FnMut(&Pack, &mut T) -> Result<(), ContentError>,
+    ) -> Result<T, ContentError> {
+        let mut left = LISTINGS_MAX;
+        loop {
+            let (packs, mut found) = (self.all()?, T::default());
+            match packs.iter().try_for_each(|pack| ask(pack, &mut found)) {
+                Err(ContentError::File(error)) if error.is_missing() && left > 0 && self.renew(&packs)? => {
+                    left -= 1;
+                }
+                asked => return asked.map(|()| found),
+            }
+        }
     }
 
     /// Returns a pack by its name, whether it is listed or not.
@@ -375,89 +410,4 @@ fn read_chunk(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Store;
-    use super::*;
-    use crate::base::Job;
-    use crate::tree::ContentSink;
-
-    /// Brings a pack of so many bytes, about.
-    fn add(store: &Store, length: usize) -> Digest {
-        add_all(store, std::iter::once(length))[0].0
-    }
-
-    /// Brings a pack with objects of these lengths.
-    fn add_all(store: &Store, lengths: impl Iterator<Item = usize>) -> Vec<(Digest, u64)> {
-        let transaction = store.begin(&Job::quiet(1));
-        let put = lengths.map(|length| {
-            let mut bytes = vec![0; length];
-            blake3::Hasher::new().finalize_xof().fill(&mut bytes);
-            (transaction.put(&bytes).expect("put").id.0, length as u64)
-        });
-        let put = put.collect();
-        transaction.commit(&[], "").expect("committed");
-        put
-    }
-
-    #[test]
-    fn a_reader_whose_pack_is_put_together_with_others_again_and_again_finds_its_object() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (reader, other) = [folder.path(); 2].map(|path| Store::open(path).expect("opened")).into();
-        let id = add(&other, 1000);
-        let mut calls = 0;
-        let read = reader.packs.with(&id, |pack, _| {
-            calls += 1;
-            if calls > 5 {
-                return Ok(pack.name);
-            }
-            add(&other, 1000 << (calls - 1) | 1);
-            other.repack(&Job::quiet(1)).expect("put together");
-            let gone = std::fs::metadata(pack.paths().0).expect_err("the pack that was read is gone");
-            Err(Problem::File(FileError::at("open", pack.paths().0)(gone)))
-        });
-        let now = list_packs(&folder.path().join("packs")).expect("listed");
-        assert_eq!(now, BTreeSet::from([read.expect("found")]));
-    }
-
-    #[test]
-    fn a_reader_looks_again_where_another_thread_listed_the_packs_first() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (reader, other) = [folder.path(); 2].map(|path| Store::open(path).expect("opened")).into();
-        let id = add(&other, 1000);
-        let mut calls = 0;
-        let read = reader.packs.with(&id, |pack, _| {
-            calls += 1;
-            if calls > 5 {
-                return Ok(pack.name);
-            }
-            add(&other, 1000 << (calls - 1) | 1);
-            other.repack(&Job::quiet(1)).expect("put together");
-            reader.packs.scan().expect("listed by another thread");
-            let gone = std::fs::metadata(pack.paths().0).expect_err("the pack that was read is gone");
-            Err(Problem::File(FileError::at("open", pack.paths().0)(gone)))
-        });
-        read.expect("found");
-        assert_eq!(reader.packs.find(&id).expect("found").map(|record| record.size), Some(1000));
-    }
-
-    #[test]
-    fn objects_of_several_packs_are_described_at_once_as_each_alone() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let store = Store::open(folder.path()).expect("opened");
-        // The second pack is too small to be put together with the first.
-        let mut ids = add_all(&store, (1..60).map(|number| number * number * 700));
-        ids.extend(add_all(&store, (1..60).map(|number| number * 11)));
-        let absent = Digest::of(b"absent");
-        ids.push((absent, 0));
-        ids.sort_unstable();
-        let names: Vec<Digest> = ids.iter().map(|(id, _)| *id).collect();
-        let one_by_one = |id: &Digest| store.packs.with(id, |_, record| Ok((record.kind, record.size))).ok();
-        let expect: Vec<_> = names.iter().map(one_by_one).collect();
-        assert_eq!(store.packs.count(), 2);
-        assert_eq!(store.packs.describe(&names), expect);
-        for ((id, size), found) in ids.iter().zip(expect) {
-            assert_eq!(found, (*id != absent).then_some((Kind::Blob, *size)));
-        }
-        assert!(store.packs.describe(&[]).is_empty());
-    }
-}
+mod tests;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use super::error::{Kind, Result, StoreError};
 use super::index::{Pack, Problem};
 use super::moves::Moves;
-use super::objects;
+use super::objects::{self, Objects};
 use super::packs::ChunkSource;
 use super::reach;
 use super::record::Record;
@@ -79,9 +79,31 @@ impl Transaction<'_> {
         Ok(Committed { refs, objects, bytes })
     }
 
+    /// Holds that an object, which something names, is there: see [`Transaction::demand_or`].
     pub(super) fn demand(&self, kind: Kind, id: &Digest) -> Result<()> {
-        use super::objects::Objects;
-        if self.has(id) { Ok(()) } else { Err(StoreError::Missing { kind, id: *id }) }
+        self.demand_or(id, || StoreError::Missing { kind, id: *id })
+    }
+
+    /// Holds that an object, which something names, is staged or in the store. What was collected since this
+    /// transaction began counts while it lies in the trash: something that was relied on may lead to it, and the end
+    /// takes it out of there.
+    ///
+    /// Fails with [`StoreError::Expired`] where garbage was collected since, and else as `absent` says.
+    pub(super) fn demand_or(&self, id: &Digest, absent: impl FnOnce() -> StoreError) -> Result<()> {
+        if self.has(id) {
+            return Ok(());
+        }
+        // Others may have brought it after the packs were listed.
+        self.store.packs.scan()?;
+        if self.has(id) {
+            return Ok(());
+        }
+        let (begun, now) = (self.generation(), self.store.generation_number());
+        let may_have_gone = begun != now || !now.is_multiple_of(2);
+        if may_have_gone && self.rely_on_trash(id, now) {
+            return Ok(());
+        }
+        Err(if begun == now { absent() } else { StoreError::Expired })
     }
 
     /// Makes durable what was staged.
@@ -91,7 +113,8 @@ impl Transaction<'_> {
         let count = objects.len() as u64;
         let bytes = objects.iter().map(|(_, record)| record.stored_bytes()).sum();
         self.job.check()?;
-        let name = staging.seal(&self.job, objects).map_err(|error| expired_if_missing(staging, error))?;
+        let name = staging.seal(&self.job, &self.store.layout, objects);
+        let name = name.map_err(|error| expired_if_missing(staging, error))?;
         Ok(Some(Sealed { name, objects: count, bytes }))
     }
 

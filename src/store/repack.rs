@@ -7,7 +7,7 @@
 //! as long as all smaller ones together.
 //!
 //! ```text
-//! 1  gc.lock, without waiting: nobody collects meanwhile
+//! 1  gc.lock, without waiting: nobody collects meanwhile, and an even generation: nobody died at it
 //! 2  the members of the chosen packs, each object once, are copied into a new pack, which is synced
 //! 3  under the lock of the refs: if the generation is even, the new pack gets its name, the directory is
 //!    synced, the old ones are removed (index first), the directory is synced
@@ -49,11 +49,15 @@ const PACK_BYTES_MAX: u64 = 8 << 30;
 
 impl Store {
     /// Puts packs together until each is at least twice as long as all smaller ones together. Readers and
-    /// writers go on meanwhile. Fails with [`StoreError::Collecting`] where another process is at it. Costs
-    /// reading and writing the packs that are put together; memory does not grow with their bytes.
+    /// writers go on meanwhile. Fails with [`StoreError::Collecting`] where another process is at it, and with
+    /// [`StoreError::CutShort`] where one died at it. Costs reading and writing the packs that are put together; memory
+    /// does not grow with their bytes.
     pub fn repack(&self, job: &Job) -> Result<RepackOutcome> {
         let lock = self.try_lock_gc()?;
         let lock = lock.ok_or_else(|| self.collecting())?;
+        if self.is_cut_short()? {
+            return Err(StoreError::CutShort { path: self.layout.root.clone() });
+        }
         let packs = by_length(&self.packs.all()?)?;
         let before = packs.len() as u64;
         let chosen = uneven(packs);
@@ -81,6 +85,9 @@ impl Store {
             return Ok(());
         }
         let Some(lock) = self.try_lock_gc()? else { return Ok(()) };
+        if self.is_cut_short()? {
+            return Ok(());
+        }
         // Another process may have done it before we got the lock.
         let chosen = full_tiers(by_length(&self.packs.all()?)?, budget);
         if chosen.is_empty() { Ok(()) } else { self.merge(&lock, chosen, job) }

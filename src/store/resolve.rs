@@ -149,14 +149,14 @@ impl Store {
     fn beginning_with(&self, digits: &str) -> Result<Vec<Named>> {
         let first = digits.get(..2).and_then(crate::base::id::unhex);
         let (Some(first), true) = (first, digits.len() >= DIGITS_MIN) else { return Ok(Vec::new()) };
-        let mut found = BTreeSet::new();
-        for pack in self.packs.all()?.iter() {
+        let found = self.packs.ask_all(|pack, found: &mut BTreeSet<(Digest, Kind, u64)>| {
             let ids = pack.ids(first[0]).map_err(|problem| problem.of(&Digest([0; 32])))?;
             for id in ids.filter(|id| id.to_string().starts_with(digits)) {
                 let record = pack.record(&id).map_err(|problem| problem.of(&id))?;
                 found.extend(record.map(|record| (id, record.kind, record.size)));
             }
-        }
+            Ok(())
+        })?;
         Ok(found.into_iter().map(|(id, kind, size)| Named::of(kind, id, size)).collect())
     }
 

@@ -3,7 +3,8 @@
 //! Nothing is decompressed. Each frame is held against its digest before it is copied: damage does not spread.
 //! Memory is some 150 bytes an object; the bytes of objects pass through.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -13,7 +14,7 @@ use super::gc::Member;
 use super::index::{self, PACK_MAGIC, Pack, Problem, Row};
 use super::objects;
 use super::record::Record;
-use super::staging::Staging;
+use super::staging::{Staging, is_taken, make_other};
 use super::store::Store;
 use super::trailer;
 use crate::base::{Digest, FileError, Job};
@@ -64,21 +65,28 @@ pub(super) fn copy(
     for item in &items {
         trailer.push(&moved(read(packs, &item.member)?, item.at));
     }
-    staging.write(end, &trailer.finish())?;
-    staging.sync_pack()?;
     items.sort_unstable_by_key(|item| item.member.id);
     let rows: Vec<(Digest, u32)> = items.iter().map(|item| (item.member.id, item.member.length)).collect();
-    let name = write_index(store, &staging, &rows, staging.pack_bytes()?, time, |position, out| {
-        let item = &items[position];
-        let record = moved(read(packs, &item.member)?, item.at);
-        out.extend_from_slice(&record.encode(&item.member.id));
-        job.check().map_err(StoreError::from)
-    })?;
-    Ok(Ready { staging, name, shares: None })
+    let mut behind = trailer.finish();
+    loop {
+        staging.write(end, &behind)?;
+        staging.sync_pack()?;
+        let name = write_index(store, &staging, &rows, staging.pack_bytes()?, time, |position, out| {
+            let item = &items[position];
+            let record = moved(read(packs, &item.member)?, item.at);
+            out.extend_from_slice(&record.encode(&item.member.id));
+            job.check().map_err(StoreError::from)
+        })?;
+        if !is_taken(&store.layout, &name) {
+            return Ok(Ready { staging, name, shares: None });
+        }
+        store.media.remove_file(&staging.index_path())?;
+        make_other(&mut behind);
+    }
 }
 
 /// Gives members of one pack an index of their own over the same bytes, by a second name for these. Where the
-/// file system gives none, the members are copied.
+/// file system gives none, or other bytes have that name, the members are copied.
 pub(super) fn thin(
     store: &Store,
     packs: &[Arc<Pack>],
@@ -96,6 +104,9 @@ pub(super) fn thin(
         job.check().map_err(StoreError::from)
     })?;
     let path = pack.paths().0;
+    if is_taken(&store.layout, &name) && !is_done(store, path, &name) {
+        return copy(store, packs, members, time, job);
+    }
     match store.media.link(path, &store.layout.pack(&name)) {
         Ok(_) => Ok(Ready { staging, name, shares: Some(path.to_owned()) }),
         Err(error) if is_refused(&error) => copy(store, packs, members, time, job),
@@ -194,6 +205,14 @@ fn read(packs: &[Arc<Pack>], member: &Member) -> Result<Record> {
     let row = Row { id: member.id, offset: member.offset, length: member.length };
     let record = packs[member.pack as usize].record_of(&row);
     record.map_err(|problem: Problem| problem.of(&member.id).into())
+}
+
+/// Tells whether a name is the second one of a pack's bytes already: an earlier run was stopped after that.
+fn is_done(store: &Store, path: &Path, name: &Digest) -> bool {
+    let inode = |path: &Path| path.symlink_metadata().map(|found| (found.dev(), found.ino())).ok();
+    let is_whole = || store.packs.at(name).check_index().is_ok();
+    inode(path).is_some_and(|own| inode(&store.layout.pack(name)) == Some(own))
+        && (!store.layout.index(name).exists() || is_whole())
 }
 
 /// Writes and syncs the index of a pack, and sets the time that its age counts from.

@@ -11,7 +11,7 @@ use super::error::Result;
 use super::format::{self, Layout};
 use super::index::{self, PACK_MAGIC, Problem};
 use super::lease::Lease;
-use super::lock::Lock;
+use super::lock::{Lock, look_afresh};
 use super::media::Media;
 use super::packs::ChunkSource;
 use super::record::Record;
@@ -90,23 +90,45 @@ impl Staging {
         }
     }
 
-    /// Ends the pack with its trailer and makes pack and index durable; returns the name that is theirs.
-    pub fn seal(&self, job: &Job, objects: Vec<(Digest, Arc<Record>)>) -> Result<Digest> {
+    /// Ends the pack with its trailer and makes pack and index durable; returns the name that is theirs, which
+    /// nothing has yet: see [`is_taken`].
+    pub fn seal(
+        &self,
+        job: &Job,
+        layout: &Layout,
+        mut objects: Vec<(Digest, Arc<Record>)>,
+    ) -> Result<Digest> {
         let frames = self.pack_bytes()?;
-        let trailer = trailer::build(&objects);
-        self.write(frames, &trailer)?;
-        let bytes = frames + trailer.len() as u64;
-        let index_path = self.index_path();
-        let write_index = || -> std::result::Result<Digest, FileError> {
-            let (index, name) = index::build(objects, bytes);
-            let file = self.media.create_file(&index_path, 0o444)?;
-            self.media.write_at(&file, &index_path, 0, &index)?;
-            self.media.sync(&file, &index_path)?;
-            Ok(name)
-        };
-        let (synced, name) = job.workers.join(|| self.media.sync(&self.pack, &self.path), write_index);
-        synced?;
-        Ok(name?)
+        let mut end = trailer::build(&objects);
+        loop {
+            self.write(frames, &end)?;
+            let bytes = frames + end.len() as u64;
+            let write_index = || self.write_index(layout, &mut objects, bytes);
+            let (synced, name) = job.workers.join(|| self.media.sync(&self.pack, &self.path), write_index);
+            synced?;
+            if let Some(name) = name? {
+                return Ok(name);
+            }
+            make_other(&mut end);
+        }
+    }
+
+    /// Writes the index and makes it durable; `None` where its name is taken, and nothing is written.
+    fn write_index(
+        &self,
+        layout: &Layout,
+        objects: &mut [(Digest, Arc<Record>)],
+        bytes: u64,
+    ) -> std::result::Result<Option<Digest>, FileError> {
+        let (index, name) = index::build(objects, bytes);
+        if is_taken(layout, &name) {
+            return Ok(None);
+        }
+        let path = self.index_path();
+        let file = self.media.create_file(&path, 0o444)?;
+        self.media.write_at(&file, &path, 0, &index)?;
+        self.media.sync(&file, &path)?;
+        Ok(Some(name))
     }
 
     /// Returns the length of the pack so far. Not `end`: a write that failed reserved bytes that are not there.
@@ -141,6 +163,20 @@ impl Staging {
         self.media.rename_new(&self.index_path(), &layout.index(name))?;
         Ok(())
     }
+}
+
+/// Tells whether a pack has this name, or half of one. What stands there may be damaged, marked as such or on its way
+/// out, and a pack's name follows from its objects and their order: the same bytes put again would get it, and
+/// nothing published is replaced.
+pub(super) fn is_taken(layout: &Layout, name: &Digest) -> bool {
+    let (pack, index) = (layout.pack(name), layout.index(name));
+    look_afresh(&pack);
+    [pack, index].iter().any(|path| path.symlink_metadata().is_ok())
+}
+
+/// Changes what stands behind the frames of a pack, so that it gets another name: one byte more that nobody reads.
+pub(super) fn make_other(end: &mut Vec<u8>) {
+    end.insert(0, 0);
 }
 
 fn begin(media: &Media, directory: &std::path::Path, job: &Job) -> Result<(File, Lock)> {

@@ -1,7 +1,8 @@
 //! The store as its readers see it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::commit::Commit;
@@ -27,7 +28,9 @@ pub struct Store {
     pub(super) packs: Packs,
     /// How long the leases of this store last.
     pub(super) ttl: Duration,
-    shared: OnceLock<bool>,
+    /// Set once the store is known to be shared, which it stays. That it is not is asked again each time: others may
+    /// make it so at any moment.
+    shared: AtomicBool,
     lender: Option<Arc<dyn Lender>>,
 }
 
@@ -51,7 +54,7 @@ impl Store {
 
     fn of(layout: Layout, media: Media) -> Store {
         let packs = Packs::new(layout.clone(), media.clone());
-        Store { packs, layout, media, ttl: lease::TTL, shared: OnceLock::new(), lender: None }
+        Store { packs, layout, media, ttl: lease::TTL, shared: AtomicBool::new(false), lender: None }
     }
 
     fn with_media(root: PathBuf, media: Media) -> Result<Store> {
@@ -79,6 +82,12 @@ impl Store {
     /// Tells whether the store itself has an object, in a pack of its own.
     pub(super) fn owns(&self, id: &Digest) -> bool {
         self.packs.has(id)
+    }
+
+    /// Tells whether an object is there by now, like [`Objects::has`]: others may have brought it after the packs were
+    /// listed.
+    pub fn has_by_now(&self, id: &Digest) -> bool {
+        self.has(id) || self.packs.scan().is_ok() && self.has(id)
     }
 
     /// Tells whether there is a store yet.
@@ -156,15 +165,14 @@ impl Store {
 
     /// Tells whether processes of other machines may write: the store says so, or its file system.
     pub(super) fn is_shared(&self) -> bool {
-        if let Some(shared) = self.shared.get() {
-            return *shared;
+        let says_so = || {
+            let access = format::access(&self.layout);
+            matches!(access, Ok(Access::Full(rules)) if rules.shared || format::is_network(&self.layout.root))
+        };
+        if !self.shared.load(Ordering::Relaxed) && says_so() {
+            self.shared.store(true, Ordering::Relaxed);
         }
-        match format::access(&self.layout) {
-            Ok(Access::Full(rules)) => {
-                *self.shared.get_or_init(|| rules.shared || format::is_network(&self.layout.root))
-            }
-            _ => false,
-        }
+        self.shared.load(Ordering::Relaxed)
     }
 
     /// Has every directory of the store on the way to a path looked up at the file server, where other machines

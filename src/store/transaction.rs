@@ -9,7 +9,8 @@ use super::chunk::{self, CHUNK_BYTES, Chunk};
 use super::commit::{COMMIT_BYTES_MAX, Commit};
 use super::directory::{StoredDirectory, TreeRef};
 use super::error::{Kind, Result, StoreError};
-use super::index::Problem;
+use super::generation::UNKNOWN;
+use super::index::{Pack, Problem};
 use super::lender::Lender;
 use super::objects::{self, Lookup, Objects};
 use super::packs::ChunkSource;
@@ -35,6 +36,8 @@ pub struct Transaction<'a> {
     begun: OnceLock<(u64, Mutex<u64>)>,
     /// What was found in the store and therefore not put.
     relied: Mutex<HashSet<Digest>>,
+    /// The packs that lay in the trash in a generation.
+    trash: Mutex<(u64, Vec<Arc<Pack>>)>,
     beginning: Mutex<()>,
     objects: Mutex<HashMap<Digest, Staged>>,
     settled: Condvar,
@@ -69,6 +72,7 @@ impl<'a> Transaction<'a> {
             staging: OnceLock::new(),
             begun: OnceLock::new(),
             relied: Mutex::default(),
+            trash: Mutex::new((UNKNOWN, Vec::new())),
             beginning: Mutex::default(),
             objects: Mutex::default(),
             settled: Condvar::new(),
@@ -131,8 +135,25 @@ impl<'a> Transaction<'a> {
         relied.contains(id) && !self.store.packs.marks.name(id)
     }
 
+    /// Tells whether an object lies in the trash, and notes it: the end of the transaction takes it out of there. The
+    /// trash is listed once a generation; an odd one is not over.
+    pub(super) fn rely_on_trash(&self, id: &Digest, generation: u64) -> bool {
+        let is_there = {
+            let mut trash = self.trash.lock().expect("because nothing panics while it lists the trash");
+            if trash.0 != generation || !generation.is_multiple_of(2) {
+                *trash = (generation, self.store.packs.trashed());
+            }
+            trash.1.iter().any(|pack| matches!(pack.record(id), Ok(Some(_))))
+        };
+        let is_there = is_there && !self.store.packs.marks.name(id);
+        if is_there {
+            self.relied.lock().expect("because nothing panics while it notes an object").insert(*id);
+        }
+        is_there
+    }
+
     /// Returns the generation from which on the store is relied on: it is read before the first look.
-    fn generation(&self) -> u64 {
+    pub(super) fn generation(&self) -> u64 {
         let begin = || {
             let generation = self.store.freshen();
             (generation, Mutex::new(generation))

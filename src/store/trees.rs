@@ -9,7 +9,7 @@ use super::error::{Kind, Result, StoreError};
 use super::objects::Objects;
 use super::transaction::Transaction;
 use crate::base::path::PATH_BYTES_MAX;
-use crate::base::{ImagePath, Job, Name};
+use crate::base::{Digest, ImagePath, Job, Name};
 use crate::tree::{Directory, Node, SealedTree, Visit};
 
 /// Deepest nesting of directories: no path that a system call can name goes deeper.
@@ -81,17 +81,18 @@ impl Transaction<'_> {
 
     fn put_one(&self, directory: &Directory, children: &[TreeRef]) -> Result<TreeRef> {
         for (name, node) in &directory.entries {
-            if let Node::File(file) = node
-                && !self.has(&file.content.id.0)
-            {
-                let path = ImagePath::root().join(name);
-                let (id, size) = (file.content.id.0, file.content.size);
-                return Err(StoreError::Incomplete { path, id, size });
+            if let Node::File(file) = node {
+                self.demand_in(name, file.content.id.0, file.content.size)?;
             }
         }
         let (tree, encoding) = encode_one(directory, children)?;
         self.put_object(Kind::Tree, &tree.id.0, &encoding)?;
         Ok(tree)
+    }
+
+    /// Holds that what stands in a directory under a name is there.
+    pub(super) fn demand_in(&self, name: &Name, id: Digest, size: u64) -> Result<()> {
+        self.demand_or(&id, || StoreError::Incomplete { path: ImagePath::root().join(name), id, size })
     }
 }
 

@@ -7,6 +7,7 @@ use super::super::failure::{Failure, Kind};
 use super::{Context, Done};
 use crate::base::ImagePath;
 use crate::confine::Term;
+use crate::store::Hold;
 use crate::tree::ContentSource;
 use crate::view::mount::Mountable;
 use crate::view::{self, View};
@@ -31,7 +32,7 @@ pub fn run(context: &Context, arguments: &Mount) -> Done {
         let problem = format!("{} is no directory to mount at", arguments.directory.display());
         return Err(Failure::new(Kind::NotFound, problem).hint("make it first: mkdir DIR"));
     }
-    let (mountable, contents) = prepare(context, &arguments.place)?;
+    let (mountable, contents, _hold) = prepare(context, &arguments.place)?;
     let mounted = mountable.mount(contents, &arguments.directory, &context.job)?;
     let directory = arguments.directory.display();
     context.printer.say(&format!("{} is at {directory}, until Ctrl-C or umount", arguments.place));
@@ -39,18 +40,21 @@ pub fn run(context: &Context, arguments: &Mount) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the names, and what gives the bytes for as long as it is mounted.
-fn prepare(context: &Context, text: &str) -> Result<(Mountable, Box<dyn ContentSource + Send>), Failure> {
+/// What is mounted: the names, what gives the bytes, and what keeps these from being collected.
+type Prepared = (Mountable, Box<dyn ContentSource + Send>, Option<Hold>);
+
+fn prepare(context: &Context, text: &str) -> Result<Prepared, Failure> {
     let at = |view: &View<'_>| view.path().cloned().unwrap_or_else(ImagePath::root);
     if view::needs_store(text) {
         let store = context.store()?;
-        let mountable = {
+        let (mountable, hold) = {
             let view = view::open(text, Some(&store), Term::Lasting, &context.job)?;
-            Mountable::of(&view, &at(&view), &context.job)?
+            let hold = store.try_hold(view.commit_id().as_slice())?;
+            (Mountable::of(&view, &at(&view), &context.job)?, hold)
         };
-        return Ok((mountable, Box::new(store)));
+        return Ok((mountable, Box::new(store), hold));
     }
     let view = view::open(text, None, Term::Lasting, &context.job)?;
     let mountable = Mountable::of(&view, &at(&view), &context.job)?;
-    Ok((mountable, Box::new(view)))
+    Ok((mountable, Box::new(view), None))
 }

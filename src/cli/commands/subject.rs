@@ -57,7 +57,7 @@ impl Opened {
             return Err(Failure::new(Kind::Input, problem));
         };
         let store = context.store()?;
-        if !store.has(&id.0) {
+        if !store.has_by_now(&id.0) {
             let problem = format!("the store does not know commit {id}, which {} names", path.display());
             let hint = "`mkimage pull` brings it here; `--store` names another store";
             return Err(Failure::new(Kind::NotFound, problem).hint(hint));

@@ -68,6 +68,12 @@ impl<'a> Marking<'a> {
         self.rescued.into_inner().expect("because nothing panics while it notes an object")
     }
 
+    /// Returns something reachable that lies in the trash only and is not among what is known.
+    pub fn rescued_beside(&self, known: &BTreeMap<Digest, Arc<Pack>>) -> Option<Digest> {
+        let rescued = self.rescued.lock().expect("because nothing panics while it notes an object");
+        rescued.keys().find(|id| !known.contains_key(*id)).copied()
+    }
+
     /// Marks roots and all that they lead to.
     pub fn mark(&self, roots: &[Root]) -> Result<()> {
         let mut waiting = Vec::new();

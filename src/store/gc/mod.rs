@@ -21,13 +21,15 @@
 //! run    G5  reachable objects that are in the trash only are copied into a pack; thinner packs are made
 //!            and get their names. Everything that they lead to is live too
 //!        G6  roots and new packs are looked at again and marked from: first without the lock, then under the
-//!            lock of the refs, where nobody can publish or move. A new pack stays, with what it leads to
+//!            lock of the refs, where nobody can publish or move. A new pack stays, with what it leads to. Where a
+//!            lease names what lies in the trash, nothing is emptied this time; the next plan brings it back
 //!        G7  still under the lock: expired leases are removed; generation := odd; each pack of G4 that is still
 //!            as dead as it was gets a second name in trash/GENERATION/, pack before index, which is synced; then
 //!            it loses its name in packs/, index before pack, which is synced (where there are no hard links,
 //!            it is renamed); generation := even. The lock is given back
 //!        G8  trash/N, the oldest first, is emptied if it is older than a limit, was there when the plan was
-//!            made, and no living lease has a generation ≤ N. The first that must stay ends it
+//!            made, and no living lease has a generation ≤ N. The first that must stay ends it. A lease with roots
+//!            that came after G6 keeps all of it
 //! ```
 //!
 //! Always true
@@ -40,8 +42,8 @@
 //!   its children, and trash is read-only until it goes.
 //! - Whatever the collector can't read or does not know (a ref, a journal, an index, a tree, a strange
 //!   file among refs, leases or trash) ends it before G7 with [`StoreError::GcDoubt`]: it never goes on without.
-//! - Stopped anywhere, nothing is lost: G5 leaves copies, G7 an odd generation (everybody looks again), G8
-//!   packs without indexes, which are not there.
+//! - Stopped anywhere, nothing is lost: G5 leaves copies, G7 an odd generation (everybody looks again, and no packs
+//!   are put together until another collection ends with an even one), G8 packs without indexes, which are not there.
 //! - Memory is some 50 bytes an object, whatever the objects hold.
 //!
 //! Not here: which refs go (`refs`), damage (`check`), the number of packs (`repack`).

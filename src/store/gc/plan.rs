@@ -1,6 +1,6 @@
 //! The plan: what a collection will do, computed before anything is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +40,10 @@ pub struct GcPlan {
     pub(super) expired: Vec<Seen>,
     pub(super) memos: Vec<PathBuf>,
     pub(super) emptied: Vec<Folder>,
+    /// The living leases with roots that were marked from last, by name.
+    pub(super) held: HashSet<String>,
+    /// A collector died while packs went to the trash: this one ends what it began.
+    pub(super) cut_short: bool,
     summary: GcSummary,
 }
 
@@ -138,6 +142,8 @@ impl Store {
             expired,
             memos,
             emptied,
+            held: HashSet::new(),
+            cut_short: self.is_cut_short()?,
             summary: GcSummary::default(),
         };
         plan.decide(&young, job)?;
@@ -238,7 +244,7 @@ impl Store {
     /// Lists halves of packs, older than the grace.
     fn orphans(&self, packs: &[Arc<Pack>], now: SystemTime, rules: &GcRules) -> Result<Vec<PathBuf>> {
         let mut orphans = Vec::new();
-        let whole: std::collections::HashSet<Digest> = packs.iter().map(|pack| pack.name).collect();
+        let whole: HashSet<Digest> = packs.iter().map(|pack| pack.name).collect();
         let names = match crate::base::fs::list(&self.layout.packs()) {
             Err(error) if error.is_missing() => return Ok(orphans),
             names => names?,
@@ -271,6 +277,8 @@ impl GcPlan {
             expired: Vec::new(),
             memos: Vec::new(),
             emptied: Vec::new(),
+            held: HashSet::new(),
+            cut_short: false,
             summary: GcSummary::default(),
         }
     }
@@ -320,7 +328,10 @@ impl GcPlan {
     pub fn is_empty(&self) -> bool {
         let GcSummary { objects_trashed, objects_rescued, leases_expired, memos_dropped, .. } = self.summary;
         let changes = [objects_trashed, objects_rescued, leases_expired, memos_dropped];
-        changes.iter().all(|change| *change == 0) && self.emptied.is_empty() && self.orphans.is_empty()
+        changes.iter().all(|change| *change == 0)
+            && self.emptied.is_empty()
+            && self.orphans.is_empty()
+            && !self.cut_short
     }
 
     /// Says what will be done, a line each.
@@ -353,6 +364,7 @@ impl GcPlan {
         );
         let rescued = counted(summary.objects_rescued, "object");
         add(summary.objects_rescued, format!("back from the trash: {rescued}"));
+        add(u64::from(self.cut_short), "a collection that was cut short is brought to its end".to_owned());
         for lease in &self.expired {
             add(1, format!("the lease {} of {} has expired", lease.name, lease.holder()));
         }

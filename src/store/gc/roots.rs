@@ -46,16 +46,18 @@ impl Store {
         Ok(Roots { roots, leases })
     }
 
-    /// Adds so many generations of parents, as far as they are there.
+    /// Adds so many generations of parents, as far as they are there; those of what is held are held.
     fn add_parents(&self, roots: &mut Vec<Root>, parents: u32) {
         let mut start = 0;
         for _ in 0..parents {
             let end = roots.len();
             for index in start..end {
                 let commit = self.read_commit(&CommitId(roots[index].id));
+                let is_held = roots[index].strength == Strength::Weak;
+                let strength = if is_held { Strength::Weak } else { Strength::IfThere };
                 for parent in commit.iter().flat_map(|commit| &commit.parents) {
                     let from = format!("a parent of what {} leads to", roots[index].from);
-                    roots.push(root(from, *parent, Strength::IfThere));
+                    roots.push(root(from, *parent, strength));
                 }
             }
             start = end;

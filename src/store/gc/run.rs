@@ -10,7 +10,7 @@ use super::super::index::Pack;
 use super::super::rewrite;
 use super::super::store::Store;
 use super::census::{Census, Member};
-use super::mark::Marking;
+use super::mark::{Marking, Root, Strength};
 use super::plan::{Fate, GcPlan};
 use super::trash;
 use crate::base::job::Unit;
@@ -155,19 +155,26 @@ impl Store {
         if count > 0 {
             plan.censuses.push(Census::take(new, job)?);
         }
+        plan.held =
+            found.leases.iter().filter(|lease| lease.holds()).map(|lease| lease.name.clone()).collect();
         plan.expired = found.leases.into_iter().filter(|lease| lease.expired).collect();
+        let (held, firm): (Vec<Root>, Vec<Root>) =
+            found.roots.into_iter().partition(|root| root.strength == Strength::Weak);
         let marking = Marking::new(self, &plan.censuses, job);
-        marking.mark(&found.roots)?;
+        marking.mark(&firm)?;
         if count > 0 {
             marking.keep(plan.censuses.len() - 1, &vec![true; count], "a new pack")?;
         }
-        match marking.rescued().pop_first() {
-            // Nobody moves a ref to what is in the trash: something is very wrong, and the next plan sees it.
-            Some((id, _)) if !plan.rescued.contains_key(&id) => {
-                Err(StoreError::doubt(id, "it came to be needed and is in the trash"))
-            }
-            _ => Ok(()),
+        // Nobody moves a ref to what is in the trash: something is very wrong, and the next plan sees it.
+        if let Some(id) = marking.rescued_beside(&plan.rescued) {
+            return Err(StoreError::doubt(id, "it came to be needed and is in the trash"));
         }
+        marking.mark(&held)?;
+        // What is held is read where it lies; the next plan brings it back.
+        if marking.rescued_beside(&plan.rescued).is_some() {
+            plan.emptied.clear();
+        }
+        Ok(())
     }
 
     /// Takes the dead packs away, under the lock.
@@ -188,15 +195,18 @@ impl Store {
         let doomed = still_dead(plan, outcome);
         // A writer may just have been between the two names of its pack.
         plan.orphans.retain(|orphan| !other_half(orphan).exists());
-        if doomed.is_empty() && plan.orphans.is_empty() {
+        if doomed.is_empty() && plan.orphans.is_empty() && !plan.cut_short {
             return Ok(());
         }
         let floor = self.cutoff(&plan.rules, plan.now)?;
+        let halves = doomed.iter().flat_map(|pack| <[&Path; 2]>::from(pack.paths()));
+        let files: Vec<&Path> = halves.chain(plan.orphans.iter().map(PathBuf::as_path)).collect();
         self.while_collecting(&lock, floor, |number| {
+            if files.is_empty() {
+                return Ok(());
+            }
             let folder = self.layout.trash().join(number.to_string());
             self.media.create_directory(&folder)?;
-            let halves = doomed.iter().flat_map(|pack| <[&Path; 2]>::from(pack.paths()));
-            let files: Vec<&Path> = halves.chain(plan.orphans.iter().map(PathBuf::as_path)).collect();
             // The whole pack is in the trash before any of it leaves: readers always find it in one place.
             for file in &files {
                 self.second_name(file, &in_folder(&folder, file))?;
@@ -236,6 +246,10 @@ impl Store {
     fn empty_trash(&self, plan: &GcPlan, outcome: &mut GcOutcome) -> Result<()> {
         let now = self.server_time(true)?;
         let leases = self.leases(now)?;
+        // What a hold names that came after the last look may lie in the trash.
+        if leases.iter().any(|lease| lease.holds() && !plan.held.contains(&lease.name)) {
+            return Ok(());
+        }
         let after = Duration::from_secs(plan.rules.trash_seconds);
         for folder in trash::emptiable(plan.emptied.clone(), after, &leases) {
             self.empty(&folder)?;

@@ -6,7 +6,8 @@
 //! 2  indexes                             written anew from the trailers of their packs
 //! 3  marks                               nothing that is put from here on relies on a damaged copy
 //! 4  one transaction                     sound objects of damaged packs, frames as they are; then lost ones
-//!                                        from the sources, each held against its id
+//!                                        from the sources, each held against its id; its pack has a name that
+//!                                        no pack has, so that step 5 takes none of it
 //! 5  damaged packs                       to quarantine/, index first, once that transaction is durable
 //! ```
 //!

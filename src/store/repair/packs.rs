@@ -55,8 +55,9 @@ impl Store {
                 Ok(length) => length,
                 Err(_) => continue,
             };
-            let objects = objects.into_iter().map(|(id, record)| (id, Arc::new(record))).collect();
-            let (bytes, found) = index::build(objects, length);
+            let mut objects: Vec<_> =
+                objects.into_iter().map(|(id, record)| (id, Arc::new(record))).collect();
+            let (bytes, found) = index::build(&mut objects, length);
             if found == name {
                 self.replace_index(&name, &bytes, job)?;
                 done.indexes.push(name.to_string());

@@ -158,6 +158,22 @@ fn a_mount_with_an_open_file_ends_nevertheless() {
 }
 
 #[test]
+fn what_is_mounted_is_not_collected() {
+    let project = Project::new();
+    let commit = project.compose(1);
+    let mount = Mount::new(&project, &commit, "kept");
+    project.compose(2);
+    let rules = ["gc", "--grace", "0", "--reflog", "0", "--memo", "0", "--trash", "0"];
+    let (first, second) = (project.json(&rules), project.json(&rules));
+    assert_eq!(first["done"]["objects_trashed"], 0, "{first} {second}");
+    let text = std::fs::read_to_string(mount.at.join("etc/motd")).expect("read");
+    assert_eq!(text, "welcome to 1\n");
+    assert_eq!(mount.end(), Some(130));
+    let after = project.json(&rules);
+    assert_ne!(after["done"]["objects_trashed"], 0, "the hold stayed: {after}");
+}
+
+#[test]
 fn where_nothing_can_be_mounted_is_said() {
     let project = Project::new();
     project.compose(1);
