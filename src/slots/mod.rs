@@ -57,6 +57,6 @@ pub use rehearse::rehearse;
 pub use renewal::Renewed;
 pub use running::{Machine, Marks, Sides};
 pub use stage::{Outcome, Request, Staged, stage};
-pub use status::{Next, SlotStatus, Standing, Status, status};
+pub use status::{Next, SlotStatus, Standing, Status, status, table};
 pub use switch::Switch;
 pub use turn::{Turned, confirm, rollback, switch};
