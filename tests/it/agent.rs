@@ -13,7 +13,9 @@ use crate::tool::{self, hello_app, inspect, kept, mkimage, run, succeed, tool};
 
 mod confined;
 mod hostile;
+mod meanwhile;
 mod reboots;
+mod rotten;
 mod show;
 
 /// The agent that `make` built, or that of this test build without what only debuggers read.

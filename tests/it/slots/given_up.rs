@@ -148,7 +148,7 @@ fn a_system_whose_unit_never_comes_is_given_up_until_the_other_slot_boots() {
             assert!(written.is_empty(), "a trial that is given up writes nothing to its disk: {written:?}");
             disk = after;
             // The agent of the slot that runs next knows why.
-            let next = Place { disk: PathBuf::new(), root: None, running: Some(Slot::A), state, data };
+            let next = Place { disk: PathBuf::new(), running: Some(Slot::A), state, data };
             assert_eq!(next.gave_up(&hash).as_deref(), Some(vigil::NOT_HEALTHY));
             assert_eq!(next.gave_up(&root_hash(&disk, Slot::A)), None, "it is no word on another slot");
         }
