@@ -6,8 +6,8 @@
 //! On disk: what `disk/` and `boot/slots` write. An update goes in this order:
 //!
 //! ```text
-//! U0  sizes, processor, name and room are checked; the slot that stays is confirmed, and whole; what the target holds
-//!     is read past the cache
+//! U0  sizes, processor, name and room are checked; the slot that stays is confirmed, and whole (where it runs, of it
+//!     the kernel image is read); what the target holds is read past the cache
 //! U1  the target is not selectable any more; flush
 //! U2  root filesystem, verity tree, UKI and its FAT chain, each block only where it differs; flush
 //! U3  what was written is read back past the cache and compared

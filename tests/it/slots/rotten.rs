@@ -2,7 +2,7 @@
 //! further steps aside.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 
 use mkimage::boot::slots::{Slot, SlotState};
 use mkimage::disk::BlockDevice;
@@ -76,16 +76,16 @@ fn nothing_is_there_where_the_loader_refuses_the_only_slot() {
     assert!(disk.end().1.is_empty());
 }
 
-/// A disk that counts what is read of it.
-struct Counting(Recorder, AtomicU64);
+/// A disk that notes what is read of it: from where, to where.
+struct Noting(Recorder, Mutex<Vec<(u64, u64)>>);
 
-impl BlockDevice for Counting {
+impl BlockDevice for Noting {
     fn size(&self) -> u64 {
         self.0.size()
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.1.fetch_add(buffer.len() as u64, Ordering::Relaxed);
+        self.1.lock().expect("a list").push((offset, offset + buffer.len() as u64));
         self.0.read_at(offset, buffer)
     }
 
@@ -104,14 +104,28 @@ fn whether_a_slot_is_on_trial_is_told_by_its_record_and_no_kernel_image() {
         let kit = Kit::of(layout);
         let disk = Recorder::new(kit.fresh(1));
         slots::stage(&disk, None, &kit.image(2), &one()).expect("staged");
-        let disk = Counting(disk, AtomicU64::new(0));
-        let asked =
-            |slot| matches!(slots::table(&disk).expect("an image").state(slot), SlotState::Trial { .. });
+        let disk = Noting(disk, Mutex::default());
+        let asked = |slot| {
+            let table = slots::table(&disk).expect("an image");
+            matches!(table.state(slot), SlotState::Trial { .. })
+        };
         assert_eq!((asked(Slot::A), asked(Slot::B)), (false, true), "layout {layout}");
         slots::confirm(&disk.0, None, &one()).expect("confirmed");
         assert!(!asked(Slot::B), "layout {layout}");
-        let read = disk.1.load(Ordering::Relaxed) / 3;
-        assert!((512..64 << 10).contains(&read), "layout {layout}: {read} bytes are read each time");
+
+        let read = std::mem::take(&mut *disk.1.lock().expect("a list"));
+        let image = OpenImage::open(&disk.0).expect("an image");
+        let esp = image.table().named("esp").expect("the ESP").offset();
+        let kernels = Slot::BOTH.map(|slot| esp + image.map().uki_offset(slot));
+        for (start, end) in &read {
+            let met = kernels.iter().any(|kernel| (start..end).contains(&kernel));
+            assert!(!met, "layout {layout}: a kernel image at {start}");
+        }
+        let bytes: u64 = read.iter().map(|(start, end)| end - start).sum();
+        assert!(
+            (512..3 * (64 << 10)).contains(&bytes),
+            "layout {layout}: {bytes} bytes are read in three times"
+        );
     }
 }
 
