@@ -182,7 +182,7 @@ fn a_system_whose_unit_comes_is_blessed_by_what_systemctl_says() {
     };
     vigil::watch(Some(&health(1, 60)), &mut machine);
     let seconds = machine.now.as_secs();
-    let after = |minutes: u64| format!("not blessed after {} s", seconds - 60 * minutes);
+    let after = |minutes: u64| format!("not blessed after {} s", seconds.saturating_sub(60 * minutes));
     assert_eq!(machine.acts, [after(2), after(1), "blessed".to_owned()], "it is tried until it lands");
     drop(machine);
     let (disk, written) = recorder.end();
