@@ -28,7 +28,7 @@ OSTREE_PACKAGES := libostree-dev pkg-config
 TEST_PACKAGES := $(DEMO_PACKAGES) gdisk fdisk dosfstools mtools e2fsprogs cryptsetup-bin systemd-container \
 	attr acl libcap2-bin cpio binutils xz-utils zstd bzip2 python3 python3-venv mmdebstrap strace kmod openssh-client openssl \
 	procps rpm createrepo-c libsolv-tools gnupg nginx-light $(OSTREE_PACKAGES) ostree mount xfsprogs btrfs-progs \
-	qemu-system-common make ninja-build chromium genisoimage rsyslog
+	systemd-boot-efi qemu-system-common make ninja-build chromium genisoimage rsyslog
 NIGHTLY_PACKAGES := $(TEST_PACKAGES) openjdk-17-jdk-headless
 BENCH_PACKAGES := $(TEST_PACKAGES) diffoscope-minimal casync borgbackup ostree restic nginx-light rauc squashfs-tools
 

@@ -30,6 +30,7 @@ const FLAGS: [&str; 15] = [
 
 fn main() {
     pack_relocations();
+    spawn_without_copies();
     watch(&["src/loader", "src/boot/slots/record.rs"]);
     if env::var_os("CARGO_FEATURE_TOOL").is_none() {
         return;
@@ -48,6 +49,13 @@ fn pack_relocations() {
     for program in ["mkimage-init", "mkimage-agent"] {
         println!("cargo::rustc-link-arg-bin={program}=-Wl,-z,pack-relative-relocs");
     }
+}
+
+/// Links what the standard library needs to start a program in another folder without a copy of the whole process, and
+/// does without in static programs: tests are large, and start thousands.
+#[allow(clippy::disallowed_macros, reason = "a build script talks to Cargo")]
+fn spawn_without_copies() {
+    println!("cargo::rustc-link-arg-tests=-Wl,--undefined=posix_spawn_file_actions_addchdir_np");
 }
 
 /// Has Cargo run this again when one of these changed.

@@ -47,6 +47,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+    use crate::base::Stopwatch;
 
     #[test]
     fn it_beats_until_it_is_dropped_and_stops_when_told() {
@@ -55,7 +56,9 @@ mod tests {
         let heart = Heartbeat::start(Duration::from_millis(1), move || {
             counter.fetch_add(1, Ordering::Relaxed) < 1_000_000
         });
+        let watch = Stopwatch::start();
         while beats.load(Ordering::Relaxed) < 3 {
+            assert!(watch.elapsed() < Duration::from_secs(60), "it does not beat");
             std::thread::yield_now();
         }
         drop(heart);

@@ -276,10 +276,7 @@ mod tests {
         let script = "#!/bin/sh\necho x >> \"$(dirname \"$0\")/count\"\n\
             [ $(wc -l < \"$(dirname \"$0\")/count\") -gt 2 ] && { echo broken >&2; exit 3; }\n\
             echo \"Could not set up host forwarding rule 'tcp:127.0.0.1:80-:80'\" >&2; exit 1\n";
-        let emulator = folder.path().join("emulator");
-        std::fs::write(&emulator, script).expect("written");
-        std::fs::set_permissions(&emulator, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .expect("set");
+        let emulator = emulator(script, folder.path());
         let file = folder.path().join("file");
         std::fs::write(&file, b"bytes").expect("written");
         let firmware = Firmware { code: file.clone(), variables: file.clone() };
@@ -290,23 +287,27 @@ mod tests {
         assert!(error.to_string().contains("broken"), "{error}");
     }
 
+    /// Makes a program of a text. Another process writes it: what this one had open for writing, a child of another
+    /// test might hold open for a moment, and then it could not be run.
+    fn emulator(text: &str, folder: &Path) -> PathBuf {
+        let (written, program) = (folder.join("script"), folder.join("emulator"));
+        std::fs::write(&written, text).expect("written");
+        let installed = Command::new("install").arg("-m755").args([&written, &program]).status();
+        assert!(installed.expect("coreutils are there").success());
+        program
+    }
+
     /// Starts a script in place of the emulator; its descriptor 0 is the control connection.
     fn start<'a>(
         script: &str,
         folder: &Path,
         sink: impl FnMut(MachineEvent) + 'a,
     ) -> Result<Running<'a>, MachineError> {
-        let (written, program) = (folder.join("script"), folder.join("emulator"));
         let text = format!("#!/bin/sh\necho '{{\"QMP\": {{}}}}' >&0\nread line\n{script}\n");
-        std::fs::write(&written, text).expect("written");
-        // Another process makes the program: what this one had open for writing, a child of another test
-        // might hold open for a moment, and then it could not be run.
-        let installed = Command::new("install").arg("-m755").args([&written, &program]).status();
-        assert!(installed.expect("coreutils are there").success());
         let template = folder.join("template.fd");
         std::fs::write(&template, b"variables").expect("written");
         let mut options = MachineOptions::new(&template);
-        options.emulator = Some(program);
+        options.emulator = Some(emulator(&text, folder));
         options.firmware = Some(Firmware { code: template.clone(), variables: template });
         options.acceleration = Acceleration::Tcg;
         options.power_down_seconds = 1;
@@ -325,7 +326,7 @@ mod tests {
         let private = machine.folder.0.clone();
         assert!(private.join("variables.fd").exists());
         let job = Job::quiet(1);
-        let within = Duration::from_secs(10);
+        let within = Duration::from_secs(60);
         let line = machine.wait_for_line("two", within, &job, |line| line.starts_with("two"));
         assert_eq!(line.expect("a line"), "two words");
         assert_eq!(machine.wait(&job).expect("ended"), End::ByItself);
@@ -358,14 +359,20 @@ mod tests {
     #[test]
     fn what_does_not_come_is_told_with_the_last_words() {
         let folder = tempfile::tempdir().expect("a folder");
-        let script = format!("{NEGOTIATED}\necho panic: no root\nsleep 0.3");
+        let told = folder.path().join("told");
+        let script = format!(
+            "{NEGOTIATED}\necho panic: no root\nuntil [ -e {} ]; do sleep 0.05; done",
+            told.display()
+        );
         let mut machine = start(&script, folder.path(), |_| {}).expect("started");
         let job = Job::quiet(1);
         let mut wait = |milliseconds| {
             let within = Duration::from_millis(milliseconds);
             machine.wait_for_http(80, "/", within, &job).expect_err("no answer").to_string()
         };
-        let (late, ended) = (wait(1), wait(5000));
+        let late = wait(1);
+        std::fs::write(told, b"").expect("written");
+        let ended = wait(60_000);
         assert!(late.contains("did not come within") && late.contains("GET / on port 80"), "{late}");
         assert!(ended.contains("ended before") && ended.contains("panic: no root"), "{ended}");
     }

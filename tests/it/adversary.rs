@@ -2,9 +2,13 @@
 //! hostile input, odd outputs, closed streams. No network, no root.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
-use crate::tool::{mkimage, run, succeed, tool};
+use mkimage::base::Stopwatch;
+use rustix::process::Signal;
+
+use crate::tool::{self, mkimage, run, succeed, tool};
 
 mod archives;
 mod faults;
@@ -85,6 +89,41 @@ impl Site {
     fn settle(&self, command: &mut Command) {
         command.env("MKIMAGE_STORE", self.path("store")).env("MKIMAGE_INIT", self.path("init"));
         command.env("MKIMAGE_JOBS", "1").env_remove("MKIMAGE_MIRROR").current_dir(self.folder.path());
+    }
+
+    /// Runs mkimage and sends it a signal when `is_time` says so. Where it had done its work by then, its outputs and
+    /// its store are removed, and it is run again.
+    pub(crate) fn interrupted(
+        &self,
+        arguments: &[&str],
+        outputs: &[&str],
+        signal: Signal,
+        is_time: impl Fn() -> bool,
+    ) -> Output {
+        let patience = Duration::from_secs(120);
+        for _ in 0..5 {
+            let mut child = self.mkimage(arguments).stderr(Stdio::piped()).spawn().expect("mkimage");
+            let watch = Stopwatch::start();
+            let has_ended = |child: &mut Child| child.try_wait().expect("a state").is_some();
+            while !has_ended(&mut child) && !is_time() && watch.elapsed() < patience {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let in_time = watch.elapsed() < patience;
+            if !has_ended(&mut child) {
+                tool::signal(&child, signal);
+            }
+            tool::ends(&mut child, patience);
+            let output = child.wait_with_output().expect("its end");
+            assert!(in_time, "{arguments:?} never came to where it gets {signal:?}: {output:?}");
+            if !output.status.success() {
+                return output;
+            }
+            let _ = std::fs::remove_dir_all(self.path("store"));
+            for name in outputs {
+                let _ = std::fs::remove_file(self.path(name));
+            }
+        }
+        panic!("{arguments:?} was done each time before it got {signal:?}");
     }
 
     pub(crate) fn compose(&self, recipe: &str) -> String {

@@ -97,7 +97,7 @@ app "app" {{
     interval_seconds = 1
     timeout_seconds  = 1
     hold_seconds     = 1
-    start_seconds    = 4
+    start_seconds    = 10
   }}
 }}
 

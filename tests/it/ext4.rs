@@ -273,8 +273,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let status = Command::new("umount").arg(&self.0).status().expect("umount");
-        assert!(status.success() || std::thread::panicking(), "unmounted");
+        assert!(crate::tool::unmount(&self.0) || std::thread::panicking(), "unmounted");
     }
 }
 

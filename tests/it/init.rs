@@ -23,13 +23,10 @@ fn names_that_others_chose_are_theirs() {
 
 /// A folder with a `systemctl` that knows one unit which is active, and one that never answers.
 fn systemd() -> tempfile::TempDir {
-    use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("systemctl");
     let script = "#!/bin/sh\ncase \"$*\" in\n  'is-active --quiet -- good.service') exit 0;;\n\
                   *slow.service) exec /bin/sleep 60;;\n  *) exit 3;;\nesac\n";
-    std::fs::write(&path, script).expect("written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("made a program");
+    crate::tool::script(script, &folder.path().join("systemctl"));
     folder
 }
 
@@ -69,25 +66,39 @@ fn an_answer_that_trickles_in_is_no_answer() {
     let trickle = || {
         let Ok((mut stream, _)) = listener.accept() else { return };
         for byte in b"HTTP/1.1 200 OK\r\n" {
-            std::thread::sleep(Duration::from_millis(150));
+            // Each byte comes in time, and all of them do not.
+            std::thread::sleep(Duration::from_secs(1));
             if stream.write_all(&[*byte]).is_err() {
                 return;
             }
         }
     };
-    let ask = || (inquiry::answers(&check, Duration::from_millis(400)), watch.elapsed());
+    let ask = || {
+        let asked = (inquiry::answers(&check, Duration::from_secs(2)), watch.elapsed());
+        // Where it did not connect, the server would wait for ever.
+        drop(std::net::TcpStream::connect(("127.0.0.1", port)));
+        asked
+    };
     let workers = mkimage::base::parallel::Workers::new(2);
     let ((), (healthy, took)) = workers.join(trickle, ask);
-    assert!(!healthy && took < Duration::from_millis(1200), "{healthy} after {took:?}");
+    assert!(!healthy && took < Duration::from_secs(10), "{healthy} after {took:?}");
 }
 
 #[test]
 fn what_a_check_started_ends_with_it() {
+    use std::time::Duration;
     let folder = tempfile::tempdir().expect("a folder");
-    let script = format!("(sleep 1; touch {}/late) & sleep 60", folder.path().display());
+    let started = folder.path().join("started");
+    let script = format!("sleep 1000 & echo $$ $! > {}; wait", started.display());
     let check = mkimage::boot::service::Check::Command(vec!["sh".to_owned(), "-c".to_owned(), script]);
-    let milliseconds = std::time::Duration::from_millis;
-    assert!(!inquiry::is_healthy(&check, milliseconds(300), "/usr/bin:/bin"));
-    std::thread::sleep(milliseconds(1500));
-    assert!(!folder.path().join("late").exists());
+    assert!(!inquiry::is_healthy(&check, Duration::from_secs(2), "/usr/bin:/bin"));
+    let started = std::fs::read_to_string(started).expect("it was started");
+    assert_eq!(started.split_whitespace().count(), 2, "{started}");
+    // What is dead and not yet waited for has no command line.
+    let lives = |pid: &str| std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+    let watch = mkimage::base::Stopwatch::start();
+    while started.split_whitespace().any(lives) {
+        assert!(watch.elapsed() < Duration::from_secs(60), "{started} lives on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

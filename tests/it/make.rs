@@ -1,6 +1,6 @@
 //! mkimage as a rule of a Makefile: dependency files, job tokens, exit codes, events, builds that are done twice.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::adversary::Site;
@@ -30,9 +30,9 @@ fn settle(command: &mut Command, folder: &Path) {
 }
 
 /// Moves what depends on time some seconds into the past, so that what is written next is newer.
-fn age(path: &Path, seconds: i64) {
+fn age(paths: &[PathBuf], seconds: i64) {
     let at = format!("@{}", 1_700_000_000 - seconds);
-    crate::tool::succeed(&mut tool("touch", ["-h", "-d", &at, &path.display().to_string()]));
+    crate::tool::succeed(tool("touch", ["-h", "-d", &at]).args(paths));
 }
 
 /// Returns the lines of an event file.

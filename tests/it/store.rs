@@ -60,6 +60,11 @@ impl Drop for SetAtEnd<'_> {
     }
 }
 
+/// Counts attempts from 1 on, and panics behind the most that there can be: a test that gets nowhere ends.
+fn attempts(most: u64) -> impl Iterator<Item = u64> {
+    (1..).inspect(move |attempt| assert!(*attempt <= most, "no success in {most} attempts"))
+}
+
 /// Returns a time of the past, to give a file another age.
 pub fn seconds_ago(seconds: u64) -> std::time::SystemTime {
     let now = mkimage::base::clock::unix_seconds();

@@ -1,8 +1,13 @@
 //! Running mkimage and the tools that judge its bytes.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::OnceLock;
+use std::time::Duration;
+
+use mkimage::base::Stopwatch;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Returns the small PID 1 where `make` built it, else the one of this test build.
 pub fn init() -> PathBuf {
@@ -18,7 +23,25 @@ pub fn kept(name: &str) -> PathBuf {
 
 /// Prepares a call of mkimage with the tests' own store and PID 1, and no setting of the caller's.
 pub fn mkimage<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mkimage"));
+    with_own_settings(Command::new(env!("CARGO_BIN_EXE_mkimage")), arguments)
+}
+
+/// Prepares a call of mkimage that is ended after so many seconds.
+pub fn mkimage_within<S: AsRef<std::ffi::OsStr>>(
+    seconds: u32,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
+    let mut timeout = Command::new("timeout");
+    // In the foreground it passes a signal on once: a second one would have mkimage leave its work as it is.
+    timeout.args(["--foreground", "--kill-after=30"]).arg(seconds.to_string());
+    timeout.arg(env!("CARGO_BIN_EXE_mkimage"));
+    with_own_settings(timeout, arguments)
+}
+
+fn with_own_settings<S: AsRef<std::ffi::OsStr>>(
+    mut command: Command,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
     command.env_remove("MKIMAGE_JOBS").env_remove("SOURCE_DATE_EPOCH").env_remove("MAKEFLAGS");
     command.env("MKIMAGE_STORE", kept("store")).env("MKIMAGE_INIT", init()).args(arguments);
     command
@@ -51,11 +74,79 @@ fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Where the tools are.
+const FOLDERS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// Runs another program of this machine.
 pub fn tool<S: AsRef<std::ffi::OsStr>>(program: &str, arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(program);
-    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").args(arguments);
+    // Found here, where the standard library would copy all of this large process to let the child look.
+    let found = FOLDERS.split(':').map(|folder| Path::new(folder).join(program)).find(|path| path.exists());
+    let mut command = Command::new(found.as_deref().unwrap_or(Path::new(program)));
+    command.arg0(program).env("PATH", FOLDERS).args(arguments);
     command
+}
+
+/// Prepares a program that is killed when this thread ends, however that comes.
+pub fn guarded(program: &str) -> Command {
+    tool("setpriv", ["--pdeathsig", "KILL", program])
+}
+
+/// Sends a signal to a child that was not waited for.
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).expect("signalled");
+}
+
+/// Waits for the end of a child. One that does not end in time is killed, and fails the test.
+pub fn ends(child: &mut Child, within: Duration) -> ExitStatus {
+    let status = ended(child, within);
+    status.unwrap_or_else(|| panic!("process {} did not end in {within:?}, and was killed", child.id()))
+}
+
+/// Waits for the end of a child. Returns `None` where it did not end in time and was killed.
+pub fn ended(child: &mut Child, within: Duration) -> Option<ExitStatus> {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < within {
+        if let Some(status) = child.try_wait().expect("a child") {
+            return Some(status);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+/// Asks a child to end where it still runs. A machine ends with the mkimage that runs it then.
+pub fn stop(child: &mut Child) {
+    if let Ok(None) = child.try_wait() {
+        let _ = kill_process(Pid::from_child(child), Signal::TERM);
+        let _ = ended(child, Duration::from_secs(60));
+    }
+}
+
+/// Copies a program to where it will be run. Another process writes it: what this one had open for writing, a child of
+/// another test might hold open for a moment, and then it could not be run.
+pub fn install(from: &Path, to: &Path) {
+    succeed(tool("install", ["-m755"]).args([from, to]));
+}
+
+/// Makes a program of a text.
+pub fn script(text: &str, to: &Path) {
+    let written = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(written.path(), text).expect("written");
+    install(written.path(), to);
+}
+
+/// Unmounts, and tells whether that was done. Another test may just start a process with our files open: then the file
+/// system is busy for a moment.
+pub fn unmount(at: &Path) -> bool {
+    (0..100).any(|_| {
+        let is_done = run(&mut tool("umount", [at])).status.success();
+        if !is_done {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        is_done
+    })
 }
 
 /// Returns the folder of this crate.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::tool::{hello_app, init, kept, mkimage, root, run, succeed, tool};
+use crate::tool::{hello_app, init, install, kept, mkimage, root, run, succeed, tool};
 
 /// Copies the hello project into a folder, its files made in another order.
 fn project(folder: &Path, backwards: bool) -> PathBuf {
@@ -95,7 +95,7 @@ fn an_ordinary_user_builds_what_root_builds() {
     // The tools and the project are copied to where an ordinary user may read them.
     for (from, name) in [(PathBuf::from(env!("CARGO_BIN_EXE_mkimage")), "mkimage"), (init(), "mkimage-init")]
     {
-        std::fs::copy(from, folder.path().join(name)).expect("a copy");
+        install(&from, &folder.path().join(name));
     }
     let line = format!(
         "cd {folder} && MKIMAGE_STORE={folder}/store ./mkimage build p/project.hcl -o {folder}/user.img",

@@ -4,7 +4,7 @@
 use std::process::Output;
 
 use super::{NOBODY, Site, digest, is_root, set_mode};
-use crate::tool::{fail_with, run, succeed, tool};
+use crate::tool::{fail_with, install, run, succeed, tool};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fault {
@@ -180,12 +180,11 @@ fn a_limit_of_file_size_is_named_with_the_file() {
 
 /// Prepares a call as a user who may write nothing but what all may.
 fn as_ordinary_user(site: &Site, arguments: &[&str]) -> std::process::Command {
-    for (from, to) in [(env!("CARGO_BIN_EXE_mkimage"), "mkimage")] {
-        if !site.path(to).exists() {
-            std::fs::copy(from, site.path(to)).expect("a copy");
-        }
+    let program = site.path("mkimage");
+    if !program.exists() {
+        install(env!("CARGO_BIN_EXE_mkimage").as_ref(), &program);
     }
-    let program = site.path("mkimage").display().to_string();
+    let program = program.display().to_string();
     let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"), "--clear-groups".to_owned()];
     let mut command = match is_root() {
         true => tool("setpriv", user.iter().chain([&program])),

@@ -134,7 +134,7 @@ fn flipped_bits_and_cut_ends_neither_crash_nor_hang_inspect() {
             1 => &["inspect", "--verify", "disk.img"],
             _ => &["inspect", "--json", "disk.img"],
         };
-        let output = run(&mut site.through("timeout", &["-s", "KILL", "10"], verb));
+        let output = run(&mut site.through("timeout", &["-s", "KILL", "60"], verb));
         let code = output.status.code();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(matches!(code, Some(0 | 6)), "{code:?} after {before:?}: {said}");

@@ -1,10 +1,12 @@
 //! Interruptions, and others who do the same at the same time.
 
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Child;
+
+use mkimage::base::fs;
+use rustix::process::Signal;
 
 use super::{Site, digest};
-use crate::tool::{succeed, tool};
+use crate::tool::succeed;
 
 /// Makes a project with so much to read and write that it can be interrupted.
 fn large() -> Site {
@@ -21,44 +23,29 @@ fn large() -> Site {
     site
 }
 
-#[allow(clippy::disallowed_methods, reason = "the time a test waits is no part of an image")]
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let started = Instant::now();
-    while !is_there() {
-        assert!(started.elapsed() < Duration::from_secs(20), "{what} did not come");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// Starts a build and sends it a signal once its pack, or its image, has begun to grow.
-fn interrupted(site: &Site, signal: &str, in_image: bool) -> (Option<i32>, String) {
-    let mut command = site.mkimage(&["build", "disk.hcl", "-o", "out.img"]);
-    let mut child = command.stderr(Stdio::piped()).spawn().expect("mkimage");
-    let grows = |child: &mut Child| {
-        let ended = child.try_wait().expect("a state").is_some();
-        ended
-            || match in_image {
-                true => site.names(".").iter().any(|name| name.ends_with(".tmp")),
-                false => {
-                    let packs = site.path("store/tmp").exists().then(|| site.names("store/tmp"));
-                    let pack = packs.iter().flatten().find(|name| *name != ".lock");
-                    let path = pack.map(|name| site.path(&format!("store/tmp/{name}/pack")));
-                    path.and_then(|path| path.metadata().ok()).is_some_and(|pack| pack.len() > 1 << 20)
-                }
-            }
+fn interrupted(site: &Site, signal: Signal, in_image: bool) -> (Option<i32>, String) {
+    let names = |below: &str| fs::list(&site.path(below)).unwrap_or_default();
+    let grows = || match in_image {
+        true => names(".").iter().any(|name| name.to_string_lossy().ends_with(".tmp")),
+        false => {
+            let packs =
+                names("store/tmp").into_iter().map(|name| site.path("store/tmp").join(name).join("pack"));
+            packs.filter_map(|pack| pack.metadata().ok()).any(|pack| pack.len() > 1 << 20)
+        }
     };
-    wait_for("its output", || grows(&mut child));
-    succeed(&mut tool("kill", [signal, &child.id().to_string()]));
-    let output = child.wait_with_output().expect("its end");
+    let output = site.interrupted(&["build", "disk.hcl", "-o", "out.img"], &["out.img"], signal, grows);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
 #[test]
 fn an_interrupted_build_says_so_and_leaves_nothing() {
     let site = large();
-    for (signal, in_image) in [("-INT", false), ("-TERM", false), ("-HUP", true), ("-INT", true)] {
+    for (signal, in_image) in
+        [(Signal::INT, false), (Signal::TERM, false), (Signal::HUP, true), (Signal::INT, true)]
+    {
         let (code, said) = interrupted(&site, signal, in_image);
-        assert_eq!(code, Some(130), "{signal}, image {in_image}: {said}");
+        assert_eq!(code, Some(130), "{signal:?}, image {in_image}: {said}");
         assert!(said.contains("interrupted") && !said.contains("because"), "{said}");
         assert!(!site.path("out.img").exists());
         site.assert_tidy();
@@ -71,7 +58,7 @@ fn an_interrupted_build_says_so_and_leaves_nothing() {
 fn what_a_killed_build_left_goes_with_the_next() {
     let site = large();
     for in_image in [false, true] {
-        assert_eq!(interrupted(&site, "-KILL", in_image).0, None, "image {in_image}");
+        assert_eq!(interrupted(&site, Signal::KILL, in_image).0, None, "image {in_image}");
         succeed(&mut site.mkimage(&["refs"]));
         let place = if in_image { "." } else { "store/tmp" };
         assert!(site.names(place).iter().any(|name| name.ends_with(".tmp") || name.len() == 32));

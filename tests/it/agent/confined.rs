@@ -89,7 +89,8 @@ impl Small {
         let errors = self.path("errors");
         let file = std::fs::File::create(&errors).expect("a file");
         let mut command = self.agent(under, &["run"]);
-        let child = command.stderr(file).spawn().unwrap_or_else(|error| panic!("{under:?}: {error}"));
+        let child = command.stdout(Stdio::null()).stderr(file).spawn();
+        let child = child.unwrap_or_else(|error| panic!("{under:?}: {error}"));
         Staying { child, errors }
     }
 

@@ -49,7 +49,7 @@ fn a_trial_that_the_loader_never_starts_is_rebooted_for_three_times_and_given_up
     let why = status["last"]["detail"].as_str().expect("why");
     assert!(why.contains("was to boot next and did not"), "{status}");
     assert_eq!(small.say(&["upgrade"])["state"], "waiting", "told so");
-    let ended = staying.child.wait().expect("ended");
+    let ended = tool::ends(&mut staying.child, std::time::Duration::from_secs(120));
     assert_eq!(ended.code(), Some(75), "and it is rebooted for once more");
     assert_eq!(small.say(&["status"])["in_vain"], false);
 }

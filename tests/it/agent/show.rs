@@ -11,8 +11,10 @@ struct Machine {
 
 impl Machine {
     fn start(image: &Path) -> Machine {
-        let mut command = mkimage(["run".as_ref(), image.as_os_str(), "--accel".as_ref(), "tcg".as_ref()]);
-        command.args(["--timeout", "900"]).stdout(Stdio::piped()).stderr(Stdio::null());
+        let run = ["run".as_ref(), image.as_os_str(), "--accel".as_ref(), "tcg".as_ref()];
+        // The console of a machine that gets nowhere ends with it.
+        let mut command = tool::mkimage_within(1800, run);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("a machine");
         let console = BufReader::new(child.stdout.take().expect("piped")).lines();
         Machine { child, console, seen: Vec::new() }
@@ -34,9 +36,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
+        tool::stop(&mut self.child);
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mkimage::base::Stopwatch;
 
-use crate::tool::{kept, mkimage, root, succeed};
+use crate::tool::{self, kept, mkimage, root, succeed};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(100);
@@ -136,9 +136,8 @@ impl Guest {
 
     /// Has the machine power off, and returns all that it said.
     pub fn power_off(mut self) -> String {
-        let pid = rustix::process::Pid::from_raw(self.child.id() as i32).expect("a process");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-        self.child.wait().expect("it ends");
+        tool::signal(&self.child, rustix::process::Signal::TERM);
+        tool::ends(&mut self.child, PATIENCE);
         self.console()
     }
 }
@@ -146,12 +145,7 @@ impl Guest {
 impl Drop for Guest {
     /// Asks mkimage to end, which ends its emulator: what is killed at once leaves it behind.
     fn drop(&mut self) {
-        if let (Ok(None), Some(pid)) =
-            (self.child.try_wait(), rustix::process::Pid::from_raw(self.child.id() as i32))
-        {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.child.wait();
+        tool::stop(&mut self.child);
     }
 }
 

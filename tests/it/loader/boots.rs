@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use mkimage::boot::slots::{Measured, Slot, SlotState, SlotTable, write_uki};
 use mkimage::disk::{BlockDevice, FileDevice};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::tool::{hello_image, inspect, inspect_with, kept, succeed, tool};
+use crate::tool::{guarded, hello_image, inspect, inspect_with, kept, succeed, tool};
 use crate::trial::{install_second_slot, open, sector, table, uki, window, write};
 
 /// How long a boot may take on a busy machine.
@@ -84,15 +84,16 @@ fn boot(image: &Path, more_of_drive: &str, until: &str) -> String {
         .expect("OVMF: install the package ovmf");
     let drive = format!("if=none,id=d0,format=raw,cache=unsafe{more_of_drive},file={}", image.display());
     let flash = format!("if=pflash,format=raw,unit=1,file={}", variables.path().display());
-    let child = Command::new("qemu-system-x86_64")
+    let child = guarded("qemu-system-x86_64")
         .args(["-accel", "tcg", "-m", "256", "-M", "q35", "-nodefaults"])
         .args(["-display", "none", "-serial", "stdio"])
         .args(["-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"])
         .args(["-drive", &flash, "-drive", &drive, "-device", "virtio-blk-pci,drive=d0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn();
-    let mut machine = Machine(child.expect("qemu-system-x86_64 runs: install qemu-system-x86"));
+    let mut machine = Machine(child.expect("setpriv runs: install util-linux"));
     let mut output = machine.0.stdout.take().expect("piped");
     let (mut said, mut piece) = (Vec::new(), [0; 4096]);
     let started = Stopwatch::start();

@@ -1,12 +1,11 @@
 //! The ESP of layout 2: sound for FAT in every finished state, as it was for the record's format.
 
-use std::process::Command;
-
 use mkimage::base::{Bytes, Digest};
 use mkimage::boot::slots::{Measured, Slot, SlotMap, SlotTable, dump_records, map_offset, write_uki};
 use mkimage::disk::layout::{self, Architecture, DiskLayout, DiskRequest, Role};
 use mkimage::disk::{BlockDevice, MemoryDevice, Window, dump, fat};
 
+use crate::tool::tool;
 use crate::trial::{sector, table, uki, write};
 
 fn bytes(length: usize, seed: u8) -> Vec<u8> {
@@ -43,11 +42,7 @@ fn judge(esp: &Window<'_>, expected: [Option<&[u8]>; 2]) {
     let mut all = vec![0; esp.size() as usize];
     esp.read_at(0, &mut all).expect("read");
     std::fs::write(file.path(), &all).expect("written");
-    let output = Command::new("fsck.fat")
-        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
-        .arg("-n")
-        .arg(file.path())
-        .output();
+    let output = tool("fsck.fat", ["-n".as_ref(), file.path().as_os_str()]).output();
     let output = output.unwrap_or_else(|error| panic!("fsck.fat: {error}: install the package dosfstools"));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.lines().count() == 2, "{said}");

@@ -1,7 +1,6 @@
 //! The event stream, held against its published schema by another program.
 
 use std::path::Path;
-use std::process::Stdio;
 
 use super::events;
 use crate::adversary::Site;
@@ -116,15 +115,11 @@ fn a_stopped_build_ends_its_stream_and_leaves_nothing_else() {
     let tree = "tree \"data\" {\n  source = \"data\"\n  path = \"/srv\"\n}\n";
     site.write("disk.hcl", format!("{text}\n{tree}").as_bytes());
     let arguments = ["build", "disk.hcl", "-o", "disk.img", "--events", "events", "--depfile", "disk.d"];
-    let mut child = site.mkimage(&arguments).stderr(Stdio::piped()).spawn().expect("mkimage");
     let has_begun =
         || std::fs::read_to_string(site.path("events")).is_ok_and(|text| text.contains("started"));
-    while !has_begun() {
-        assert!(child.try_wait().expect("a state").is_none(), "it ended before it began");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
-    succeed(&mut crate::tool::tool("kill", ["-INT", &child.id().to_string()]));
-    assert_eq!(child.wait().expect("its end").code(), Some(130));
+    let outputs = ["disk.img", "disk.d", "events"];
+    let output = site.interrupted(&arguments, &outputs, rustix::process::Signal::INT, has_begun);
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
     let lines = check(&site.path("events"));
     assert_eq!(of(&lines, "error")[0]["kind"], "interrupted");
     assert_eq!(of(&lines, "end")[0]["exit_code"], 130);

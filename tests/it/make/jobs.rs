@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::{events, make};
 use crate::adversary::{Site, digest};
-use crate::tool::{fail_with, kept, run, succeed, tool};
+use crate::tool::{ends, fail_with, kept, run, succeed, tool};
 
 /// Four recipes, each with files enough for many hands.
 fn four() -> Site {
@@ -220,7 +220,7 @@ fn tokens_go_back_however_a_build_ends() {
             for signal in &signals {
                 let _ = run(&mut tool("kill", [*signal, &child.id().to_string()]));
             }
-            child.wait().expect("its end");
+            ends(&mut child, std::time::Duration::from_secs(120));
             assert_eq!(fifo.left(), 3, "after {signals:?} at {pause} ms");
         }
     }

@@ -39,7 +39,7 @@ impl TlsServer {
             .spawn()
             .expect("openssl starts: install package openssl");
         let server = TlsServer { folder, port, process };
-        let until = Instant::now() + Duration::from_secs(10);
+        let until = Instant::now() + Duration::from_secs(60);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < until, "openssl s_server does not answer");
             std::thread::sleep(Duration::from_millis(20));
@@ -50,7 +50,7 @@ impl TlsServer {
     fn fetch(&self, bytes: &[u8], certificates: Option<&str>) -> Result<Vec<u8>, String> {
         fetch_at(&format!("https://127.0.0.1:{}", self.port), bytes, |settings| {
             settings.certificates = certificates.map(|name| self.folder.path().join(name));
-            settings.patience = Patience { tries: 1, read: Duration::from_secs(5), ..patience() };
+            settings.patience = Patience { tries: 1, ..patience() };
         })
     }
 }

@@ -162,7 +162,7 @@ fn answer_one(
             Some(())
         }
         Answer::Silent => {
-            std::thread::sleep(std::time::Duration::from_secs(20));
+            std::thread::sleep(std::time::Duration::from_secs(600));
             None
         }
         Answer::Endless => {

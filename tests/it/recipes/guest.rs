@@ -5,11 +5,12 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use mkimage::base::Stopwatch;
 
-use crate::tool::{kept, mkimage, run, succeed, tool};
+use crate::tool::{self, kept, mkimage, run, succeed, tool};
 
 /// From power-on to an answer, on a machine that does other things besides.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -36,12 +37,7 @@ impl Guest {
     pub fn boot(image: &Path, memory: &str, ports: &[u16]) -> Guest {
         let folder = tempfile::tempdir().expect("a folder");
         let console = folder.path().join("console");
-        let key = kept("ssh").join("id_ed25519");
-        if !key.exists() {
-            let mut keygen = tool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f"]);
-            succeed(keygen.arg(&key));
-        }
-        let public = std::fs::read_to_string(key.with_extension("pub")).expect("a key");
+        let public = std::fs::read_to_string(key().with_extension("pub")).expect("a key");
         let ports: Vec<(u16, u16)> = ports.iter().map(|&guest| (free_port(), guest)).collect();
         let mut command = mkimage(["run".as_ref(), image.as_os_str()]);
         command.args(["--accel", "tcg", "--memory", memory, "--env"]);
@@ -94,16 +90,8 @@ impl Guest {
     pub fn power_off(mut self) {
         let port = self.host_port(22);
         login(port, "systemctl poweroff");
-        let child = &mut self.child;
-        let stopwatch = Stopwatch::start();
-        let status = loop {
-            if let Some(status) = child.try_wait().expect("a child") {
-                break status;
-            }
-            assert!(stopwatch.elapsed() < PATIENCE, "it does not power off\n{}", self.console());
-            std::thread::sleep(PAUSE);
-        };
-        assert!(status.success(), "{status}\n{}", self.console());
+        let status = tool::ended(&mut self.child, PATIENCE);
+        assert!(status.is_some_and(|status| status.success()), "{status:?}\n{}", self.console());
     }
 
     /// Returns what the machine has said on its console so far.
@@ -133,11 +121,21 @@ impl Guest {
 impl Drop for Guest {
     /// Asks mkimage to end, which ends its emulator: what is killed at once leaves it behind.
     fn drop(&mut self) {
-        if let Some(pid) = rustix::process::Pid::from_raw(self.child.id() as i32) {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
-        let _ = self.child.wait();
+        tool::stop(&mut self.child);
     }
+}
+
+/// Returns the key of this guest's user, made once.
+fn key() -> &'static Path {
+    static KEY: OnceLock<PathBuf> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let key = kept("ssh").join("id_ed25519");
+        if !key.exists() {
+            let mut keygen = tool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f"]);
+            succeed(keygen.arg(&key));
+        }
+        key
+    })
 }
 
 fn free_port() -> u16 {
@@ -157,12 +155,16 @@ fn exchange(port: u16, request: &str) -> Option<String> {
 }
 
 fn login(port: u16, script: &str) -> Output {
-    let key = kept("ssh").join("id_ed25519");
     let mut ssh = tool("ssh", ["-q", "-F", "none", "-p", &port.to_string(), "-i"]);
-    ssh.arg(key).stdin(Stdio::null());
-    for option in
-        ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "ConnectTimeout=30"]
-    {
+    ssh.arg(key()).stdin(Stdio::null());
+    for option in [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "ConnectTimeout=30",
+        "ServerAliveInterval=20",
+        "ServerAliveCountMax=6",
+    ] {
         ssh.args(["-o", option]);
     }
     run(ssh.args(["root@127.0.0.1", script]))

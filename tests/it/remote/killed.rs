@@ -118,13 +118,16 @@ fn ctrl_c_ends_a_pull_with_its_own_exit_code_and_no_ref() {
     let nginx = Nginx::start(&root(&farm), true);
     let (address, at) = (nginx.address(), farm.path("there"));
     let public = public.to_str().expect("text");
-    let mut command = mkimage(&at, &["pull", &address, "hello", "--key", public, "--limit-rate", "256KiB"]);
+    let mut command = mkimage(&at, &["pull", &address, "hello", "--key", public, "--limit-rate", "32KiB"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
-    std::thread::sleep(Duration::from_secs(2));
-    tool::succeed(&mut tool::tool("kill", ["-INT", &child.id().to_string()]));
-    assert_eq!(child.wait().expect("waited").code(), Some(130));
+    let watch = mkimage::base::Stopwatch::start();
+    while nginx.log().is_empty() && watch.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    tool::signal(&child, rustix::process::Signal::INT);
+    assert_eq!(tool::ends(&mut child, Duration::from_secs(60)).code(), Some(130));
     let there = open(&at);
     assert_eq!(led(&there, "hello"), None);
-    let left = crate::store::list(at.join("tmp"));
+    let left = mkimage::base::fs::list(&at.join("tmp")).unwrap_or_default();
     assert!(left.iter().all(|name| name == ".lock"), "{left:?}");
 }

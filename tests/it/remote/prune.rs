@@ -260,6 +260,15 @@ fn a_push_whose_base_was_pruned_meanwhile_sends_what_is_missing() {
     std::fs::remove_dir_all(farm.folder.path()).expect("removed");
 }
 
+/// A publisher at work, counted out also by a panic: the pruners end in any case.
+struct Busy<'b>(&'b AtomicUsize);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn publishers_and_pruners_at_once_leave_a_site_where_all_is_there() {
     let farm = Farm::new();
@@ -269,6 +278,7 @@ fn publishers_and_pruners_at_once_leave_a_site_where_all_is_there() {
         for pusher in 0..3u32 {
             let (farm, busy) = (&farm, &busy);
             scope.spawn(move || {
+                let _busy = Busy(busy);
                 for push in 0..4 {
                     // A new store each time: its bundle builds on nothing, and the one before is needed no more.
                     let store = farm.store(&format!("store{pusher}-{push}"));
@@ -277,7 +287,6 @@ fn publishers_and_pruners_at_once_leave_a_site_where_all_is_there() {
                     let at = format!("ref{}", push % 2);
                     farm.try_push(&store, &mut farm.site(), &[(&at, id)], &force).expect("pushed");
                 }
-                busy.fetch_sub(1, Ordering::SeqCst);
             });
         }
         for pruner in 0..2 {

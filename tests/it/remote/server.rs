@@ -57,7 +57,9 @@ impl Nginx {
 
     fn is_up(&mut self) -> bool {
         for _ in 0..500 {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            // It writes down its id when it has the port: before that, somebody else answers there.
+            let has_port = self.folder.path().join("pid").exists();
+            if has_port && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 return true;
             }
             if self.child.try_wait().expect("asked").is_some() {

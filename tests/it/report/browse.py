@@ -28,8 +28,15 @@ class Browser:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         except FileNotFoundError:
             sys.exit("chromium is missing; `make test` installs the package chromium")
+        try:
+            self.connect(folder)
+        except BaseException:
+            self.close()
+            raise
+
+    def connect(self, folder):
         port = wait_for(lambda: read_port(os.path.join(folder, "DevToolsActivePort")), "the browser to listen")
-        pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list"))
+        pages = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30))
         address = next(page["webSocketDebuggerUrl"] for page in pages if page["type"] == "page")
         self.socket = websocket.create_connection(address, timeout=30)
         self.number = 0
@@ -80,7 +87,11 @@ class Browser:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(timeout=20)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
 
 
 def read_port(path):

@@ -133,7 +133,7 @@ impl Shared {
                 return status(412, "<Error><Code>PreconditionFailed</Code></Error>");
             }
             // Long enough for two requests to meet on a machine with much to do.
-            std::thread::sleep(Duration::from_millis(25));
+            std::thread::sleep(Duration::from_millis(100));
         }
         let mut files = self.files.lock().expect("unbroken");
         if !looks_first && !self.holds(request, &files) {

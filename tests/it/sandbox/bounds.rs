@@ -29,12 +29,12 @@ fn mounts() -> String {
 #[test]
 fn the_time_limit_ends_every_process() {
     let mut trial = Trial::default();
-    trial.limits.time = Duration::from_secs(2);
+    trial.limits.time = Duration::from_secs(5);
     let before = mounts();
     let began = Stopwatch::start();
     let said = complaint(&trial, "echo begun; (trap '' TERM HUP INT; sleep 71625.25) & sleep 71625.25");
-    assert!(said.contains("trial: not done after 2 s") && said.contains("begun"), "{said}");
-    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(said.contains("trial: not done after 5 s") && said.contains("begun"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
     assert!(!lives("71625.25"));
     assert_eq!(mounts(), before);
 }
@@ -88,11 +88,11 @@ fn a_huge_output_is_cut_in_the_middle() {
 fn a_fork_bomb_stays_small_and_ends() {
     let mut trial = Trial::default();
     trial.limits.processes = 40;
-    trial.limits.time = Duration::from_secs(3);
+    trial.limits.time = Duration::from_secs(5);
     let began = Stopwatch::start();
     let said = complaint(&trial, "f() { sleep 61625.25 & f; f & }; f");
     assert!(said.contains("Resource temporarily unavailable"), "{said}");
-    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
     assert!(!lives("61625.25"));
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 use mkimage::sandbox::Lies;
 use mkimage::tree::dump::dump;
@@ -87,12 +88,9 @@ fn everything_made() -> String {
     )
 }
 
-fn everything(lies: Lies, workers: usize) -> (String, String) {
-    let mut trial = Trial::default();
+fn everything(scratch: &Path, lies: Lies, workers: usize) -> (String, String) {
+    let mut trial = Trial { scratch: scratch.to_owned(), ..Trial::default() };
     trial.limits.lies = lies;
-    if let Some(scratch) = std::env::var_os("MKIMAGE_TEST_SCRATCH") {
-        trial.scratch = scratch.into();
-    }
     let job = mkimage::base::Job::quiet(workers);
     let outcome =
         trial.run_with(&[&["/bin/bash", "-euc", EVERYTHING]], &job).unwrap_or_else(|e| panic!("{e}"));
@@ -104,31 +102,33 @@ fn everything(lies: Lies, workers: usize) -> (String, String) {
 
 #[test]
 fn owners_devices_links_and_attributes_are_kept_in_memory_and_in_a_folder() {
+    let scratch = tempfile::tempdir().expect("a folder");
     for (lies, workers) in [(Lies::InMemory, 2), (Lies::InFolder, 1)] {
-        let (made, said) = everything(lies, workers);
+        let (made, said) = everything(scratch.path(), lies, workers);
         assert_eq!(said, EVERYTHING_SAID, "{lies:?}");
         assert_eq!(made, everything_made(), "{lies:?}");
     }
-    assert_eq!(mkimage::base::fs::list(&Trial::default().scratch).expect("the scratch folder").len(), 0);
+    assert_eq!(mkimage::base::fs::list(scratch.path()).expect("the scratch folder").len(), 0);
 }
 
 #[test]
 fn nobody_makes_the_same_tree_as_root() {
     if let Some(out) = std::env::var_os("MKIMAGE_TEST_OUT") {
-        let in_folder = everything(Lies::InFolder, 2);
-        assert_eq!(in_folder, everything(Lies::InMemory, 2));
+        let scratch = std::env::var_os("MKIMAGE_TEST_SCRATCH").expect("a scratch folder");
+        let in_folder = everything(scratch.as_ref(), Lies::InFolder, 2);
+        assert_eq!(in_folder, everything(scratch.as_ref(), Lies::InMemory, 2));
         std::fs::write(out, in_folder.0 + &in_folder.1).expect("written");
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let open = |at: &std::path::Path, mode| {
+    let open = |at: &Path, mode| {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(at, std::fs::Permissions::from_mode(mode)).expect("a mode");
     };
     open(folder.path(), 0o777);
     let (tests, stage) = (folder.path().join("tests"), folder.path().join("mkimage"));
-    std::fs::copy(std::env::current_exe().expect("this program"), &tests).expect("a copy");
-    std::fs::copy(env!("CARGO_BIN_EXE_mkimage"), &stage).expect("a copy");
+    tool::install(&std::env::current_exe().expect("this program"), &tests);
+    tool::install(env!("CARGO_BIN_EXE_mkimage").as_ref(), &stage);
     let out = folder.path().join("out");
     let mut command = std::process::Command::new(&tests);
     command.args(["--exact", "sandbox::whole::nobody_makes_the_same_tree_as_root"]);

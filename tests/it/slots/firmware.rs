@@ -27,8 +27,8 @@ use crate::tool::{hello_app, hello_image, kept, mkimage, root, succeed, tool};
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// A boot that has not come to its root by then hangs.
-const BOOT_SECONDS: u64 = 60;
-const HANG_SECONDS: u64 = 12;
+const BOOT_SECONDS: u64 = 240;
+const HANG_SECONDS: u64 = 30;
 
 /// An emulator with its control connection (QMP).
 struct Machine {
@@ -52,7 +52,7 @@ impl Machine {
         command.args(["-qmp".to_owned(), format!("unix:{},server=on,wait=off", socket.display())]).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let child = command.spawn().expect("timeout and qemu-system-x86_64: `make test` installs them");
-        let control = (0..500).find_map(|_| {
+        let control = (0..6000).find_map(|_| {
             std::thread::sleep(Duration::from_millis(10));
             UnixStream::connect(&socket).ok()
         });
@@ -296,7 +296,8 @@ fn check(case: &Case, came_up: Option<&str>, said: &str) {
             let expected = if partition == "slot-a" { "vda2" } else { "vda3" };
             came_up == Some(expected)
         }
-        Boot::Hangs { .. } => came_up.is_none(),
+        // A machine that is only slow does not come to its loader.
+        Boot::Hangs { .. } => came_up.is_none() && said.contains("BdsDxe: starting"),
         _ => false,
     };
     assert!(

@@ -107,11 +107,8 @@ fn root_hash(disk: &[u8], slot: Slot) -> String {
 
 /// A `systemctl` to whom the unit is active once a file is there.
 fn systemd(folder: &Path) -> impl FnMut(&Health, Duration) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    let path = folder.join("systemctl");
     let script = format!("#!/bin/sh\n[ \"$*\" = 'is-active --quiet -- {UNIT}' ] && [ -e \"$0.active\" ]\n");
-    std::fs::write(&path, script).expect("written");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("made a program");
+    crate::tool::script(&script, &folder.join("systemctl"));
     let search_path = folder.to_string_lossy().into_owned();
     move |health, _| inquiry::is_healthy(&health.check, Duration::from_secs(20), &search_path)
 }

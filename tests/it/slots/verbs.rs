@@ -307,7 +307,7 @@ fn a_disk_that_somebody_looks_at_for_a_moment_is_waited_for() {
     let file = std::fs::File::open(&disk.path).expect("opened");
     file.lock_shared().expect("locked, as udev does");
     let look = || {
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(std::time::Duration::from_millis(100));
         file.unlock().expect("let go");
     };
     let workers = mkimage::base::parallel::Workers::new(2);

@@ -56,10 +56,13 @@ pub fn universe() -> &'static Universe {
     })
 }
 
-/// A folder with an empty dpkg status and apt's cache of its indexes, which it makes once.
+/// A folder with an empty dpkg status and apt's cache of its indexes, which it makes anew when the status changes.
 fn scratch() -> PathBuf {
     let folder = tool::kept("apt");
-    std::fs::write(folder.join("status"), "").expect("written");
+    let status = folder.join("status");
+    if !status.exists() {
+        std::fs::write(status, "").expect("written");
+    }
     folder
 }
 

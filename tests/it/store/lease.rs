@@ -8,7 +8,14 @@ use std::time::Duration;
 
 use super::gc::{collect, expect_sound};
 use super::*;
+use crate::tool::signal;
 use mkimage::store::{GcRules, StoreError};
+use rustix::process::Signal;
+
+/// The lease of who is silent for too long.
+const LEASE: Duration = Duration::from_millis(300);
+/// The lease of who never is.
+const LONG_LEASE: Duration = Duration::from_secs(600);
 
 fn leases(folder: &Path) -> Vec<std::ffi::OsString> {
     list(folder.join("leases"))
@@ -37,26 +44,27 @@ fn a_transaction_takes_its_lease_with_its_first_new_object_and_gives_it_back() {
 #[test]
 fn a_holder_that_lives_keeps_its_lease_fresh_and_a_silent_one_loses_it() {
     let folder = folder();
-    let ttl = Duration::from_millis(400);
+    // Long enough for a machine that does not let the holder run for a moment.
+    let ttl = Duration::from_secs(4);
     let store = open(folder.path()).with_leases_of(ttl);
     let commit = publish(&store, "main", 1);
     let hold = store.hold(&[commit]).expect("held");
     let path = folder.path().join("leases").join(leases(folder.path()).remove(0));
     let modified = || std::fs::metadata(&path).expect("there").modified().expect("a time");
     let before = modified();
-    std::thread::sleep(ttl * 2);
+    std::thread::sleep(ttl * 3 / 2);
     assert!(modified() > before + ttl / 2, "no heartbeat");
     let collector = open(folder.path());
     assert_eq!(collect(&collector, &GcRules::strict()).expect("collected").leases_expired, 0);
     drop(hold);
 
-    // The same lease again, of a holder that says nothing.
-    let hold = store.hold(&[commit]).expect("held");
+    // A lease again, of a holder that says nothing.
+    let hold = open(folder.path()).with_leases_of(LEASE).hold(&[commit]).expect("held");
     let path = folder.path().join("leases").join(leases(folder.path()).remove(0));
     let text = std::fs::read(&path).expect("read");
     drop(hold);
     std::fs::write(&path, text).expect("written");
-    std::thread::sleep(ttl * 2);
+    std::thread::sleep(LEASE * 2);
     assert_eq!(collect(&collector, &GcRules::strict()).expect("collected").leases_expired, 1);
     assert_eq!(leases(folder.path()).len(), 0);
 }
@@ -82,9 +90,10 @@ fn a_torn_lease_is_no_doubt_and_keeps_the_trash() {
 #[ignore = "a child of other tests"]
 fn writer() {
     let Some(folder) = std::env::var_os("MKIMAGE_TEST_STORE") else { return };
-    let store = open(Path::new(&folder)).with_leases_of(Duration::from_millis(300));
+    let lease = std::env::var("MKIMAGE_TEST_LEASE").expect("a lease").parse().expect("milliseconds");
+    let store = open(Path::new(&folder)).with_leases_of(Duration::from_millis(lease));
     let mut lines = std::io::stdin().lines();
-    for attempt in 1.. {
+    for attempt in attempts(1000) {
         let transaction = store.begin(&job());
         transaction.put(b"what nobody had").expect("put");
         let commit = put_version(&transaction, 1);
@@ -107,10 +116,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(folder: &Path) -> Writer {
+    fn start(folder: &Path, lease: Duration) -> Writer {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "store::lease::writer", "--ignored", "--nocapture", "--test-threads=1"])
             .env("MKIMAGE_TEST_STORE", folder)
+            .env("MKIMAGE_TEST_LEASE", lease.as_millis().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -126,11 +136,6 @@ impl Writer {
         let line = lines.find(|line| line.starts_with(start) || line.starts_with("failed"));
         line.filter(|line| line.starts_with(start))
             .unwrap_or_else(|| panic!("the child never said {start:?}"))
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("signalled");
     }
 
     fn finish(mut self) -> String {
@@ -152,14 +157,14 @@ fn a_writer_that_is_stopped_past_its_lease_while_gc_runs_twice_begins_again_and_
     let store = open(folder.path());
     publish(&store, "main", 1);
     publish(&store, "main", 2);
-    let writer = Writer::start(folder.path());
-    writer.signal(rustix::process::Signal::STOP);
-    std::thread::sleep(Duration::from_millis(700));
+    let writer = Writer::start(folder.path(), LEASE);
+    signal(&writer.child, Signal::STOP);
+    std::thread::sleep(LEASE * 3);
     let first = collect(&store, &GcRules::strict()).expect("collected");
     assert!(first.leases_expired == 1 && first.objects_trashed > 0, "{first:?}");
     let second = collect(&store, &GcRules::strict()).expect("collected");
     assert!(second.bytes_emptied > 0, "{second:?}");
-    writer.signal(rustix::process::Signal::CONT);
+    signal(&writer.child, Signal::CONT);
     assert_eq!(writer.finish(), "committed at attempt 2");
     expect_sound(folder.path(), "at the end");
     assert!(store.read_ref(&name("written")).expect("read").is_some());
@@ -171,7 +176,7 @@ fn a_writer_that_is_stopped_for_less_keeps_what_it_relied_on() {
     let store = open(folder.path());
     publish(&store, "main", 1);
     publish(&store, "main", 2);
-    let writer = Writer::start(folder.path());
+    let writer = Writer::start(folder.path(), LONG_LEASE);
     for _ in 0..3 {
         collect(&store, &GcRules::strict()).expect("collected");
     }
@@ -185,7 +190,7 @@ fn the_lease_of_a_killed_writer_ends_at_once() {
     let store = open(folder.path());
     publish(&store, "main", 1);
     publish(&store, "main", 2);
-    let mut writer = Writer::start(folder.path());
+    let mut writer = Writer::start(folder.path(), LONG_LEASE);
     writer.child.kill().expect("killed");
     writer.child.wait().expect("ended");
     assert_eq!(leases(folder.path()).len(), 1);

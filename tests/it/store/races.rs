@@ -7,9 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::*;
+use crate::tool::signal;
 use mkimage::base::CommitId;
 use mkimage::store::{GcRules, Objects, StoreError};
 use mkimage::tree::ContentSource;
+use rustix::process::Signal;
 
 const STORE: &str = "MKIMAGE_RACE_STORE";
 const NUMBER: &str = "MKIMAGE_RACE_NUMBER";
@@ -24,15 +26,35 @@ fn part() -> Option<(PathBuf, u64)> {
     Some((store.into(), number))
 }
 
+/// A process with a part in a test. It ends with the test, also where that is stopped itself.
+struct Process(Option<Child>);
+
+impl Process {
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it was not waited for")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 /// Starts a test of this module once more, as a process with a part in it.
-fn start(test: &str, store: &Path, number: u64) -> Child {
+fn start(test: &str, store: &Path, number: u64) -> Process {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", &format!("store::races::{test}"), "--nocapture", "--test-threads=1"]);
     command.env(STORE, store).env(NUMBER, number.to_string());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+    Process(Some(child))
 }
 
-fn finish(child: Child, what: &str) -> String {
+fn finish(mut process: Process, what: &str) -> String {
+    let child = process.0.take().expect("it was not waited for");
     let output = child.wait_with_output().expect("ended");
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{what}: {said}");
@@ -51,7 +73,8 @@ fn move_to_and_fro(folder: &Path, number: u64) {
     let mine = commits_of(&store, number);
     let job = Job::quiet(1);
     for count in 0..MOVES {
-        loop {
+        // Every attempt that fails is a move of another process.
+        for _ in attempts(PROCESSES * MOVES) {
             let found = store.read_ref(&name("counter")).expect("read");
             let expected = Expected::of(found.as_ref());
             let update = RefUpdate { name: name("counter"), expected, new: mine[(count % 2) as usize] };
@@ -77,11 +100,12 @@ fn eight_processes_lose_no_update() {
         }
     }
     publish(&store, "counter", 1);
-    let mut processes: Vec<Child> =
+    let mut processes: Vec<Process> =
         (0..PROCESSES).map(|number| start("eight_processes_lose_no_update", folder.path(), number)).collect();
     // Readers never wait, and never see the ref go back.
-    let mut last = 0;
-    while processes.iter_mut().any(|process| process.try_wait().expect("asked").is_none()) {
+    let (mut last, watch) = (0, mkimage::base::Stopwatch::start());
+    while processes.iter_mut().any(|process| process.child().try_wait().expect("asked").is_none()) {
+        assert!(watch.elapsed() < Duration::from_secs(600), "after {last} moves");
         let generation = store.read_ref(&name("counter")).expect("read").expect("there").generation;
         assert!(generation >= last, "from move {last} to {generation}");
         last = generation;
@@ -111,12 +135,14 @@ fn expect_every_move(store: &Store) {
 
 /// The lease of the writer that is stopped.
 const LEASE: Duration = Duration::from_millis(400);
+/// The lease of the writer that lives: long enough for a machine that does not let it run for a moment.
+const LIVING_LEASE: Duration = Duration::from_secs(4);
 
 /// Builds on content that nothing leads to, stops until it is told to go on, and then publishes. Does all of
 /// it again where that was too late. Says how often.
-fn write_with_a_pause(folder: &Path) {
-    let store = open(folder).with_leases_of(LEASE);
-    for attempt in 1.. {
+fn write_with_a_pause(folder: &Path, lease: Duration) {
+    let store = open(folder).with_leases_of(lease);
+    for attempt in attempts(1000) {
         let transaction = store.begin(&job());
         let mut root = Directory::default();
         add_file(&transaction, &mut root, "/left", &noise(1, 5000));
@@ -125,9 +151,7 @@ fn write_with_a_pause(folder: &Path) {
         let commit = transaction.put_commit(&commit_of(tree)).expect("put");
         if attempt == 1 {
             std::fs::write(folder.with_extension("ready"), b"").expect("written");
-            while !folder.with_extension("go").exists() {
-                std::thread::sleep(Duration::from_millis(10));
-            }
+            wait_for("the word to go on", || folder.with_extension("go").exists());
         }
         match transaction.commit(&[update("late", commit)], "late") {
             Err(StoreError::Expired) => {}
@@ -140,17 +164,13 @@ fn write_with_a_pause(folder: &Path) {
 }
 
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         if is_so() {
             return;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     panic!("{what} did not happen");
-}
-
-fn signal(process: &Child, signal: &str) {
-    crate::tool::succeed(&mut crate::tool::tool("kill", [signal, &process.id().to_string()]));
 }
 
 /// Collects as strictly as can be, so that trash goes in the next run.
@@ -162,7 +182,7 @@ fn collect(store: &Store) {
 #[test]
 fn a_writer_that_was_stopped_past_its_lease_begins_again_and_misses_nothing() {
     if let Some((store, _)) = part() {
-        return write_with_a_pause(&store);
+        return write_with_a_pause(&store, LEASE);
     }
     let above = folder();
     let folder = above.path().join("store");
@@ -174,14 +194,14 @@ fn a_writer_that_was_stopped_past_its_lease_begins_again_and_misses_nothing() {
     let left = mkimage::tree::Content::of(&noise(1, 5000));
     assert!(store.has(&left.id.0));
     let test = "a_writer_that_was_stopped_past_its_lease_begins_again_and_misses_nothing";
-    let process = start(test, &folder, 0);
+    let mut process = start(test, &folder, 0);
     wait_for("the writer's work", || folder.with_extension("ready").exists());
-    signal(&process, "-STOP");
+    signal(process.child(), Signal::STOP);
     std::thread::sleep(LEASE * 3);
     (0..3).for_each(|_| collect(&store));
     assert!(open(&folder).read_all(&left).is_err(), "the collector left what the stopped writer relied on");
     std::fs::write(folder.with_extension("go"), b"").expect("written");
-    signal(&process, "-CONT");
+    signal(process.child(), Signal::CONT);
     let said = finish(process, "the stopped writer");
     assert!(said.contains("attempts: 2"), "{said}");
     let store = open(&folder);
@@ -194,7 +214,7 @@ fn a_writer_that_was_stopped_past_its_lease_begins_again_and_misses_nothing() {
 #[test]
 fn what_a_living_writer_relies_on_is_there_when_it_publishes() {
     if let Some((store, _)) = part() {
-        return write_with_a_pause(&store);
+        return write_with_a_pause(&store, LIVING_LEASE);
     }
     let above = folder();
     let folder = above.path().join("store");
@@ -204,7 +224,7 @@ fn what_a_living_writer_relies_on_is_there_when_it_publishes() {
     std::thread::sleep(Duration::from_millis(1100));
     let process = start("what_a_living_writer_relies_on_is_there_when_it_publishes", &folder, 0);
     wait_for("the writer's work", || folder.with_extension("ready").exists());
-    std::thread::sleep(LEASE * 3);
+    std::thread::sleep(LIVING_LEASE * 3 / 2);
     (0..3).for_each(|_| collect(&store));
     std::fs::write(folder.with_extension("go"), b"").expect("written");
     let said = finish(process, "the writer");

@@ -18,14 +18,18 @@ fn no_update_is_lost_among_eight_writers() {
         for round in 0..25 {
             // Each round takes another commit than the writer's last, so that every success is a move.
             let new = commits[(writer + round) % 8];
-            loop {
+            // Every attempt that fails is a move of another writer.
+            for _ in attempts(8 * 25) {
                 let found = store.read_ref(&name("main")).expect("read");
                 if found.is_some_and(|found| found.commit == new) {
                     break;
                 }
                 let update = RefUpdate { name: name("main"), expected: Expected::of(found.as_ref()), new };
                 match store.begin(&job()).commit(&[update], "raced") {
-                    Ok(done) => break moved += u64::from(done.refs[0].moved),
+                    Ok(done) => {
+                        moved += u64::from(done.refs[0].moved);
+                        break;
+                    }
                     Err(StoreError::Moved { .. }) => {}
                     Err(error) => panic!("{error}"),
                 }

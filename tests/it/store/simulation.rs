@@ -206,7 +206,7 @@ fn a_sync_left_out_after_a_kill_loses_something() {
 fn no_power_cut_after_a_rerun_loses_what_it_acknowledged() {
     for workload in [workload("commit"), workload("commit-of-several-refs")] {
         let steps = Recording::of(workload).steps.len();
-        for position in (1..steps).step_by(if workload.name == "commit" { 9 } else { 31 }) {
+        for position in (1..steps).step_by(if workload.name == "commit" { 13 } else { 47 }) {
             let recording = Recording::after_kill(workload, position);
             let bounds = Bounds { outcomes: 4, samples: 2, rerun_of: u64::MAX };
             every_state_from(workload, &recording, &bounds, recording.acknowledged_at[0])

@@ -1,7 +1,7 @@
 //! Images built again from what they say of themselves: elsewhere, by somebody else, with nothing but the inputs.
 
 use super::Site;
-use crate::tool::{fail_with, hello_image, mkimage, root, run, succeed, tool};
+use crate::tool::{fail_with, hello_image, install, mkimage, root, run, succeed, tool};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
@@ -32,7 +32,7 @@ fn open_folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir_in("/tmp").expect("a folder");
     let mode = |mode| std::os::unix::fs::PermissionsExt::from_mode(mode);
     std::fs::set_permissions(folder.path(), mode(0o777)).expect("a mode");
-    std::fs::copy(env!("CARGO_BIN_EXE_mkimage"), folder.path().join("mkimage")).expect("copied");
+    install(env!("CARGO_BIN_EXE_mkimage").as_ref(), &folder.path().join("mkimage"));
     folder
 }
 

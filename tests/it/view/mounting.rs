@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::Project;
-use crate::tool::{run, succeed, tool};
+use crate::tool::{self, run, succeed, tool};
 
 /// The epoch of images that name none: 1980-01-01.
 const EPOCH: i64 = 315_532_800;
@@ -23,7 +23,7 @@ impl Mount {
         let at = project.path(name);
         std::fs::create_dir(&at).expect("a folder");
         let mut command = project.call(&["mount", place, name]);
-        let child = command.stderr(Stdio::piped()).spawn().expect("started");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("started");
         let mount = Mount { child: Some(child), at };
         for _ in 0..600 {
             if mount.is_there() {
@@ -39,13 +39,18 @@ impl Mount {
         mounts.lines().any(|line| line.split(' ').nth(1) == self.at.to_str() && line.contains("fuse"))
     }
 
-    /// Ends it and returns its exit code.
+    /// Interrupts it and returns its exit code.
     fn end(mut self) -> Option<i32> {
-        let mut child = self.child.take().expect("a child");
-        succeed(&mut tool("kill", ["-INT".to_owned(), child.id().to_string()]));
-        let status = child.wait().expect("ended");
+        tool::signal(self.child.as_ref().expect("a child"), rustix::process::Signal::INT);
+        let status = self.wait();
         assert!(!self.is_there(), "it is still mounted");
         status.code()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let status = tool::ends(self.child.as_mut().expect("a child"), Duration::from_secs(60));
+        self.child = None;
+        status
     }
 }
 
@@ -139,7 +144,7 @@ fn a_path_of_an_image_is_mounted_and_unmounted_from_outside() {
     let open = std::fs::File::open(mount.at.join("large")).expect("opened");
     drop(open);
     succeed(&mut tool("umount", [mount.at.as_os_str()]));
-    let status = mount.child.take().expect("a child").wait().expect("ended");
+    let status = mount.wait();
     assert!(status.success(), "{status}");
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::log;
-use crate::tool::{run, succeed, tool};
+use crate::tool::{run, succeed, tool, unmount};
 
 /// Fails with all that this machine lacks.
 pub fn demand(make: &str) {
@@ -161,13 +161,7 @@ fn detach(device: &str) {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Another test may just start a process with our files open: then the file system is busy for a moment.
-        for _ in 0..100 {
-            if run(tool("umount", [] as [&str; 0]).arg(&self.path)).status.success() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        let _ = unmount(&self.path);
         detach(&self.device);
     }
 }
