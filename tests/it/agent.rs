@@ -16,6 +16,7 @@ mod hostile;
 mod meanwhile;
 mod reboots;
 mod rotten;
+mod rotten_machines;
 mod show;
 
 /// The agent that `make` built, or that of this test build without what only debuggers read.
