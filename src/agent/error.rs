@@ -39,6 +39,10 @@ pub enum AgentError {
     Release { commit: CommitId, source: TrustError },
     #[error("{slot} is on trial still: wait until it is confirmed, or reboot")]
     OnTrial { slot: String },
+    #[error("the slots were changed while the update was fetched: nothing was written")]
+    Turned,
+    #[error("another agent updates this machine: it has {}", path.display())]
+    NotAlone { path: PathBuf },
     #[error("the agent can't give up its rights: {problem}")]
     Confine { problem: String },
     #[error("there is no agent at {}: {problem}", path.display())]

@@ -4,9 +4,11 @@
 //! history = lines of JSON, the oldest first: {"at":SECONDS,"what":WORD,"commit":ID,…}
 //! ```
 //!
-//! At most [`ENTRIES_MAX`] lines, replaced whole and durably. A line that can't be read is left out: history is
+//! At most [`ENTRIES_MAX`] lines, replaced whole and durably: of too many, what failed or was begun goes first, and how
+//! a commit ended last. A line that can't be read is left out: history is
 //! for people, and a machine whose history is torn must still update.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +65,9 @@ pub enum What {
     RolledBack,
 }
 
+/// What says how it stands with a commit.
+const ENDS: [What; 4] = [What::FellBack, What::RolledBack, What::Confirmed, What::Staged];
+
 /// The history of a machine.
 pub struct History {
     path: PathBuf,
@@ -108,12 +113,11 @@ impl History {
 
     /// Adds an entry, durably.
     pub fn add(&mut self, mut entry: Entry) -> Result<()> {
-        if entry.detail.len() > DETAIL_BYTES_MAX {
-            entry.detail = entry.detail.chars().take(DETAIL_BYTES_MAX / 4).collect();
-        }
+        entry.detail = shortened(entry.detail);
         self.entries.push(entry);
-        let spare = self.entries.len().saturating_sub(ENTRIES_MAX);
-        self.entries.drain(..spare);
+        while self.entries.len() > ENTRIES_MAX {
+            self.entries.remove(self.least());
+        }
         let line = |entry: &Entry| {
             let line = serde_json::to_string(entry).expect("because it has string keys only");
             line + "\n"
@@ -122,10 +126,29 @@ impl History {
         Ok(publish::publish_bytes(&self.path, text.as_bytes())?)
     }
 
+    /// Returns the place of the entry that is missed least: the oldest one that nothing is decided by, else the oldest
+    /// that a later one took the place of, else the oldest. Never that which was added last.
+    fn least(&self) -> usize {
+        let open = self.open_trial();
+        let (mut later, mut ranks) = (HashSet::new(), Vec::new());
+        for entry in self.entries.iter().rev() {
+            let about = if entry.what == What::Found { None } else { Some(&entry.commit) };
+            let decides = ENDS.contains(&entry.what) || entry.what == What::Found;
+            let rank = match decides {
+                _ if open == Some(entry) => 2,
+                false => 0,
+                true if later.insert(about) => 2,
+                true => 1,
+            };
+            ranks.push(rank);
+        }
+        let older = ranks.iter().rev().enumerate().take(ranks.len() - 1);
+        older.min_by_key(|(place, rank)| (**rank, *place)).map_or(0, |(place, _)| place)
+    }
+
     /// Tells whether the last trial of a commit fell back, or somebody went back from it.
     pub fn fell_back(&self, commit: &CommitId) -> bool {
-        let ends = [What::FellBack, What::RolledBack, What::Confirmed, What::Staged];
-        let last = self.entries.iter().rev().find(|entry| entry.is_of(commit) && ends.contains(&entry.what));
+        let last = self.entries.iter().rev().find(|entry| entry.is_of(commit) && ENDS.contains(&entry.what));
         last.is_some_and(|entry| matches!(entry.what, What::FellBack | What::RolledBack))
     }
 
@@ -144,11 +167,22 @@ impl History {
         (matches!(last.what, What::Writing | What::Staged) && !failed).then_some(last)
     }
 
-    /// Tells whether the last entry says the same: what fails every ten minutes is told once.
+    /// Tells whether one of the last entries, which are all of its kind, says the same but for its numbers: what fails
+    /// every ten minutes is told once.
     pub fn is_repeated(&self, entry: &Entry) -> bool {
-        self.entries.last().is_some_and(|last| {
-            last.what == entry.what && last.commit == entry.commit && last.detail == entry.detail
-        })
+        let says =
+            |detail: &str| shortened(detail.to_owned()).replace(|letter: char| letter.is_ascii_digit(), "");
+        let said = says(&entry.detail);
+        let mut alike = self.entries.iter().rev().take_while(|last| last.what == entry.what);
+        alike.any(|last| last.commit == entry.commit && says(&last.detail) == said)
+    }
+}
+
+fn shortened(detail: String) -> String {
+    if detail.len() <= DETAIL_BYTES_MAX {
+        detail
+    } else {
+        detail.chars().take(DETAIL_BYTES_MAX / 4).collect()
     }
 }
 
@@ -177,6 +211,55 @@ mod tests {
         bytes.truncate(bytes.len() - 7);
         std::fs::write(&path, bytes).expect("written");
         assert_eq!(History::open(folder.path()).expect("read").entries().len(), 198);
+    }
+
+    #[test]
+    fn noise_pushes_nothing_out_that_is_decided_by() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut history = History::open(folder.path()).expect("none yet");
+        for (at, what, n) in
+            [(1, What::Found, 1), (2, What::RolledBack, 1), (3, What::Found, 2), (4, What::Writing, 2)]
+        {
+            history.add(Entry::new(at, what, Some(id(n)))).expect("added");
+        }
+        for at in 0..250 {
+            let mut failed = Entry::new(100 + at, What::Failed, (at % 2 == 0).then(|| id(3)));
+            failed.detail = ["away", "full", "torn"][at as usize % 3].to_owned();
+            history.add(failed).expect("added");
+        }
+        let again = History::open(folder.path()).expect("read");
+        assert_eq!(again.entries().len(), ENTRIES_MAX);
+        assert!(again.fell_back(&id(1)), "the machine does not take it again");
+        assert_eq!(again.first_seen(&id(2)), Some(3), "its ring counts from then");
+        assert_eq!(again.open_trial().map(|trial| trial.at), Some(4), "and its end is still to be told");
+        assert_eq!(again.entries().last().map(|last| last.at), Some(349));
+        for n in 0..=255 {
+            history.add(Entry::new(400, What::Confirmed, Some(id(n)))).expect("added");
+        }
+        assert_eq!(history.entries().len(), ENTRIES_MAX, "even what decides is bounded");
+        assert!(std::fs::metadata(folder.path().join("history")).expect("there").len() < HISTORY_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_fails_again_is_told_once_whatever_else_fails_and_whatever_it_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut history = History::open(folder.path()).expect("none yet");
+        let failed = |detail: &str, n: u8| {
+            let mut entry = Entry::new(7, What::Failed, Some(id(n)));
+            entry.detail = detail.to_owned();
+            entry
+        };
+        let long = "x1".repeat(DETAIL_BYTES_MAX);
+        for detail in ["no answer after 31 s", "12 bytes are missing", &long] {
+            assert!(!history.is_repeated(&failed(detail, 1)), "{detail}");
+            history.add(failed(detail, 1)).expect("added");
+        }
+        for detail in ["no answer after 7 s", "4096 bytes are missing", &long] {
+            assert!(history.is_repeated(&failed(detail, 1)), "{detail}");
+            assert!(!history.is_repeated(&failed(detail, 2)), "it is of another commit: {detail}");
+        }
+        history.add(Entry::new(8, What::Found, Some(id(1)))).expect("added");
+        assert!(!history.is_repeated(&failed("no answer after 7 s", 1)), "something else happened since");
     }
 
     #[test]

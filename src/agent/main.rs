@@ -121,7 +121,6 @@ fn place(arguments: &Arguments, settings: &Settings) -> Result<Place, AgentError
     let place = match &arguments.disk {
         Some(disk) => Place {
             disk: disk.clone(),
-            root: None,
             running: arguments.running,
             state: settings.state_folder(),
             data: settings.data_path.clone().into(),

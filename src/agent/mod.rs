@@ -11,8 +11,10 @@
 //!
 //! Always true
 //! - What runs is not touched: only the other slot is written, and it is selectable when it was read back right.
-//! - The running slot is the first source: its files are read through dm-verity and named by their content, so
-//!   that what didn't change doesn't travel.
+//! - The running slot is the first source: its files are named by their content, so that what didn't change doesn't
+//!   travel. Each block is held against the slot's verity tree here; what is damaged is fetched, and panics nobody.
+//! - The disk is locked while it is written, not while an update is fetched; slots that somebody turned meanwhile stay
+//!   as they are.
 //! - Nothing that the far end says does harm: signatures before anything else, no older index, every byte by its
 //!   digest, bounded memory. Whatever fails is tried again later, ever more rarely.
 //! - A commit that fell back is not tried again until the ref moves, or somebody says so.

@@ -1,6 +1,6 @@
-//! Where the agent finds what: the disk that the machine runs from, the verified root, its own folder.
+//! Where the agent finds what: the disk that the machine runs from, the running slot on it, its own folder.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -8,10 +8,12 @@ use super::confine::Reach;
 use super::error::{AgentError, Result};
 use super::running::Part;
 use super::settings::Settings;
-use crate::base::{FileError, Job, fs, publish};
+use crate::base::{FileError, fs, publish};
+use crate::boot::command_line::VERITY_BLOCK_BYTES;
 use crate::boot::slots::Slot;
-use crate::disk::{BlockDevice, FileDevice, verity};
-use crate::image::{OpenImage, open};
+use crate::disk::FileDevice;
+use crate::disk::verity::Verified;
+use crate::image::{OpenImage, open, verity_in};
 use crate::remote::Address;
 use crate::slots::Disk;
 
@@ -26,8 +28,6 @@ const TEXT_BYTES_MAX: u64 = 4096;
 pub struct Place {
     /// The whole disk: a block device, or an image file.
     pub disk: PathBuf,
-    /// The device that verifies the running root on its way. `None`: the slot is read whole and checked first.
-    pub root: Option<PathBuf>,
     /// The slot that runs, where the kernel can't tell.
     pub running: Option<Slot>,
     /// The agent's folder.
@@ -54,7 +54,6 @@ impl Place {
         let disk = disk.ok_or_else(|| no_image("its slot is no partition of a disk".to_owned()))?;
         Ok(Place {
             disk: Path::new("/dev").join(disk),
-            root: Some(Path::new("/dev").join(name(&root))),
             running: None,
             state: settings.state_folder(),
             data: PathBuf::from(&settings.data_path),
@@ -67,20 +66,17 @@ impl Place {
         disk.running(self.running)?.ok_or_else(none)
     }
 
-    /// Opens the running root, of which every byte that is read is verified.
-    pub fn verified_root(&self, slot: Slot, job: &Job) -> Result<Box<dyn BlockDevice + Send>> {
-        if let Some(root) = &self.root {
-            return Ok(Box::new(open(root)?));
-        }
-        let device = open(&self.disk)?;
+    /// Opens the running root, of which every block that is read is verified, by the kernel image of its slot. It is read
+    /// from the disk itself: the device that the root is mounted from panics the machine at a damaged block.
+    pub fn verified_root(&self, slot: Slot, uki: &[u8]) -> Result<Verified<Part<FileDevice>>> {
+        let device: FileDevice = open(&self.disk)?;
+        let root = verity_in(uki)?;
         let image = OpenImage::open(&device)?;
-        let (window, root) = (image.root(slot)?, image.verity(slot)?);
-        let offset = root.hash_start_block.saturating_mul(4096);
-        verity::verify(&window, root.data_blocks, offset, &root.salt, &root.root_hash, job)?;
         let partition = image.table().named(&image.map().slots[slot.index()].partition);
         let (start, size) = partition.map_or((0, 0), |found| (found.offset(), found.size().0));
-        let device: FileDevice = open(&self.disk)?;
-        Ok(Box::new(Part { device, start, size }))
+        let part = Part { device, start, size };
+        let offset = root.hash_start_block.saturating_mul(VERITY_BLOCK_BYTES as u64);
+        Ok(Verified::open(part, root.data_blocks, offset, &root.salt, &root.root_hash)?)
     }
 
     /// Returns a name of this machine that stays the same: the kept machine id, else one of the agent's own.
@@ -102,6 +98,16 @@ impl Place {
         Some(said.strip_prefix(root_hash)?.trim().to_owned())
     }
 
+    /// Takes the agent's folder for one agent, until the value is dropped or the process dies (`flock`).
+    pub fn alone(&self) -> Result<File> {
+        let folder = File::open(&self.state).map_err(FileError::at("open", &self.state))?;
+        match folder.try_lock() {
+            Ok(()) => Ok(folder),
+            Err(TryLockError::WouldBlock) => Err(AgentError::NotAlone { path: self.state.clone() }),
+            Err(TryLockError::Error(error)) => Err(FileError::at("lock", &self.state)(error).into()),
+        }
+    }
+
     /// Opens the disk to change it; nobody else can meanwhile.
     pub fn change(&self) -> Result<Disk> {
         Ok(Disk::change(&self.disk)?)
@@ -121,7 +127,6 @@ impl Place {
             signals: false,
         };
         reach.own_folders.extend(socket.parent().map(Path::to_owned));
-        reach.read.extend(self.root.clone());
         reach.read.extend(self.data.join(GAVE_UP).parent().map(Path::to_owned));
         reach.read.extend(settings.certificates.clone());
         if let Ok(Address::Directory(site)) = settings.from.parse() {

@@ -1,12 +1,12 @@
-//! The running slot as a source of contents: its file system, read through what verifies it, and its kernel image,
-//! both by the digest of what they hold.
+//! The running slot as a source of contents: its file system, of which every block is verified, and its kernel image,
+//! both by the digest of what they hold. What is damaged is not lent: then it is fetched.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use super::error::{AgentError, Result};
-use crate::base::{BlobId, CommitId, Digest, Job, Name};
+use crate::base::{BlobId, CommitId, Digest, Job, Name, whole};
 use crate::boot::origin::Origin;
 use crate::boot::uki;
 use crate::disk::BlockDevice;
@@ -21,7 +21,8 @@ const LOST_AND_FOUND: &[u8] = b"lost+found";
 
 /// Everything that the running slot lends. Holds names and places, and the kernel image; files stay on the disk.
 pub struct Running {
-    device: Box<dyn BlockDevice + Send>,
+    /// `None`: nothing of the file system can be read.
+    device: Option<Box<dyn BlockDevice + Send>>,
     uki: Vec<u8>,
     lent: HashMap<Digest, Lent>,
 }
@@ -40,28 +41,26 @@ enum Lent {
 /// What the running slot is, beside its contents.
 pub struct Described {
     pub commit: Commit,
-    /// The root, as it was read back.
-    pub tree: Directory,
+    /// The root, as it was read back, where all of it could be.
+    pub tree: Option<Directory>,
     /// Encodings that may be the commit's boot tree.
     pub directories: Vec<Vec<u8>>,
 }
 
 impl Running {
-    /// Reads a slot back: each file once, in parallel. `device` is the verified file system, `kept` are small
-    /// contents and directories from earlier, each only believed by its digest.
+    /// Reads a slot back: each file once, in parallel. `device` is the verified file system, which answers with an error
+    /// where it is damaged, and `None` where all of it is; `kept` are small contents and directories from earlier, each
+    /// only believed by its digest.
     pub fn read(
-        device: Box<dyn BlockDevice + Send>,
+        device: Option<Box<dyn BlockDevice + Send>>,
         uki: Vec<u8>,
         kept: Vec<Vec<u8>>,
         job: &Job,
     ) -> Result<(Running, Described)> {
-        let files = Mutex::new(HashMap::new());
-        let see = |entry: &Ext4Entry, content: Content, map: DataMap| {
-            let lent = Lent::File { entry: entry.clone(), map };
-            files.lock().unwrap_or_else(PoisonError::into_inner).insert(content.id.0, lent);
+        let (tree, mut lent) = match &device {
+            Some(device) => lend_files(&**device, job)?,
+            None => (None, HashMap::new()),
         };
-        let tree = Ext4Reader::open(&*device)?.survey(job, &see)?;
-        let mut lent = files.into_inner().unwrap_or_else(PoisonError::into_inner);
         let (commit, origin) = lend_sections(&uki, &mut lent)?;
         let mut directories = kept;
         directories.extend([origin.boot_tree]);
@@ -78,6 +77,21 @@ impl Running {
             Lent::File { .. } => None,
         }
     }
+}
+
+/// Enters the files that can be read. What can't is told, and is no reason to give up: it is fetched.
+fn lend_files(device: &dyn BlockDevice, job: &Job) -> Result<(Option<Directory>, HashMap<Digest, Lent>)> {
+    let files = Mutex::new(HashMap::new());
+    let see = |entry: &Ext4Entry, content: Content, map: DataMap| {
+        let lent = Lent::File { entry: entry.clone(), map };
+        files.lock().unwrap_or_else(PoisonError::into_inner).insert(content.id.0, lent);
+    };
+    let tree = Ext4Reader::open(device).and_then(|reader| reader.salvage(job, &see)).flatten();
+    job.check()?;
+    let tree = tree.inspect_err(|error| {
+        job.warn(format!("the running slot is damaged, and what it lacks is fetched: {}", whole(error)));
+    });
+    Ok((tree.ok(), files.into_inner().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// Enters what a kernel image holds of the boot files, and returns the commit that it was made from, with what it says
@@ -110,7 +124,8 @@ impl Described {
     /// Puts the running commit into a transaction of a store that borrows from the slot, so that differences to
     /// it can be used. Returns whether all of it is there; where it isn't, its contents still are.
     pub fn put(&self, transaction: &Transaction<'_>, job: &Job) -> Result<bool> {
-        let tree = self.put_root(transaction, job)?;
+        let Some(root) = &self.tree else { return Ok(false) };
+        let tree = self.put_root(root, transaction, job)?;
         if tree != self.commit.tree {
             job.warn("the running root is not what its commit says; only its files are of use");
             return Ok(false);
@@ -133,8 +148,8 @@ impl Described {
     }
 
     /// A tree without `/lost+found` gets one on its disk: the commit says whether it had one of its own.
-    fn put_root(&self, transaction: &Transaction<'_>, job: &Job) -> Result<TreeRef> {
-        let mut without = self.tree.clone();
+    fn put_root(&self, root: &Directory, transaction: &Transaction<'_>, job: &Job) -> Result<TreeRef> {
+        let mut without = root.clone();
         let name = Name::new(LOST_AND_FOUND).expect("because it is a name");
         if let Some(Node::Directory(found)) = without.entries.get(&name)
             && found.entries.is_empty()
@@ -148,7 +163,7 @@ impl Described {
             Ok(transaction.put_tree(job, &sealed)?)
         };
         let tree = put(without)?;
-        if tree == self.commit.tree { Ok(tree) } else { put(self.tree.clone()) }
+        if tree == self.commit.tree { Ok(tree) } else { put(root.clone()) }
     }
 }
 
@@ -190,11 +205,12 @@ impl ContentSource for Running {
             buffer.copy_from_slice(part);
             return Ok(());
         }
-        let Some(Lent::File { entry, .. }) = self.lent.get(&content.id.0) else {
+        let (Some(Lent::File { entry, .. }), Some(device)) = (self.lent.get(&content.id.0), &self.device)
+        else {
             return Err(ContentError::Missing { id: content.id });
         };
-        let damaged = |error| ContentError::Damaged { id: content.id, problem: crate::base::whole(&error) };
-        let reader = Ext4Reader::open(&*self.device).map_err(damaged)?;
+        let damaged = |error| ContentError::Damaged { id: content.id, problem: whole(&error) };
+        let reader = Ext4Reader::open(&**device).map_err(damaged)?;
         reader.read_at(entry, offset, buffer).map_err(damaged)?;
         let is_whole = offset == 0 && buffer.len() as u64 == content.size;
         if is_whole && BlobId::of(buffer) != content.id {
@@ -352,7 +368,7 @@ mod tests {
         let image = uki(&commit(tree), &kernel);
 
         let (running, described) =
-            Running::read(slot(&root, &contents, &job), image, Vec::new(), &job).expect("read back");
+            Running::read(Some(slot(&root, &contents, &job)), image, Vec::new(), &job).expect("read back");
         let parts = [Content::of(&kernel), Content::of(&[7; 5001]), Content::of(b"6.1.0-test")];
         for content in parts {
             assert!(running.has(&content.id.0), "the kernel image lends {content:?}");
@@ -385,7 +401,7 @@ mod tests {
         let root = root(&contents);
         let image = uki(&commit(TreeRef::of(b"another tree")), &host(PROGRAM));
         let (running, described) =
-            Running::read(slot(&root, &contents, &job), image, Vec::new(), &job).expect("read back");
+            Running::read(Some(slot(&root, &contents, &job)), image, Vec::new(), &job).expect("read back");
         let store = Store::open(folder.path().join("store")).expect("a store").borrowing(Arc::new(running));
         let transaction = store.begin(&job);
         assert!(!described.put(&transaction, &job).expect("nothing fails"));

@@ -90,15 +90,16 @@ impl Server<'_> {
 
     /// Does what is due. Returns how many seconds later something is due again.
     fn step(&mut self) -> u64 {
-        match self.updater.reconcile() {
-            Ok(Some(entry)) => self.tell(&story(&entry)),
-            Ok(None) => {}
-            Err(error) => self.tell(&whole(&error)),
-        }
-        // While the running slot is on trial nothing else is begun: it is the only one of its kind.
+        // While the running slot is on trial nothing else is begun: it is the only one of its kind. Nor is there
+        // anything to tell of the trial before it ends.
         match self.updater.is_on_trial() {
             Ok(false) => {}
             Ok(true) => return TRIAL_SECONDS,
+            Err(error) => self.tell(&whole(&error)),
+        }
+        match self.updater.reconcile() {
+            Ok(Some(entry)) => self.tell(&story(&entry)),
+            Ok(None) => {}
             Err(error) => self.tell(&whole(&error)),
         }
         if self.elapsed() >= self.look_at {

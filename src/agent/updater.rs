@@ -10,13 +10,14 @@ use super::kept;
 use super::place::Place;
 use super::policy::{Facts, Policy, Verdict};
 use super::reboots::Reboots;
-use super::running::Running;
+use super::running::{Described, Running};
 use super::settings::{Settings, read_keys};
 use crate::base::{CommitId, Digest, Job, clock, fs, publish, whole};
-use crate::boot::slots::Slot;
+use crate::boot::slots::{Slot, SlotState, SlotTable};
+use crate::disk::BlockDevice;
 use crate::image::{Image, OpenImage};
 use crate::remote::{Answer, Line, Remote, RemoteSettings, ask};
-use crate::slots::{self, Request, SlotStatus, Standing, Status};
+use crate::slots::{self, Disk, Request, SlotStatus, SlotsError, Standing, Status};
 use crate::store::{RefName, Store, StoreError};
 use crate::trust::{Release, Seen};
 
@@ -89,9 +90,12 @@ impl Now {
         self.status.next.as_ref().is_some_and(|next| next.slot == slot)
     }
 
-    /// Returns the slot that a reboot would lead to.
+    /// Returns the newer slot that a reboot would lead to. An older one boots next only where the loader refuses the
+    /// kernel image of the running one: nobody asks for a reboot into that.
     fn slot_that_waits(&self) -> Option<&SlotStatus> {
-        Some(self.slot(self.running.other())).filter(|other| self.boots_next(other.slot) && !self.in_vain)
+        let (running, other) = (self.slot(self.running), self.slot(self.running.other()));
+        let waits = self.boots_next(other.slot) && !self.in_vain && other.generation > running.generation;
+        waits.then_some(other)
     }
 
     /// Returns the commit that the next boot tries for the first time.
@@ -159,8 +163,9 @@ impl Updater {
 
     /// Tells whether the running slot is on trial still.
     pub fn is_on_trial(&self) -> Result<bool> {
-        let now = self.now()?;
-        Ok(matches!(now.slot(now.running).state, Standing::Trial | Standing::Failed))
+        let disk = self.place.look()?;
+        let running = self.place.running(&disk)?;
+        Ok(matches!(slots::table(disk.device())?.state(running), SlotState::Trial { .. }))
     }
 
     /// Returns the commit that waits for its first boot.
@@ -201,6 +206,10 @@ impl Updater {
         if holds && now.boots_next(other.slot) {
             let why = "it was to boot next and did not, however often the machine was rebooted";
             return now.in_vain.then(|| (What::FellBack, why.to_owned()));
+        }
+        if holds && other.state == Standing::Trial && other.problem.is_none() {
+            // It has tries left, and yet another boots: `mkimage rollback` or `switch`, past this agent.
+            return Some((What::RolledBack, String::new()));
         }
         let tried =
             holds && (other.state == Standing::Failed || other.tries_done.is_some_and(|done| done > 0));
@@ -249,6 +258,7 @@ impl Updater {
 
     /// Brings the machine to where the ref leads, if it is to go there: afterwards the other slot is on trial.
     pub fn upgrade(&mut self, told: Option<&str>) -> Result<Outcome> {
+        let _alone = self.place.alone()?;
         if told.is_some() {
             self.try_again()?;
         }
@@ -289,16 +299,25 @@ impl Updater {
         if history.is_repeated(&entry) { Ok(()) } else { history.add(entry) }
     }
 
-    /// Fetches, writes, puts on trial.
-    fn take(&self, answer: &Answer) -> Result<Outcome> {
-        let disk = self.place.change()?;
-        let running = self.place.running(&disk)?;
-        if self.is_on_trial()? {
-            return Err(AgentError::OnTrial { slot: running.to_string() });
+    /// Returns the slot that runs, which must be confirmed, and the state of both.
+    fn basis(&self, disk: &Disk) -> Result<(Slot, SlotTable)> {
+        let running = self.place.running(disk)?;
+        let table = slots::table(disk.device())?;
+        match table.state(running) {
+            SlotState::Trial { .. } => Err(AgentError::OnTrial { slot: running.to_string() }),
+            _ => Ok((running, table)),
         }
-        let uki = OpenImage::open(disk.device())?.uki(running)?;
-        let root = self.place.verified_root(running, &self.job)?;
-        let (lender, described) = Running::read(root, uki, kept::read(&self.place.state), &self.job)?;
+    }
+
+    /// Fetches, writes, puts on trial. Others may change the disk until it is written, and what they did counts: a slot
+    /// that somebody went back to meanwhile is not written over.
+    fn take(&self, answer: &Answer) -> Result<Outcome> {
+        let (running, before) = self.basis(&self.place.look()?)?;
+        let uki = OpenImage::open(self.place.look()?.device())?.uki(running)?;
+        if before.digest(running).is_some_and(|digest| digest != Digest::of(&uki)) {
+            return Err(SlotsError::Damaged { slot: running, source: Box::new(SlotsError::Kernel) }.into());
+        }
+        let (lender, described) = self.lender(running, uki)?;
         let store = Store::open(self.store())?.borrowing(Arc::new(lender));
         let transaction = store.begin(&self.job);
         described.put(&transaction, &self.job)?;
@@ -308,6 +327,10 @@ impl Updater {
         let image = Image::of(&transaction, commit, &self.job)?;
         self.check_release(answer, &image)?;
         kept::write(&self.place.state, &transaction, &[described.id(), commit])?;
+        let disk = self.place.change()?;
+        if self.basis(&disk)? != (running, before) {
+            return Err(AgentError::Turned);
+        }
         let mut entry = Entry::new(clock::unix_seconds(), What::Writing, Some(commit));
         entry.version = image.commit().version.clone();
         entry.slot = Some(running.other().to_string());
@@ -331,6 +354,16 @@ impl Updater {
             pulled_bytes: entry.pulled_bytes,
             written_bytes: entry.written_bytes,
         })
+    }
+
+    /// Makes the running slot lend what it holds, as far as it can be read.
+    fn lender(&self, running: Slot, uki: Vec<u8>) -> Result<(Running, Described)> {
+        let root = self.place.verified_root(running, &uki).inspect_err(|error| {
+            let why = whole(error);
+            self.job.warn(format!("the running slot is damaged, and what it lacks is fetched: {why}"));
+        });
+        let root = root.ok().map(|root| Box::new(root) as Box<dyn BlockDevice + Send>);
+        Running::read(root, uki, kept::read(&self.place.state), &self.job)
     }
 
     /// Holds what would be written against the release of the commit, where it has one: before anything is written,

@@ -37,7 +37,7 @@ const ENVIRONMENT_PREFIX: &str = "mkimage.env.";
 const ADDRESSES: [&str; 2] = [METADATA_ADDRESS, LOG_ADDRESS];
 const WAIT_MAX_SECONDS: u32 = 600;
 
-/// Words that every image begins with. A dead kernel reboots, which counts a try of the slot (`panic`,
+/// Words that every image begins with. A dead kernel reboots, which counts a try of a slot on trial (`panic`,
 /// `oops`); `gpt` lets the kernel use the backup table when power fails while the first one is rewritten.
 const FIRST_WORDS: [&str; 4] = ["quiet", "panic=-1", "oops=panic", "gpt"];
 

@@ -13,6 +13,7 @@
 
 mod known;
 mod leaves;
+mod verified;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,8 @@ use sha2::{Digest as _, Sha256};
 
 pub use self::known::Held;
 pub use self::leaves::{Leaves, Over};
+pub use self::verified::Verified;
+use self::verified::checked_leaves;
 use super::device::{BlockDevice, BlockObserver};
 use super::direct::AlignedBuffer;
 use crate::base::id::hex;
@@ -341,23 +344,8 @@ pub fn verify(
 ) -> Result<(), VerityError> {
     check_room(device, data_blocks, hash_offset)?;
     let verifier = Verifier::new(device, salt);
-    let mut expected = root_hash.to_vec();
-    let mut offset = hash_offset;
-    let mut first = 0;
-    for width in levels(data_blocks) {
-        let level = verifier.read(offset, (width * BLOCK_BYTES) as usize)?;
-        let fault = verifier.first_fault(&level, &expected);
-        if let Some((block, expected, found)) = fault {
-            return Err(match first + block {
-                0 => VerityError::Root { expected, found },
-                block => {
-                    VerityError::Tree { block, offset: hash_offset + block * BLOCK_BYTES, expected, found }
-                }
-            });
-        }
-        (expected, offset, first) = (level, offset + width * BLOCK_BYTES, first + width);
-    }
-    verifier.check_data(data_blocks, &expected, job)
+    let leaves = checked_leaves(&verifier, data_blocks, hash_offset, root_hash)?;
+    verifier.check_data(data_blocks, &leaves, job)
 }
 
 struct Verifier<'a> {

@@ -1,12 +1,11 @@
 //! What updates the machine: one more process that is looked after, as a user of its own without any capability.
 //!
-//! It may write its own folder on the data partition and the nodes of the disk and the verified root, which become
-//! its own; it can't mount, signal others, load modules or reboot. For that it ends with a status of its own. It is
-//! started when the app is healthy, and again, ever later, where it ends otherwise.
+//! It may write its own folder on the data partition and the node of the disk, which become its own; it can't mount,
+//! signal others, load modules or reboot. For that it ends with a status of its own. It is started when the app is healthy, and again, ever later, where it ends otherwise.
 
 use std::convert::Infallible;
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, lchown};
+use std::os::unix::fs::{DirBuilderExt, lchown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -59,11 +58,8 @@ impl Task {
     pub fn prepare(agent: Agent, slot: &Partition, on_trial: bool) -> Result<Task> {
         make_folder(&agent.state_path, &agent)?;
         make_folder(&agent.socket_folder, &agent)?;
-        let root = std::fs::metadata("/").doing("look at", "/")?.dev();
-        let root = format!("/dev/dm-{}", rustix::fs::minor(root));
-        for device in [&node(&slot.disk), &root] {
-            lchown(device, Some(agent.uid), Some(agent.gid)).doing("hand over to the agent", device)?;
-        }
+        let disk = node(&slot.disk);
+        lchown(&disk, Some(agent.uid), Some(agent.gid)).doing("hand over to the agent", &disk)?;
         let due = (!on_trial).then(|| now() + PATIENCE);
         Ok(Task { agent, pid: None, started: Duration::ZERO, due, delay: FIRST_DELAY })
     }

@@ -63,8 +63,8 @@ impl System for Machine<'_> {
         Path::new(HOLD).exists()
     }
 
-    fn bless(&mut self) {
-        self.trial.bless();
+    fn bless(&mut self) -> bool {
+        self.trial.bless()
     }
 
     fn leave_word(&mut self, why: &str) {

@@ -13,6 +13,7 @@ use mkimage::boot::slots::{Slot, SlotMap, SlotState, SlotTable, map_offset};
 
 use crate::disks::{self, Partition};
 use crate::error::{Doing, Error, Result, chain};
+use crate::logic::aside;
 use crate::logic::gpt::ESP_TYPE;
 use crate::logic::loader::{LOADER_GUID, REPORT_VARIABLE, Report, file_name, guid, text};
 use crate::report::say;
@@ -83,6 +84,17 @@ impl Loader {
         Trial(None)
     }
 
+    /// Has the other slot boot next, where it is confirmed as this one is, whose root can't be used.
+    pub fn step_aside(&self) {
+        let partitions = disks::partitions();
+        let entry = partitions.iter().find_map(|partition| self.entry(&partition.disk).ok().flatten());
+        match entry.map(|entry| entry.step_aside()) {
+            Some(Ok(Some(other))) => say!("this slot can't be used: {other} boots next"),
+            Some(Err(error)) => say!("the other slot does not boot next: {}", chain(&error)),
+            Some(Ok(None)) | None => {}
+        }
+    }
+
     /// Finds the loader's entry, if the loader came from this disk.
     fn entry(&self, disk: &str) -> Result<Option<Entry>> {
         let Some(wanted) = self.system_partition else { return Ok(None) };
@@ -128,13 +140,27 @@ impl Entry {
         slot.disk == self.disk && Some(slot.number) == self.partition
     }
 
-    /// Writes the sector that ends the trial, after the state was read anew, and flushes it.
+    /// Writes the sector that ends the trial.
     fn bless(&self) -> Result<()> {
+        self.change(|now| Ok(Some(now.bless(self.slot)?)))?;
+        Ok(())
+    }
+
+    /// Writes the sector that has the other slot boot next, where it is to, and returns that.
+    fn step_aside(&self) -> Result<Option<Slot>> {
+        let changed = self.change(|now| Ok(aside::step_aside(now, self.slot)))?;
+        Ok(changed.then(|| self.slot.other()))
+    }
+
+    /// Reads the state anew, writes the sector that makes another of it, and flushes that. Returns whether there was
+    /// anything to write.
+    fn change(&self, change: impl FnOnce(&SlotTable) -> Result<Option<SlotTable>>) -> Result<bool> {
         let device = File::options().read(true).write(true).open(&self.node).doing("open", &self.node)?;
-        let now = read_table(&device, self.table.map())?;
-        let (offset, blessed) = now.bless(self.slot)?.encode();
-        device.write_all_at(&blessed, offset).doing("write the slot state of", &self.node)?;
-        device.sync_all().doing("flush", &self.node)
+        let Some(changed) = change(&read_table(&device, self.table.map())?)? else { return Ok(false) };
+        let (offset, sector) = changed.encode();
+        device.write_all_at(&sector, offset).doing("write the slot state of", &self.node)?;
+        device.sync_all().doing("flush", &self.node)?;
+        Ok(true)
     }
 }
 
@@ -147,14 +173,16 @@ impl Trial {
         self.0.is_some()
     }
 
-    /// Ends the trial: the slot boots from now on without being counted. A failure is told; the slot stays
-    /// a trial then, and the next boot tries again.
-    pub fn bless(&self) {
-        let Some(entry) = &self.0 else { return };
-        match entry.bless() {
+    /// Ends the trial: the slot boots from now on without being counted. Returns whether there is no trial any more: a
+    /// failure is told, and then the slot is a trial still.
+    pub fn bless(&self) -> bool {
+        let Some(entry) = &self.0 else { return true };
+        let blessed = entry.bless();
+        match &blessed {
             Ok(()) => say!("{} blessed", entry.slot),
-            Err(error) => say!("{} is not blessed: {}", entry.slot, chain(&error)),
+            Err(error) => say!("{} is not blessed, which is tried again: {}", entry.slot, chain(error)),
         }
+        blessed.is_ok()
     }
 }
 

@@ -8,13 +8,15 @@
 //! In: `/service.json` and `/modules` of the initrd, the kernel's command line, the loader's variables,
 //! credentials of the hypervisor, metadata of a cloud where the recipe names one. Out: a running app; `mkimage: …` lines on the console; at most two things
 //! on the disk outside of the data partition: the grown partition table, and the one sector that blesses a
-//! slot.
+//! slot, or steps aside for the other one.
 //!
 //! Always true
 //! - One thread. What reads the network, a foreign disk or the app's output is a process of its own with few
 //!   rights.
 //! - No value of a variable or credential is in a message, or on the disk.
-//! - A failure before the app runs, and a panic at any time, reboots: that counts a try of the slot.
+//! - A failure before the app runs, and a panic at any time, reboots: that counts a try of a slot on trial. A confirmed
+//!   slot is not counted. Where its root can't be found or mounted, another confirmed slot boots next; a panic leads
+//!   to the same slot again.
 //! - What the system calls see is in `sys` where it is unsafe; what is decided is in `logic`, without a
 //!   system call, and tested off the machine.
 //!
@@ -112,7 +114,8 @@ fn boot() -> Result<Ending> {
     let loader = Loader::read();
     // A whole system's init has its own watchdog policy.
     let watchdog = if service.init.is_none() { Watchdog::arm(service.watchdog_seconds) } else { None };
-    let slot = root::mount(&command_line.verity, command_line.wait_seconds, &loader)?;
+    let slot = root::mount(&command_line.verity, command_line.wait_seconds, &loader);
+    let slot = slot.inspect_err(|_| loader.step_aside())?;
     say!("root {} verified and mounted after {}", slot.name, seconds(now()));
     let _ = fs::remove_file(initrd_path());
     mounts::enter_new_root()?;

@@ -120,7 +120,11 @@ impl Machine {
                     self.tell_ready(at);
                     self.agent.iter_mut().for_each(agent::Task::allow);
                 }
-                Act::Bless => self.trial.bless(),
+                Act::Bless => {
+                    if !self.trial.bless() {
+                        supervision.not_blessed(now());
+                    }
+                }
                 Act::PowerOff => {
                     say!("the app is done: powering off");
                     return Some(Ending::PowerOff);

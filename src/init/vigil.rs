@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use mkimage::boot::service::{Health, Restart};
 
-use super::logic::policy::{Act, HealthTimes, Policy, Supervision};
+use super::logic::policy::{Act, BLESS_AGAIN_AFTER, HealthTimes, Policy, Supervision};
 
 /// How long a system without a health to ask for must have been up.
 const UP_FOR: Duration = Duration::from_secs(20);
@@ -27,8 +27,8 @@ pub trait System {
     fn is_healthy(&mut self, health: &Health) -> bool;
     /// Tells whether a unit that knows better holds the trial up.
     fn is_held(&mut self) -> bool;
-    /// Ends the trial: the slot boots from now on without being counted.
-    fn bless(&mut self);
+    /// Ends the trial: the slot boots from now on without being counted. Returns whether that succeeded.
+    fn bless(&mut self) -> bool;
     /// Says why the trial is given up: here, and to the slot that runs next.
     fn leave_word(&mut self, why: &str);
     /// Asks the system's init to reboot in order.
@@ -43,7 +43,12 @@ pub fn watch(health: Option<&Health>, system: &mut dyn System) {
         Some(health) => becomes_healthy(health, system),
         None => stays_up(system),
     };
-    if holds { system.bless() } else { give_up(system) }
+    if !holds {
+        return give_up(system);
+    }
+    while !system.bless() {
+        system.sleep(BLESS_AGAIN_AFTER);
+    }
 }
 
 fn stays_up(system: &mut dyn System) -> bool {

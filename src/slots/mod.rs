@@ -6,8 +6,8 @@
 //! On disk: what `disk/` and `boot/slots` write. An update goes in this order:
 //!
 //! ```text
-//! U0  sizes, processor, name and room are checked; the slot that stays is confirmed, and whole; what the target holds
-//!     is read past the cache
+//! U0  sizes, processor, name and room are checked; the slot that stays is confirmed, and whole (where it runs, of it
+//!     the kernel image is read); what the target holds is read past the cache
 //! U1  the target is not selectable any more; flush
 //! U2  root filesystem, verity tree, UKI and its FAT chain, each block only where it differs; flush
 //! U3  what was written is read back past the cache and compared
@@ -57,6 +57,6 @@ pub use rehearse::rehearse;
 pub use renewal::Renewed;
 pub use running::{Machine, Marks, Sides};
 pub use stage::{Outcome, Request, Staged, stage};
-pub use status::{Next, SlotStatus, Standing, Status, status};
+pub use status::{Next, SlotStatus, Standing, Status, status, table};
 pub use switch::Switch;
 pub use turn::{Turned, confirm, rollback, switch};

@@ -6,7 +6,7 @@ use super::switch::{self, Switch};
 use super::whole::{self, Fresh};
 use crate::base::units::BLOCK_BYTES;
 use crate::base::{Bytes, CommitId, Job};
-use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, SlotTable, write_uki};
+use crate::boot::slots::{MOST_TRIES, Measured, Slot, SlotState, write_uki};
 use crate::disk::ext4::Ext4Layout;
 use crate::disk::verity::{Leaves, VerityError, VerityTree};
 use crate::disk::{BlockDevice, layout};
@@ -70,11 +70,11 @@ impl Request {
     pub fn stage(&self, device: &dyn BlockDevice, image: &Image<'_>, job: &Job) -> Result<Staged> {
         let fresh = Fresh(device);
         let disk = OpenImage::open(&fresh)?;
-        let stays = slot_that_stays(disk.slots(), self.running)?;
+        let (stays, next) = self.slot_that_stays(&disk)?;
         let update =
             Update { image, disk: &disk, device, target: stays.other(), commit: image.commit().id() };
         let there = disk.uki(stays);
-        if let Some(done) = update.already_done(stays, &there, job)? {
+        if let Some(done) = update.already_done((stays, &there), next, job)? {
             return Ok(done);
         }
         self.check_name(&update, &there)?;
@@ -83,13 +83,40 @@ impl Request {
         // written: file systems let nobody read a file past the cache while somebody writes it.
         let check_stays = || match self.running {
             None => whole::check_with(there, &disk, stays, job),
-            Some(_) => Ok(()),
+            // Its kernel image was read when it booted, and never since.
+            Some(_) => whole::check_kernel(there, &disk, stays),
         };
         let (seen, is_whole) = job.workers.join(|| update.look(job), check_stays);
         let seen = seen?;
         is_whole?;
         let written = update.write(seen, job)?;
         update.put_on_trial(written)
+    }
+
+    /// Decides which slot an update leaves alone: the one that runs, else the one that boots next, which is never one
+    /// whose kernel image the loader refuses while the other is sound. It must be confirmed: else nothing that is known
+    /// to boot would be left. Returns what boots next as well.
+    fn slot_that_stays(&self, disk: &OpenImage<'_>) -> Result<(Slot, Option<Slot>)> {
+        let slots = disk.slots();
+        let confirmed = Slot::BOTH.map(|slot| matches!(slots.state(slot), SlotState::Blessed { .. }));
+        let first = slots.choose().map(|choice| choice.slot);
+        if let Some(slot) = self.running {
+            return if confirmed[slot.index()] {
+                Ok((slot, first))
+            } else {
+                Err(SlotsError::OnTrial { slot })
+            };
+        }
+        let refused = Slot::BOTH.map(|slot| whole::is_refused(&disk.uki(slot), disk, slot));
+        // Where both are refused, what comes first is looked at, and its damage told.
+        let next = disk.next(refused).map(|(choice, _)| choice.slot).or(first);
+        let stays = match confirmed {
+            [true, true] => next.ok_or(SlotsError::NothingConfirmed)?,
+            [true, false] => Slot::A,
+            [false, true] => Slot::B,
+            [false, false] => return Err(SlotsError::NothingConfirmed),
+        };
+        Ok((stays, next))
     }
 
     fn check_name(&self, update: &Update<'_>, there: &image::Result<Vec<u8>>) -> Result<()> {
@@ -100,20 +127,6 @@ impl Request {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// Decides which slot an update leaves alone: the one that runs, else the one that boots next. It must be
-/// confirmed: else nothing that is known to boot would be left.
-pub fn slot_that_stays(slots: &SlotTable, running: Option<Slot>) -> Result<Slot> {
-    let confirmed = |slot: Slot| matches!(slots.state(slot), SlotState::Blessed { .. });
-    match (running, Slot::BOTH.map(confirmed)) {
-        (Some(slot), confirmed) if confirmed[slot.index()] => Ok(slot),
-        (Some(slot), _) => Err(SlotsError::OnTrial { slot }),
-        (None, [true, true]) => slots.choose().map(|choice| choice.slot).ok_or(SlotsError::NothingConfirmed),
-        (None, [true, false]) => Ok(Slot::A),
-        (None, [false, true]) => Ok(Slot::B),
-        (None, [false, false]) => Err(SlotsError::NothingConfirmed),
     }
 }
 
@@ -141,17 +154,22 @@ struct Update<'a> {
 
 impl Update<'_> {
     /// Finds out whether there is anything to do.
-    fn already_done(&self, stays: Slot, there: &image::Result<Vec<u8>>, job: &Job) -> Result<Option<Staged>> {
+    fn already_done(
+        &self,
+        (stays, there): (Slot, &image::Result<Vec<u8>>),
+        next: Option<Slot>,
+        job: &Job,
+    ) -> Result<Option<Staged>> {
         let holds = |slot: Slot| match (slot == stays, there) {
+            (true, _) if whole::is_refused(there, self.disk, slot) => false,
             (true, Ok(there)) => commit_in(there).is_ok_and(|commit| commit.id() == self.commit),
             (true, Err(_)) => false,
             (false, _) => self.disk.commit(slot).is_ok_and(|commit| commit.id() == self.commit),
         };
         let slots = self.disk.slots();
-        let Some(next) = slots.choose() else { return Ok(None) };
-        let (outcome, slot) = match slots.state(next.slot) {
-            SlotState::Blessed { .. } if next.slot == stays => (Outcome::AlreadyThere, stays),
-            SlotState::Trial { left: 1.., .. } if next.slot == self.target => {
+        let (outcome, slot) = match next.map(|next| (next, slots.state(next))) {
+            Some((next, SlotState::Blessed { .. })) if next == stays => (Outcome::AlreadyThere, stays),
+            Some((next, SlotState::Trial { left: 1.., .. })) if next == self.target => {
                 (Outcome::AlreadyStaged, self.target)
             }
             _ => return Ok(None),

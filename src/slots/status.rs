@@ -4,7 +4,7 @@ use super::error::{Result, SlotsError};
 use super::whole::{self, Fresh};
 use crate::base::message::whole as sentence;
 use crate::base::{CommitId, Job};
-use crate::boot::slots::{Slot, SlotState};
+use crate::boot::slots::{Slot, SlotState, SlotTable};
 use crate::disk::BlockDevice;
 use crate::image::{OpenImage, commit_in, verity_in};
 
@@ -79,6 +79,12 @@ pub fn status(device: &dyn BlockDevice, verify: bool, job: &Job) -> Result<Statu
     let damage = disk.lost().map(ToString::to_string);
     let (disk, layout) = (disk.table().disk.to_string(), disk.map().layout);
     Ok(Status { disk, layout, damage, slots: [a, b], next })
+}
+
+/// Reads what the loader goes by, and no kernel image: some kilobytes, past the cache.
+pub fn table(device: &dyn BlockDevice) -> Result<SlotTable> {
+    let fresh = Fresh(device);
+    Ok(OpenImage::salvage(&fresh)?.slots().clone())
 }
 
 impl Status {

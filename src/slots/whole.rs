@@ -48,8 +48,16 @@ pub fn is_refused(uki: &image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot
     disk.slots().digest(slot).is_some_and(differs)
 }
 
+/// Fails where the loader would refuse the UKI of a slot, or it names no root; of the root nothing is read.
+pub fn check_kernel(uki: image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot) -> Result<()> {
+    match read_kernel(uki, disk, slot) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(SlotsError::Damaged { slot, source: Box::new(source) }),
+    }
+}
+
 /// Looks at the UKI of a slot, which must have the digest that the slot's record names, where there is one.
-fn check_kernel(uki: image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
+fn read_kernel(uki: image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot) -> Result<VerityRoot> {
     if uki.is_ok() && is_refused(&uki, disk, slot) {
         return Err(SlotsError::Kernel);
     }
@@ -63,7 +71,7 @@ pub fn check(disk: &OpenImage<'_>, slot: Slot, job: &Job) -> Result<()> {
 
 /// Does so where the UKI was read already.
 pub fn check_with(uki: image::Result<Vec<u8>>, disk: &OpenImage<'_>, slot: Slot, job: &Job) -> Result<()> {
-    let verified = check_kernel(uki, disk, slot).and_then(|verity| {
+    let verified = read_kernel(uki, disk, slot).and_then(|verity| {
         let offset = verity.hash_start_block.saturating_mul(VERITY_BLOCK_BYTES as u64);
         let root = disk.root(slot)?;
         verity::verify(&root, verity.data_blocks, offset, &verity.salt, &verity.root_hash, job)?;

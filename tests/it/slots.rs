@@ -10,4 +10,5 @@ mod known;
 mod lost;
 mod model;
 mod rehearsed;
+mod rotten;
 pub mod verbs;

@@ -15,7 +15,8 @@ pub fn request(name: &str) -> Vec<u8> {
 
 /// Writes the request that loads a verity table over the slot `device` (`MAJOR:MINOR`).
 ///
-/// A block that does not match its hash panics the kernel, which reboots and so counts a try.
+/// A block that does not match its hash panics the kernel, which reboots: that counts a try of a slot on trial. A
+/// confirmed slot is not counted, and boots again.
 pub fn load_verity(name: &str, device: &str, root: &VerityRoot) -> Vec<u8> {
     let line = verity_line(device, root);
     let target_bytes = (TARGET_BYTES + line.len() + 1).next_multiple_of(8);

@@ -3,6 +3,7 @@
 //! These modules stand on their own so that they can be tested off the machine: the binary's crate names
 //! them here, and `tests/it/init.rs` includes the same files and runs their tests.
 
+pub mod aside;
 pub mod device_mapper;
 pub mod dhcp;
 pub mod dns;

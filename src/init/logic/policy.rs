@@ -19,6 +19,8 @@ const STEADY_AFTER: Duration = Duration::from_secs(60);
 /// Without a health check the app counts as healthy when it has run so long.
 const UNCHECKED_HOLD: Duration = Duration::from_secs(5);
 const FIRST_CHECK_AFTER: Duration = Duration::from_millis(50);
+/// After this time a slot that could not be confirmed is confirmed again.
+pub const BLESS_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// What the recipe asks for, and what the loader said.
 #[derive(Clone, Debug)]
@@ -90,6 +92,10 @@ pub struct Supervision {
     /// How often health broke.
     relapses: u32,
     healthy_since: Option<Duration>,
+    /// When a check said so last.
+    last_good: Option<Duration>,
+    /// When the slot is to be confirmed once more, where that failed.
+    bless_again: Option<Duration>,
     /// From when on the start period counts.
     unhealthy_since: Duration,
     next_check: Option<Duration>,
@@ -111,6 +117,8 @@ impl Supervision {
             exits: 0,
             relapses: 0,
             healthy_since: None,
+            last_good: None,
+            bless_again: None,
             unhealthy_since: now,
             next_check: None,
             check_delay: FIRST_CHECK_AFTER,
@@ -127,9 +135,12 @@ impl Supervision {
             self.ready = true;
             return Some(Act::Ready(since));
         }
-        let held = settled.is_some_and(|since| now >= since + self.hold());
-        if !self.confirmed && (held || self.work_done) {
+        if !self.confirmed && (self.has_held(settled, now) || self.work_done) {
             self.confirmed = true;
+            return Some(Act::Bless);
+        }
+        if self.bless_again.is_some_and(|due| now >= due) {
+            self.bless_again = None;
             return Some(Act::Bless);
         }
         match self.phase {
@@ -202,10 +213,20 @@ impl Supervision {
     pub fn checked(&mut self, now: Duration, healthy: bool) -> bool {
         let Some(times) = self.policy.health else { return false };
         self.check_delay = if healthy { times.interval } else { (self.check_delay * 2).min(times.interval) };
-        self.next_check = Some(now + self.check_delay);
         let changed = healthy != self.healthy_since.is_some();
         self.set_healthy(now, healthy);
+        self.last_good = if healthy { Some(now) } else { self.last_good };
+        let next = now + self.check_delay;
+        // What decides over a trial is asked for when its hold is over, however long the interval is.
+        let end = self.healthy_since.map(|since| since + times.hold);
+        let end = end.filter(|&end| !self.confirmed && end > now);
+        self.next_check = Some(end.map_or(next, |end| end.min(next)));
         changed
+    }
+
+    /// Notes that the slot could not be confirmed: it is tried again, for as long as the machine is up.
+    pub fn not_blessed(&mut self, now: Duration) {
+        self.bless_again = Some(now + BLESS_AGAIN_AFTER);
     }
 
     /// Tells whether the watchdog is to be fed: the app is healthy, or still has time to become so, or is
@@ -222,17 +243,16 @@ impl Supervision {
     /// Returns when something becomes due by itself.
     pub fn wake_at(&self) -> Option<Duration> {
         let running = match self.phase {
-            Phase::Waiting { until } => return Some(until),
+            Phase::Waiting { until } => {
+                return Some(self.bless_again.map_or(until, |again| again.min(until)));
+            }
             Phase::Ended(_) => return None,
             Phase::Running { since } => since,
         };
-        let unchecked = self.policy.health.is_none().then(|| running + UNCHECKED_HOLD);
-        let settles = match self.policy.health {
-            Some(times) => self.healthy_since.map(|since| since + times.hold),
-            None => unchecked,
-        };
+        // With a check only its answer settles anything.
+        let settles = self.policy.health.is_none().then(|| running + UNCHECKED_HOLD);
         let settles = settles.filter(|_| !self.confirmed || !self.ready);
-        [settles, self.next_check, self.trial_deadline()].into_iter().flatten().min()
+        [settles, self.next_check, self.trial_deadline(), self.bless_again].into_iter().flatten().min()
     }
 
     fn healthy_since(&self, now: Duration) -> Option<Duration> {
@@ -254,8 +274,14 @@ impl Supervision {
         }
     }
 
-    fn hold(&self) -> Duration {
-        self.policy.health.map_or(UNCHECKED_HOLD, |times| times.hold)
+    /// Tells whether health lasted: by a good answer that came when the hold was over, not by time that went by while
+    /// nobody answered.
+    fn has_held(&self, since: Option<Duration>, now: Duration) -> bool {
+        let Some(since) = since else { return false };
+        match self.policy.health {
+            Some(times) => self.last_good.is_some_and(|good| good >= since + times.hold),
+            None => now >= since + UNCHECKED_HOLD,
+        }
     }
 
     /// When an unconfirmed slot without health is given up.
@@ -315,9 +341,59 @@ mod tests {
         assert_eq!(app.next(at(6200)), Some(Act::Check));
         assert!(!app.checked(at(6200), true));
         assert_eq!(app.wake_at(), Some(at(11200)));
-        assert_eq!(app.next(at(11200)), Some(Act::Bless));
         assert_eq!(app.next(at(11200)), Some(Act::Check));
+        app.checked(at(11200), true);
+        assert_eq!(app.next(at(11200)), Some(Act::Bless));
+        assert_eq!(app.next(at(16200)), Some(Act::Check));
         assert_eq!(app.next(at(99000)), None, "blessed once");
+    }
+
+    #[test]
+    fn time_that_goes_by_without_an_answer_confirms_nothing() {
+        let mut app = supervise(Restart::Always, Some(TIMES), true);
+        assert_eq!(app.next(at(1050)), Some(Act::Check));
+        app.checked(at(1200), true);
+        assert_eq!(app.next(at(1200)), Some(Act::Ready(at(1200))));
+        assert_eq!(app.next(at(6200)), Some(Act::Check));
+        assert_eq!(app.next(at(11_200)), None, "the check hangs");
+        assert_ne!(app.wake_at(), Some(at(11_200)), "nor is there anything to wake up for");
+        assert!(app.checked(at(12_000), false), "and times out");
+        assert_eq!(app.next(at(12_000)), None);
+
+        let times = HealthTimes { interval: at(60_000), hold: at(30_000), ..TIMES };
+        let mut app = supervise(Restart::Always, Some(times), true);
+        app.checked(at(2000), true);
+        assert_eq!(app.next(at(2000)), Some(Act::Ready(at(2000))));
+        assert_eq!(
+            app.wake_at(),
+            Some(at(32_000)),
+            "one answer is none: another comes when the hold is over"
+        );
+        assert_eq!(app.next(at(32_000)), Some(Act::Check));
+        assert_eq!(app.next(at(61_000)), None);
+        app.checked(at(62_000), true);
+        assert_eq!(app.next(at(62_000)), Some(Act::Bless));
+        assert_eq!(app.wake_at(), Some(at(122_000)), "then the interval is what was asked for");
+    }
+
+    #[test]
+    fn a_slot_that_could_not_be_confirmed_is_confirmed_every_minute_until_it_is() {
+        let mut app = supervise(Restart::Always, None, true);
+        assert_eq!(app.next(at(6000)), Some(Act::Ready(at(1000))));
+        for minute in 0..3 {
+            let now = at(6000 + minute * 60_000);
+            assert_eq!(app.next(now), Some(Act::Bless), "after {minute} minutes");
+            app.not_blessed(now);
+            assert_eq!((app.next(now), app.wake_at()), (None, Some(now + at(60_000))));
+            assert_eq!(app.next(now + at(59_999)), None);
+        }
+        app.exited(at(130_000), false);
+        assert_eq!(app.next(at(130_250)), Some(Act::Start), "it is no trial any more");
+        for exit in 0..20 {
+            app.exited(at(130_300 + exit), false);
+        }
+        assert_eq!((app.wake_at(), app.next(at(186_000))), (Some(at(160_319)), Some(Act::Bless)));
+        assert_eq!(app.next(at(186_000)), Some(Act::Start));
     }
 
     #[test]
@@ -331,6 +407,8 @@ mod tests {
         assert_eq!(app.next(at(13_000)), None);
         assert_eq!(app.next(at(22_999)), Some(Act::Check));
         app.checked(at(22_999), true);
+        assert_eq!(app.next(at(23_000)), Some(Act::Check));
+        app.checked(at(23_000), true);
         assert_eq!(app.next(at(23_000)), Some(Act::Bless));
     }
 

@@ -11,7 +11,7 @@ use crate::slots::kit::Kit;
 /// A disk with v1 of a small image, and a site that says v2.
 pub struct Small {
     pub folder: tempfile::TempDir,
-    from: String,
+    pub from: String,
     certificates: Option<&'static str>,
     /// When it reboots.
     pub reboot: &'static str,

@@ -3,14 +3,14 @@
 use super::*;
 
 /// A machine that runs, whose console is read line by line.
-struct Machine {
+pub struct Machine {
     child: Child,
     console: std::io::Lines<BufReader<std::process::ChildStdout>>,
     seen: Vec<String>,
 }
 
 impl Machine {
-    fn start(image: &Path) -> Machine {
+    pub fn start(image: &Path) -> Machine {
         let run = ["run".as_ref(), image.as_os_str(), "--accel".as_ref(), "tcg".as_ref()];
         // The console of a machine that gets nowhere ends with it.
         let mut command = tool::mkimage_within(1800, run);
@@ -21,7 +21,7 @@ impl Machine {
     }
 
     /// Waits for a line of the console.
-    fn wait(&mut self, text: &str) -> String {
+    pub fn wait(&mut self, text: &str) -> String {
         loop {
             let Some(Ok(line)) = self.console.next() else {
                 panic!("the machine ended before it said {text:?}:\n{}", self.seen.join("\n"));

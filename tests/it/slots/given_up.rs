@@ -31,6 +31,8 @@ struct Played<'a> {
     /// Asks for the state of the unit, at a time.
     asks: Box<dyn FnMut(&Health, Duration) -> bool + 'a>,
     held_until: Duration,
+    /// How often the disk refuses to be written.
+    refused_blessings: u32,
     data: PathBuf,
     root_hash: String,
     /// What was done to the machine, in order.
@@ -58,9 +60,15 @@ impl System for Played<'_> {
         self.now < self.held_until
     }
 
-    fn bless(&mut self) {
+    fn bless(&mut self) -> bool {
+        if self.refused_blessings > 0 {
+            self.refused_blessings -= 1;
+            self.acts.push(format!("not blessed after {} s", self.now.as_secs()));
+            return false;
+        }
         let _ = slots::confirm(self.disk, Some(Slot::B), &one()).expect("a slot on trial");
         self.acts.push("blessed".to_owned());
+        true
     }
 
     fn leave_word(&mut self, why: &str) {
@@ -124,6 +132,7 @@ fn a_system_whose_unit_never_comes_is_given_up_until_the_other_slot_boots() {
                 now: Duration::from_secs(7),
                 asks: Box::new(systemd(folder.path())),
                 held_until: Duration::ZERO,
+                refused_blessings: 0,
                 data: folder.path().join(format!("data-{left}")),
                 root_hash: hash.clone(),
                 acts: Vec::new(),
@@ -136,7 +145,7 @@ fn a_system_whose_unit_never_comes_is_given_up_until_the_other_slot_boots() {
             assert!(written.is_empty(), "a trial that is given up writes nothing to its disk: {written:?}");
             disk = after;
             // The agent of the slot that runs next knows why.
-            let next = Place { disk: PathBuf::new(), root: None, running: Some(Slot::A), state, data };
+            let next = Place { disk: PathBuf::new(), running: Some(Slot::A), state, data };
             assert_eq!(next.gave_up(&hash).as_deref(), Some(vigil::NOT_HEALTHY));
             assert_eq!(next.gave_up(&root_hash(&disk, Slot::A)), None, "it is no word on another slot");
         }
@@ -163,12 +172,15 @@ fn a_system_whose_unit_comes_is_blessed_by_what_systemctl_says() {
             ask(health, now)
         }),
         held_until: Duration::ZERO,
+        refused_blessings: 2,
         data: folder.path().join("data"),
         root_hash: String::new(),
         acts: Vec::new(),
     };
     vigil::watch(Some(&health(1, 60)), &mut machine);
-    assert_eq!(machine.acts, ["blessed"]);
+    let seconds = machine.now.as_secs();
+    let after = |minutes: u64| format!("not blessed after {} s", seconds.saturating_sub(60 * minutes));
+    assert_eq!(machine.acts, [after(2), after(1), "blessed".to_owned()], "it is tried until it lands");
     drop(machine);
     let (disk, written) = recorder.end();
     assert_eq!(written.len(), 2, "one sector and a flush: {written:?}");
@@ -205,6 +217,7 @@ fn when_a_system_is_believed_and_when_it_is_given_up() {
             now: Duration::ZERO,
             asks: Box::new(move |_, now| unit(now.as_secs())),
             held_until: Duration::from_secs(held),
+            refused_blessings: 0,
             data: folder.path().join("data"),
             root_hash: "0".to_owned(),
             acts: Vec::new(),

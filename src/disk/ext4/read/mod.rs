@@ -103,16 +103,37 @@ impl<'a> Ext4Reader<'a> {
         job: &Job,
         see: &(dyn Fn(&Ext4Entry, Content, DataMap) + Sync),
     ) -> Result<Directory> {
+        let (listing, read) = self.hashed(job, see)?;
+        let contents: HashMap<u32, _> = read.into_iter().collect::<Result<_>>()?;
+        Ok(listing.into_tree(&contents))
+    }
+
+    /// Does what [`Ext4Reader::survey`] does, past files that can't be read: they are not shown, and there is no tree
+    /// then, but why the first of them can't be.
+    pub fn salvage(
+        &self,
+        job: &Job,
+        see: &(dyn Fn(&Ext4Entry, Content, DataMap) + Sync),
+    ) -> Result<std::result::Result<Directory, Ext4ReadError>> {
+        let (listing, read) = self.hashed(job, see)?;
+        job.check()?;
+        let contents: Result<HashMap<u32, _>> = read.into_iter().collect();
+        Ok(contents.map(|contents| listing.into_tree(&contents)))
+    }
+
+    /// Lists the entries, and hashes what each file holds.
+    fn hashed(
+        &self,
+        job: &Job,
+        see: &(dyn Fn(&Ext4Entry, Content, DataMap) + Sync),
+    ) -> Result<(Ext4Listing, Vec<Result<(u32, Content)>>)> {
         let listing = self.walk(job)?;
-        let files: Vec<(u32, &Ext4Entry)> = listing.files();
-        let hashed = job.workers.try_map(files, |(inode, entry)| {
+        let hashed = job.workers.map(listing.files(), |(inode, entry)| {
             let (content, map) = self.content(entry, job)?;
             see(entry, content, map);
             Ok((inode, content))
         });
-        let contents: HashMap<u32, _> =
-            hashed.map_err(|mut errors: Vec<Ext4ReadError>| errors.swap_remove(0))?.into_iter().collect();
-        Ok(listing.into_tree(&contents))
+        Ok((listing, hashed))
     }
 
     fn content(&self, entry: &Ext4Entry, job: &Job) -> Result<(Content, DataMap)> {
