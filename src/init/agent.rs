@@ -1,7 +1,8 @@
 //! What updates the machine: one more process that is looked after, as a user of its own without any capability.
 //!
 //! It may write its own folder on the data partition and the node of the disk, which become its own; it can't mount,
-//! signal others, load modules or reboot. For that it ends with a status of its own. It is started when the app is healthy, and again, ever later, where it ends otherwise.
+//! signal others, load modules or reboot. For that it ends with a status of its own. It is started when the app is
+//! healthy, and again, ever later, where it ends otherwise.
 
 use std::convert::Infallible;
 use std::fs::File;
