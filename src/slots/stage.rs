@@ -70,10 +70,9 @@ impl Request {
     pub fn stage(&self, device: &dyn BlockDevice, image: &Image<'_>, job: &Job) -> Result<Staged> {
         let fresh = Fresh(device);
         let disk = OpenImage::open(&fresh)?;
-        let (stays, next) = self.slot_that_stays(&disk)?;
+        let Stays { slot: stays, next, uki: there } = self.slot_that_stays(&disk, job)?;
         let update =
             Update { image, disk: &disk, device, target: stays.other(), commit: image.commit().id() };
-        let there = disk.uki(stays);
         if let Some(done) = update.already_done((stays, &there), next, job)? {
             return Ok(done);
         }
@@ -95,28 +94,35 @@ impl Request {
 
     /// Decides which slot an update leaves alone: the one that runs, else the one that boots next, which is never one
     /// whose kernel image the loader refuses while the other is sound. It must be confirmed: else nothing that is known
-    /// to boot would be left. Returns what boots next as well.
-    fn slot_that_stays(&self, disk: &OpenImage<'_>) -> Result<(Slot, Option<Slot>)> {
+    /// to boot would be left.
+    fn slot_that_stays(&self, disk: &OpenImage<'_>, job: &Job) -> Result<Stays> {
         let slots = disk.slots();
         let confirmed = Slot::BOTH.map(|slot| matches!(slots.state(slot), SlotState::Blessed { .. }));
         let first = slots.choose().map(|choice| choice.slot);
         if let Some(slot) = self.running {
             return if confirmed[slot.index()] {
-                Ok((slot, first))
+                Ok(Stays { slot, next: first, uki: disk.uki(slot) })
             } else {
                 Err(SlotsError::OnTrial { slot })
             };
         }
-        let refused = Slot::BOTH.map(|slot| whole::is_refused(&disk.uki(slot), disk, slot));
+        let read = |slot| {
+            let uki = disk.uki(slot);
+            let refused = whole::is_refused(&uki, disk, slot);
+            (uki, refused)
+        };
+        let ((a, a_refused), (b, b_refused)) = job.workers.join(|| read(Slot::A), || read(Slot::B));
+        let refused = [a_refused, b_refused];
         // Where both are refused, what comes first is looked at, and its damage told.
         let next = disk.next(refused).map(|(choice, _)| choice.slot).or(first);
-        let stays = match confirmed {
+        let slot = match confirmed {
             [true, true] => next.ok_or(SlotsError::NothingConfirmed)?,
             [true, false] => Slot::A,
             [false, true] => Slot::B,
             [false, false] => return Err(SlotsError::NothingConfirmed),
         };
-        Ok((stays, next))
+        let uki = if slot == Slot::A { a } else { b };
+        Ok(Stays { slot, next, uki })
     }
 
     fn check_name(&self, update: &Update<'_>, there: &image::Result<Vec<u8>>) -> Result<()> {
@@ -128,6 +134,15 @@ impl Request {
             _ => Ok(()),
         }
     }
+}
+
+/// The slot that an update leaves alone.
+struct Stays {
+    slot: Slot,
+    /// What boots next as it is.
+    next: Option<Slot>,
+    /// Its kernel image, read past the cache.
+    uki: image::Result<Vec<u8>>,
 }
 
 /// What is known before anything is written: where everything goes, and what is there.

@@ -23,10 +23,10 @@ fn add_all(store: &Store, lengths: impl Iterator<Item = usize>) -> Vec<(Digest, 
     put
 }
 
-#[test]
-fn a_reader_whose_pack_is_put_together_with_others_again_and_again_finds_its_object() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let (reader, other) = [folder.path(); 2].map(|path| Store::open(path).expect("opened")).into();
+/// Reads an object whose pack is put together with others five times meanwhile, just when its pack was found; returns
+/// the pack that gave it in the end. `also` happens each time after that.
+fn read_meanwhile(folder: &Path, also: impl Fn(&Store)) -> Digest {
+    let (reader, other) = [folder; 2].map(|path| Store::open(path).expect("opened")).into();
     let id = add(&other, 1000);
     let mut calls = 0;
     let read = reader.packs.with(&id, |pack, _| {
@@ -36,32 +36,26 @@ fn a_reader_whose_pack_is_put_together_with_others_again_and_again_finds_its_obj
         }
         add(&other, 1000 << (calls - 1) | 1);
         other.repack(&Job::quiet(1)).expect("put together");
+        also(&reader);
         let gone = std::fs::metadata(pack.paths().0).expect_err("the pack that was read is gone");
         Err(Problem::File(FileError::at("open", pack.paths().0)(gone)))
     });
-    let now = list_packs(&folder.path().join("packs")).expect("listed");
-    assert_eq!(now, BTreeSet::from([read.expect("found")]));
+    assert_eq!(reader.packs.find(&id).expect("found").map(|record| record.size), Some(1000));
+    read.expect("found")
+}
+
+#[test]
+fn a_reader_whose_pack_is_put_together_with_others_again_and_again_finds_its_object() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let read = read_meanwhile(folder.path(), |_| ());
+    assert_eq!(list_packs(&folder.path().join("packs")).expect("listed"), BTreeSet::from([read]));
 }
 
 #[test]
 fn a_reader_looks_again_where_another_thread_listed_the_packs_first() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (reader, other) = [folder.path(); 2].map(|path| Store::open(path).expect("opened")).into();
-    let id = add(&other, 1000);
-    let mut calls = 0;
-    let read = reader.packs.with(&id, |pack, _| {
-        calls += 1;
-        if calls > 5 {
-            return Ok(pack.name);
-        }
-        add(&other, 1000 << (calls - 1) | 1);
-        other.repack(&Job::quiet(1)).expect("put together");
-        reader.packs.scan().expect("listed by another thread");
-        let gone = std::fs::metadata(pack.paths().0).expect_err("the pack that was read is gone");
-        Err(Problem::File(FileError::at("open", pack.paths().0)(gone)))
-    });
-    read.expect("found");
-    assert_eq!(reader.packs.find(&id).expect("found").map(|record| record.size), Some(1000));
+    let read = read_meanwhile(folder.path(), |reader| reader.packs.scan().expect("listed"));
+    assert_eq!(list_packs(&folder.path().join("packs")).expect("listed"), BTreeSet::from([read]));
 }
 
 #[test]
